@@ -1,0 +1,21 @@
+//! What every zhost crate shares: time, ids, seeded randomness and the named limits.
+//!
+//! Nothing here reads a clock, asks the operating system for randomness or allocates.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod rng;
+pub mod time;
+pub mod topology;
+
+pub use core::time::Duration;
+pub use id::{BlobDigest, Generation, TopologyId, ZhostId};
+pub use name::{Name, NameError};
+pub use rng::Rng;
+pub use time::Instant;
+pub use topology::{PathSpec, SpaceKey, SpaceKind, SpaceSpec, TopologySpec};

@@ -1,0 +1,96 @@
+//! Every limit has a name and stands here, with what happens at it.
+
+use core::time::Duration;
+
+/// Longest name; longer ones are refused where they are parsed.
+pub const NAME_SIZE_MAX_BYTES: usize = 32;
+
+/// Largest gossip datagram, sealing included: below the smallest IPv6 MTU, so never fragmented.
+pub const DATAGRAM_SIZE_MAX_BYTES: usize = 1200;
+
+/// Members a zhost keeps track of; joins beyond it are ignored and logged.
+pub const MEMBERS_MAX: usize = 1024;
+
+/// Registry rows per owner; a zhost refuses to write more, and drops a peer's row beyond it.
+pub const ROWS_PER_OWNER_MAX: usize = 256;
+
+/// Encoded size of one registry row; larger ones are refused where they are written or parsed.
+pub const ROW_SIZE_MAX_BYTES: usize = 800;
+
+/// How long an owner keeps the tombstone of a deleted registry row before it raises its floor.
+pub const ROW_TOMBSTONE_TTL: Duration = Duration::from_secs(60);
+
+/// Supers one term may name.
+pub const SUPERS_MAX: usize = 7;
+
+/// Topologies in the ledger, deleted ones included; a submit beyond it is refused.
+pub const TOPOLOGIES_MAX: usize = 256;
+
+/// Encoded size of one ledger document; larger ones are refused.
+pub const DOCUMENT_SIZE_MAX_BYTES: usize = 32 * 1024;
+
+/// Spaces of one topology; a package with more is refused.
+pub const SPACES_PER_TOPOLOGY_MAX: usize = 64;
+
+/// Paths of one topology; a package with more is refused.
+pub const PATHS_PER_TOPOLOGY_MAX: usize = 256;
+
+/// Capabilities one space may declare, or one zhost offer.
+pub const CAPABILITIES_MAX: usize = 32;
+
+/// Spaces one zhost runs at once; placement goes elsewhere beyond it.
+pub const SPACES_PER_ZHOST_MAX: usize = 128;
+
+/// Size of a package; a larger one is refused before it is read.
+pub const MEX_SIZE_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Size of everything a package unpacks to; more is refused as a bomb, before it is unpacked.
+pub const MEX_UNPACKED_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Files in a package.
+pub const MEX_FILES_MAX: usize = 512;
+
+/// How many zhosts must hold a document and its blob before a write is acknowledged as durable.
+pub const COPIES: usize = 3;
+
+/// A blob travels and is stored in pieces of this size.
+pub const BLOB_CHUNK_SIZE_BYTES: usize = 32 * 1024;
+
+/// Size of one message between spaces; `emit_to` refuses more.
+pub const MESSAGE_SIZE_MAX_BYTES: usize = 48 * 1024;
+
+/// Messages a path may have under way, and so the most its target's mailbox can hold of it; `emit_to` says
+/// "try again" beyond it.
+pub const PATH_WINDOW_MESSAGES: u32 = 32;
+
+/// Links a zhost keeps at once, accepted ones included; further connections are closed at once.
+pub const LINKS_MAX: usize = 256;
+
+/// Bytes queued for one link; a link that lets them pile up beyond it is closed.
+pub const LINK_QUEUE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a link handshake may take before the connection is closed.
+pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Lines kept of each space's log; older ones go.
+pub const SPACE_LOG_LINES_MAX: usize = 100;
+
+/// Size of one line of a space's log; the rest of the line is cut.
+pub const LOG_LINE_SIZE_MAX_BYTES: usize = 256;
+
+/// State changes kept per topology for `topo status`; older ones go.
+pub const TRANSITIONS_MAX: usize = 32;
+
+/// Peers with a wrong secret that are remembered, so that each is logged once.
+pub const STRANGERS_MAX: usize = 64;
+
+/// Control sessions at once; the least recently used one makes room.
+pub const CONTROL_SESSIONS_MAX: usize = 16;
+
+/// Size of one control request or reply: a package and its envelope.
+pub const CONTROL_MESSAGE_MAX_BYTES: usize = MEX_SIZE_MAX_BYTES + 64 * 1024;
+
+/// Control handshakes answered in a burst, and per second after it; more are dropped.
+pub const CONTROL_HANDSHAKES_BURST: u32 = 32;
+/// See [`CONTROL_HANDSHAKES_BURST`].
+pub const CONTROL_HANDSHAKES_PER_SECOND: u32 = 16;

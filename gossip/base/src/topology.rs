@@ -1,0 +1,113 @@
+//! The graph of spaces and paths as every part of the system understands it.
+
+use crate::{Name, TopologyId};
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// What an operator deploys: spaces, and the paths on which they may send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologySpec {
+    /// The topology's name; its id derives from it.
+    pub name: Name,
+    /// The package's version, for people.
+    pub version: Name,
+    /// At most [`crate::limits::SPACES_PER_TOPOLOGY_MAX`].
+    pub spaces: Vec<SpaceSpec>,
+    /// At most [`crate::limits::PATHS_PER_TOPOLOGY_MAX`].
+    pub paths: Vec<PathSpec>,
+}
+
+/// One space of a topology: what it is, may do, needs, and where it may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceSpec {
+    /// Unique in its topology.
+    pub name: Name,
+    /// What sort of space it is.
+    pub kind: SpaceKind,
+    /// The permissions it declares; its zhost must offer all of them.
+    pub capabilities: Vec<Name>,
+    /// The most linear memory it may use.
+    pub memory_bytes: u32,
+    /// Only zhosts of this region may run it.
+    pub region: Option<Name>,
+    /// Only zhosts of this kind may run it.
+    pub zhost_kind: Option<Name>,
+}
+
+/// The type of a space, as in the public MEX format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum SpaceKind {
+    /// Talks to the world: sensors, actuators.
+    Io,
+    /// Keeps data on its zhost's flash.
+    Data,
+    /// Answers calls.
+    Call,
+    /// Holds conversations.
+    Chat,
+    /// Static assets for a browser; never WASM.
+    Ui,
+}
+
+/// A declared, directed connection: without it there is no sending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathSpec {
+    /// Unique among the paths leaving `from`.
+    pub name: Name,
+    /// Index of the sending space in [`TopologySpec::spaces`].
+    pub from: u8,
+    /// Index of the receiving space in [`TopologySpec::spaces`].
+    pub to: u8,
+}
+
+/// One space of one topology, cluster-wide.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SpaceKey {
+    /// The topology it belongs to.
+    pub topology: TopologyId,
+    /// Its name in that topology.
+    pub space: Name,
+}
+
+impl fmt::Debug for SpaceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{}", self.topology, self.space)
+    }
+}
+
+impl TopologySpec {
+    /// The space of that name.
+    pub fn space(&self, name: &Name) -> Option<&SpaceSpec> {
+        self.spaces.iter().find(|space| space.name == *name)
+    }
+
+    /// The paths leaving the space of that name, with the space each leads to.
+    pub fn paths_from<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = (&'a PathSpec, &'a SpaceSpec)> {
+        self.paths.iter().filter_map(move |path| {
+            let from = self.spaces.get(usize::from(path.from))?;
+            let to = self.spaces.get(usize::from(path.to))?;
+            (from.name == *name).then_some((path, to))
+        })
+    }
+
+    /// Whether a path leaves or reaches the space of that name.
+    pub fn has_path(&self, name: &Name) -> bool {
+        let is = |index: u8| self.spaces.get(usize::from(index)).is_some_and(|space| space.name == *name);
+        self.paths.iter().any(|path| is(path.from) || is(path.to))
+    }
+}
+
+impl SpaceKind {
+    /// The word the package format uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Io => "IO",
+            Self::Data => "DATA",
+            Self::Call => "CALL",
+            Self::Chat => "CHAT",
+            Self::Ui => "UI",
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a sealed gossip datagram carries.
+
+use crate::{membership::Peer, registry::RegistryMessage};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use zhost_base::{Generation, ZhostId, limits::DATAGRAM_SIZE_MAX_BYTES};
+
+use crate::seal::SEAL_OVERHEAD_BYTES;
+
+/// Plain bytes that fit a sealed datagram.
+pub const PLAIN_SIZE_MAX_BYTES: usize = DATAGRAM_SIZE_MAX_BYTES - SEAL_OVERHEAD_BYTES;
+
+/// One gossip datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Datagram {
+    /// A packet of the SWIM protocol.
+    Swim(Vec<u8>),
+    /// The sender wants to join, or asks whether the receiver is there; answered by [`Datagram::Welcome`].
+    Hello(Peer),
+    /// The answer: who the receiver of the hello is, and the highest generation of the asker it knows.
+    Welcome {
+        /// Who answers.
+        peer: Peer,
+        /// The highest generation of the asker known to the answerer.
+        known: Generation,
+    },
+    /// Hashes of the sender's registry and ledger; opens a round of anti-entropy when they differ.
+    Summary {
+        /// Who sends it.
+        from: ZhostId,
+        /// [`crate::registry::Registry::hash`].
+        registry: u64,
+        /// [`crate::ledger::Ledger::hash`].
+        ledger: u64,
+    },
+    /// Registry reconciliation.
+    Registry(RegistryMessage),
+    /// Asks for a vote.
+    VoteRequest {
+        /// Who wants to lead.
+        proposer: ZhostId,
+        /// In which term.
+        term: u64,
+    },
+    /// The answer to a [`Datagram::VoteRequest`].
+    Vote {
+        /// Who votes.
+        voter: ZhostId,
+        /// In which term.
+        term: u64,
+        /// The highest term the voter has seen.
+        highest: u64,
+        /// Yes, or why not.
+        verdict: Verdict,
+    },
+}
+
+/// A voter's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The vote is given, and on flash.
+    Granted,
+    /// It was given to somebody else in this term, or the term is old.
+    TermTaken,
+    /// A super with a full term is alive in the voter's eyes.
+    LeaderAlive,
+}
+
+impl Datagram {
+    /// The bytes to seal.
+    pub fn encode(&self) -> Vec<u8> {
+        // Encoding into a growing vector fails for none of these types.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// Reads opened bytes.
+    pub fn decode(plain: &[u8]) -> Option<Self> {
+        postcard::from_bytes(plain).ok()
+    }
+}

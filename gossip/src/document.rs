@@ -1,0 +1,190 @@
+//! The documents of the ledger: what the operator wants, and what the coordinators decided.
+
+use alloc::{string::String, vec::Vec};
+use core::cmp::Ordering;
+use serde::{Deserialize, Serialize};
+use zhost_base::{BlobDigest, Name, TopologyId, TopologySpec, ZhostId};
+
+/// Names a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DocumentKey {
+    /// What the operator wants of a topology.
+    Topology(TopologyId),
+    /// That a zhost was admitted, or removed.
+    Roster(ZhostId),
+    /// Where a topology's spaces are to run.
+    Placement(TopologyId),
+}
+
+/// A document's content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Document {
+    /// Under [`DocumentKey::Topology`].
+    Topology(Stamp, TopologyDocument),
+    /// Under [`DocumentKey::Roster`].
+    Roster(Stamp, RosterEntry),
+    /// Under [`DocumentKey::Placement`].
+    Placement(Placement),
+}
+
+/// Orders the writes of one operator document: a Lamport counter, then the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    /// One more than the highest the writer had seen on this document.
+    pub counter: u64,
+    /// Who wrote it.
+    pub writer: ZhostId,
+}
+
+/// What the operator wants of a topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologyDocument {
+    /// What should become of it.
+    pub wanted: Wanted,
+    /// Counts the submits; spaces of an older revision are replaced.
+    pub revision: u64,
+    /// The package, by content.
+    pub package: BlobDigest,
+    /// Size of the package.
+    pub package_bytes: u32,
+    /// What the package's `topology.yaml` says.
+    pub spec: TopologySpec,
+    /// First submitted, milliseconds since 1970 by the clock of the zhost asked.
+    pub created_unix_ms: u64,
+    /// Last written, likewise.
+    pub updated_unix_ms: u64,
+}
+
+/// The operator's wish for a topology. Of concurrent writes the greater wins: stop wins over run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Wanted {
+    /// Its spaces should run.
+    Running,
+    /// Nothing of it should run, but it stays listed.
+    Stopped,
+    /// It should be gone; the document stays as a tombstone.
+    Deleted,
+}
+
+/// A zhost's place in the roster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// What people call it.
+    pub name: Name,
+    /// Removed zhosts do not count for majorities.
+    pub removed: bool,
+}
+
+/// Where the spaces of a topology are to run; written only by its coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Orders placements; a zhost obeys only the highest it has seen.
+    pub version: PlacementVersion,
+    /// The revision of the topology document it places.
+    pub revision: u64,
+    /// The zhost of each space, or why it has none; in the order of the spec's spaces.
+    pub homes: Vec<Home>,
+    /// Whether all spaces of this revision have been running at once.
+    pub settled: bool,
+}
+
+/// Where one space is to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Home {
+    /// On this zhost.
+    On(ZhostId),
+    /// Nowhere, for this reason.
+    Nowhere(FailureReason),
+}
+
+/// Why a space could not be placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureReason {
+    /// No live zhost offers this capability.
+    Capability(Name),
+    /// No live zhost that could run it stands in this region.
+    Region(Name),
+    /// No live zhost that could run it is of this kind.
+    Kind(Name),
+    /// Those that could run it are full.
+    Capacity,
+}
+
+impl core::fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Capability(name) => write!(f, "no zhost satisfies capability requirement '{name}'"),
+            Self::Region(name) => write!(f, "no zhost with the required capabilities in region '{name}'"),
+            Self::Kind(name) => write!(f, "no zhost with the required capabilities is of kind '{name}'"),
+            Self::Capacity => f.write_str("insufficient capacity on remaining zhosts"),
+        }
+    }
+}
+
+/// Orders placements: a full term beats a provisional one whatever the numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlacementVersion {
+    /// Whether the term was voted for by a majority of the roster.
+    pub full: bool,
+    /// The term.
+    pub term: u64,
+    /// Counts the placements of this topology, over all terms.
+    pub counter: u64,
+    /// Who coordinates.
+    pub coordinator: u64,
+}
+
+impl Document {
+    /// Whether `self` replaces `other`, a document of the same key.
+    pub fn beats(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Topology(a, x), Self::Topology(b, y)) => {
+                let order = a.counter.cmp(&b.counter).then(x.wanted.cmp(&y.wanted)).then(a.writer.cmp(&b.writer));
+                order == Ordering::Greater
+            }
+            (Self::Roster(a, _), Self::Roster(b, _)) => a > b,
+            (Self::Placement(a), Self::Placement(b)) => a.version > b.version,
+            _ => false,
+        }
+    }
+
+    /// Whether the content is of the kind that `key` names.
+    pub fn fits(&self, key: &DocumentKey) -> bool {
+        matches!(
+            (key, self),
+            (DocumentKey::Topology(_), Self::Topology(..))
+                | (DocumentKey::Roster(_), Self::Roster(..))
+                | (DocumentKey::Placement(_), Self::Placement(_))
+        )
+    }
+
+    /// A number that differs whenever one document beats the other.
+    pub fn fingerprint(&self) -> u64 {
+        let mix = |a: u64, b: u64| zhost_base::id::rendezvous(a, ZhostId(b));
+        match self {
+            Self::Topology(stamp, topology) => mix(stamp.counter << 2 | topology.wanted as u64, stamp.writer.0),
+            Self::Roster(stamp, _) => mix(stamp.counter, stamp.writer.0),
+            Self::Placement(placement) => {
+                let v = placement.version;
+                mix(mix(v.term << 1 | u64::from(v.full), v.counter), v.coordinator)
+            }
+        }
+    }
+
+    /// The topology document, if it is one.
+    pub fn topology(&self) -> Option<&TopologyDocument> {
+        match self {
+            Self::Topology(_, topology) => Some(topology),
+            _ => None,
+        }
+    }
+
+    /// One sentence for the log.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Topology(_, t) => alloc::format!("topology {} revision {} wanted {:?}", t.spec.name, t.revision, t.wanted),
+            Self::Roster(_, r) => alloc::format!("roster entry of {}{}", r.name, if r.removed { ", removed" } else { "" }),
+            Self::Placement(p) => alloc::format!("placement {}.{} of revision {}", p.version.term, p.version.counter, p.revision),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Terms and their supers.
+//!
+//! Candidates are a pure function of what everybody sees. The first of them proposes a term one above the highest it
+//! has seen; a zhost votes once per term and persists its vote before it gives it. With a majority of the roster the
+//! term is *full*; when the rest of the roster cannot be reached it is *provisional*, which any full term outranks.
+//! An incumbent is never toppled by a newcomer: nobody proposes while a reign's leader is alive, except the leader
+//! itself, to replace a dead super or to turn a provisional term into a full one.
+
+use crate::{
+    datagram::{Datagram, Verdict},
+    row::Reign,
+};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use zhost_base::{Instant, Rng, ZhostId, limits::SUPERS_MAX};
+
+/// How long the leader's place must be vacant before somebody proposes; lets the view settle.
+const VACANCY: Duration = Duration::from_millis(300);
+/// How often unanswered vote requests are repeated.
+const RESEND: Duration = Duration::from_millis(300);
+/// How long to wait for votes before the term becomes provisional.
+const CAMPAIGN: Duration = Duration::from_millis(2000);
+/// How long a refused proposer waits before it tries again, at least.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A vote as it must be kept on flash: never two proposers in one term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// The highest term voted in.
+    pub term: u64,
+    /// For whom.
+    pub proposer: Option<ZhostId>,
+}
+
+/// A live zhost as the election sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who.
+    pub id: ZhostId,
+    /// Whether it may become super.
+    pub eligible: bool,
+    /// More is better.
+    pub capacity: u32,
+}
+
+/// What the election decides on: the same on every zhost once gossip has settled.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The live zhosts whose profile is known, ourselves included.
+    pub candidates: Vec<Candidate>,
+    /// Everybody admitted to the cluster, sorted.
+    pub roster: Vec<ZhostId>,
+    /// The reigns announced by live zhosts.
+    pub reigns: Vec<(ZhostId, Reign)>,
+    /// Whether we know enough of the cluster to take part.
+    pub ready: bool,
+}
+
+/// What the election wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElectionOutput {
+    /// Send this datagram to a member.
+    Send(ZhostId, Datagram),
+    /// Put this ballot on flash, then call [`Election::handle_ballot_stored`].
+    Persist(Ballot),
+    /// Announce this reign in our registry row, or withdraw it.
+    Announce(Option<Reign>),
+}
+
+#[derive(Debug)]
+struct Campaign {
+    term: u64,
+    supers: Vec<ZhostId>,
+    answers: BTreeMap<ZhostId, Verdict>,
+    resend_at: Instant,
+    ends_at: Instant,
+}
+
+/// The election state machine of one zhost.
+#[derive(Debug)]
+pub struct Election {
+    me: ZhostId,
+    ballot: Ballot,
+    /// Whose request waits for the ballot to reach flash.
+    voter_waits: bool,
+    highest_term: u64,
+    view: View,
+    /// The supers of the last reign seen: incumbents come first.
+    last_supers: Vec<ZhostId>,
+    campaign: Option<Campaign>,
+    mine: Option<Reign>,
+    propose_at: Option<Instant>,
+    rng: Rng,
+    outputs: VecDeque<ElectionOutput>,
+}
+
+/// How many supers a cluster of this many zhosts has.
+pub fn supers_wanted(zhosts: usize) -> usize {
+    match zhosts {
+        0..10 => 1,
+        10..50 => 3,
+        50..200 => 5,
+        _ => SUPERS_MAX,
+    }
+}
+
+impl Election {
+    /// The election as of the last ballot found on flash.
+    pub fn new(me: ZhostId, ballot: Ballot, rng: Rng) -> Self {
+        Self {
+            me,
+            ballot,
+            voter_waits: false,
+            highest_term: ballot.term,
+            view: View::default(),
+            last_supers: Vec::new(),
+            campaign: None,
+            mine: None,
+            propose_at: None,
+            rng,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The reign in force, and who announced it.
+    pub fn reign(&self) -> Option<(ZhostId, &Reign)> {
+        let others = self.view.reigns.iter().filter(|(owner, _)| *owner != self.me);
+        let all = others.map(|(owner, reign)| (*owner, reign)).chain(self.mine.as_ref().map(|mine| (self.me, mine)));
+        all.max_by_key(|(owner, reign)| (reign.full, reign.term, *owner))
+    }
+
+    /// The world as it is now.
+    pub fn handle_view(&mut self, now: Instant, view: View) {
+        self.view = view;
+        let seen = self.view.reigns.iter().map(|(_, reign)| reign.term).max().unwrap_or(0);
+        self.highest_term = self.highest_term.max(seen);
+        if let Some((leader, reign)) = self.reign().map(|(leader, reign)| (leader, reign.clone())) {
+            self.last_supers = reign.supers;
+            if leader != self.me {
+                self.campaign = None;
+                self.propose_at = None;
+                if self.mine.take().is_some() {
+                    self.outputs.push_back(ElectionOutput::Announce(None));
+                }
+            }
+        }
+        self.consider(now);
+    }
+
+    /// Starts, schedules or calls off a campaign of our own.
+    fn consider(&mut self, now: Instant) {
+        if !self.should_propose() {
+            self.propose_at = None;
+            return;
+        }
+        if self.campaign.is_none() {
+            let due = *self.propose_at.get_or_insert(now + VACANCY);
+            if due <= now {
+                self.propose(now);
+            }
+        }
+    }
+
+    fn should_propose(&self) -> bool {
+        if !self.view.ready {
+            return false;
+        }
+        let wanted = self.wanted_supers();
+        match self.reign() {
+            Some((leader, reign)) if leader == self.me => {
+                let changed = wanted.iter().any(|id| !reign.supers.contains(id));
+                !wanted.is_empty() && (changed || (!reign.full && self.majority_is_alive()))
+            }
+            Some(_) => false,
+            None => wanted.first() == Some(&self.me),
+        }
+    }
+
+    /// Who should be super now: incumbents, then capacity, then id.
+    fn wanted_supers(&self) -> Vec<ZhostId> {
+        let mut order: Vec<_> = self.view.candidates.iter().filter(|candidate| candidate.eligible).collect();
+        let incumbency = |id: &ZhostId| self.last_supers.iter().position(|s| s == id).unwrap_or(usize::MAX);
+        order.sort_by_key(|candidate| (incumbency(&candidate.id), core::cmp::Reverse(candidate.capacity), candidate.id));
+        order.iter().take(supers_wanted(self.view.candidates.len())).map(|candidate| candidate.id).collect()
+    }
+
+    fn is_in_roster(&self, id: ZhostId) -> bool {
+        self.view.roster.binary_search(&id).is_ok()
+    }
+
+    fn is_majority(&self, count: usize) -> bool {
+        count * 2 > self.view.roster.len()
+    }
+
+    fn majority_is_alive(&self) -> bool {
+        self.is_majority(self.view.candidates.iter().filter(|candidate| self.is_in_roster(candidate.id)).count())
+    }
+
+    fn propose(&mut self, now: Instant) {
+        self.highest_term += 1;
+        self.propose_at = None;
+        self.campaign = Some(Campaign {
+            term: self.highest_term,
+            supers: self.wanted_supers(),
+            answers: BTreeMap::new(),
+            resend_at: now + RESEND,
+            ends_at: now + CAMPAIGN,
+        });
+        self.ballot = Ballot { term: self.highest_term, proposer: Some(self.me) };
+        self.voter_waits = false;
+        self.outputs.push_back(ElectionOutput::Persist(self.ballot));
+        self.request_votes();
+    }
+
+    fn request_votes(&mut self) {
+        let Some(campaign) = &self.campaign else { return };
+        let request = Datagram::VoteRequest { proposer: self.me, term: campaign.term };
+        for candidate in &self.view.candidates {
+            if candidate.id != self.me && !campaign.answers.contains_key(&candidate.id) && self.is_in_roster(candidate.id)
+            {
+                self.outputs.push_back(ElectionOutput::Send(candidate.id, request.clone()));
+            }
+        }
+    }
+
+    /// Somebody asks for our vote.
+    pub fn handle_vote_request(&mut self, proposer: ZhostId, term: u64) {
+        self.highest_term = self.highest_term.max(term);
+        let led_by_another =
+            self.view.ready && self.reign().is_some_and(|(leader, reign)| leader != proposer && reign.full);
+        let may_vote = term > self.ballot.term || self.ballot == Ballot { term, proposer: Some(proposer) };
+        if led_by_another {
+            self.answer(proposer, term, Verdict::LeaderAlive);
+        } else if !may_vote {
+            self.answer(proposer, term, Verdict::TermTaken);
+        } else {
+            if self.ballot.term < term {
+                self.campaign = None;
+            }
+            self.ballot = Ballot { term, proposer: Some(proposer) };
+            self.voter_waits = true;
+            self.outputs.push_back(ElectionOutput::Persist(self.ballot));
+        }
+    }
+
+    fn answer(&mut self, proposer: ZhostId, term: u64, verdict: Verdict) {
+        let vote = Datagram::Vote { voter: self.me, term, highest: self.highest_term, verdict };
+        self.outputs.push_back(ElectionOutput::Send(proposer, vote));
+    }
+
+    /// This ballot is on flash.
+    pub fn handle_ballot_stored(&mut self, now: Instant, ballot: Ballot) {
+        if ballot != self.ballot {
+            return;
+        }
+        match ballot.proposer {
+            Some(proposer) if proposer == self.me => {
+                self.handle_vote(now, self.me, ballot.term, ballot.term, Verdict::Granted);
+            }
+            Some(proposer) if self.voter_waits => {
+                self.voter_waits = false;
+                self.answer(proposer, ballot.term, Verdict::Granted);
+            }
+            _ => {}
+        }
+    }
+
+    /// A vote arrived.
+    pub fn handle_vote(&mut self, now: Instant, voter: ZhostId, term: u64, highest: u64, verdict: Verdict) {
+        self.highest_term = self.highest_term.max(highest);
+        let in_roster = self.is_in_roster(voter);
+        let Some(campaign) = self.campaign.as_mut().filter(|campaign| campaign.term == term && in_roster) else { return };
+        campaign.answers.insert(voter, verdict);
+        let granted = campaign.answers.values().filter(|verdict| **verdict == Verdict::Granted).count();
+        if self.is_majority(granted) {
+            self.win(true);
+        } else if verdict != Verdict::Granted {
+            self.campaign = None;
+            self.propose_at = Some(now + RETRY + Duration::from_millis(self.rng.below(500)));
+        }
+    }
+
+    fn win(&mut self, full: bool) {
+        let Some(campaign) = self.campaign.take() else { return };
+        let reign = Reign { full, term: campaign.term, supers: campaign.supers };
+        self.last_supers.clone_from(&reign.supers);
+        self.mine = Some(reign.clone());
+        self.outputs.push_back(ElectionOutput::Announce(Some(reign)));
+    }
+
+    /// Repeats requests, ends campaigns, starts those that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(campaign) = &mut self.campaign {
+            if campaign.ends_at <= now {
+                let own_vote_stored = campaign.answers.contains_key(&self.me);
+                if self.mine.is_some() || !own_vote_stored {
+                    // A reigning provisional super keeps its term; without our own vote on flash there is none.
+                    self.campaign = None;
+                    self.propose_at = Some(now + CAMPAIGN);
+                } else {
+                    self.win(false);
+                }
+            } else if campaign.resend_at <= now {
+                campaign.resend_at = now + RESEND;
+                self.request_votes();
+            }
+        }
+        self.consider(now);
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        match &self.campaign {
+            Some(campaign) => Some((campaign.resend_at.min(campaign.ends_at), "vote requests")),
+            None => self.propose_at.map(|due| (due, "propose a term")),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<ElectionOutput> {
+        self.outputs.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The ledger: the replicated, durable record of what the operator wants and what was placed.
+//!
+//! Every zhost holds every document. A document is *taken in* when it beats the one held, and *durable* once the
+//! shell says it is on flash; only durable documents are acknowledged or obeyed.
+
+use crate::document::{Document, DocumentKey, RosterEntry, Stamp, TopologyDocument};
+use alloc::{collections::BTreeMap, vec::Vec};
+use serde::{Deserialize, Serialize};
+use zhost_base::{
+    TopologyId, ZhostId,
+    limits::{DOCUMENT_SIZE_MAX_BYTES, MEMBERS_MAX, TOPOLOGIES_MAX},
+};
+
+/// What one ledger tells another, over a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LedgerMessage {
+    /// Fingerprints of all the sender's documents; asks for what differs.
+    Digest(Vec<(DocumentKey, u64)>),
+    /// Documents the receiver may lack.
+    Documents(Vec<(DocumentKey, Document)>),
+    /// These documents of the receiver are on the sender's flash.
+    Stored(Vec<(DocumentKey, u64)>),
+}
+
+/// What became of a document that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is new: it must be written to flash.
+    New,
+    /// It is held already, and durable.
+    Stored,
+    /// It is held already, on its way to flash.
+    Pending,
+    /// A better one is held, or there is no room, or it makes no sense. Nothing changed.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Entry {
+    document: Document,
+    durable: bool,
+}
+
+/// One zhost's copy of the ledger.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: BTreeMap<DocumentKey, Entry>,
+    revision: u64,
+}
+
+impl Ledger {
+    /// The ledger as it was found on flash.
+    pub fn restore(documents: impl IntoIterator<Item = (DocumentKey, Document)>) -> Self {
+        let entries = documents.into_iter().map(|(key, document)| (key, Entry { document, durable: true })).collect();
+        Self { entries, revision: 1 }
+    }
+
+    /// Counts every change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// One number that two ledgers share exactly if they hold the same documents.
+    pub fn hash(&self) -> u64 {
+        self.entries.iter().fold(0, |acc, (key, entry)| {
+            let salt = match key {
+                DocumentKey::Topology(id) => id.seed(),
+                DocumentKey::Roster(id) => id.0.rotate_left(17),
+                DocumentKey::Placement(id) => id.seed().rotate_left(31),
+            };
+            acc ^ zhost_base::id::rendezvous(salt, ZhostId(entry.document.fingerprint()))
+        })
+    }
+
+    /// The fingerprints of everything held.
+    pub fn digest(&self) -> LedgerMessage {
+        LedgerMessage::Digest(self.entries.iter().map(|(key, entry)| (*key, entry.document.fingerprint())).collect())
+    }
+
+    /// What a peer with this digest may lack, in messages of at most [`DOCUMENT_SIZE_MAX_BYTES`] or one document.
+    pub fn documents_lacking(&self, digest: &[(DocumentKey, u64)]) -> Vec<LedgerMessage> {
+        let theirs: BTreeMap<_, _> = digest.iter().copied().collect();
+        let mut messages = Vec::new();
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        for (key, entry) in &self.entries {
+            if theirs.get(key) == Some(&entry.document.fingerprint()) {
+                continue;
+            }
+            let size = encoded_size(&entry.document);
+            if batch_bytes + size > DOCUMENT_SIZE_MAX_BYTES && !batch.is_empty() {
+                messages.push(LedgerMessage::Documents(core::mem::take(&mut batch)));
+                batch_bytes = 0;
+            }
+            batch_bytes += size;
+            batch.push((*key, entry.document.clone()));
+        }
+        if !batch.is_empty() {
+            messages.push(LedgerMessage::Documents(batch));
+        }
+        messages
+    }
+
+    /// Offers a document, from a peer or of our own.
+    pub fn offer(&mut self, key: DocumentKey, document: Document) -> Taken {
+        if !document.fits(&key) || encoded_size(&document) > DOCUMENT_SIZE_MAX_BYTES {
+            return Taken::Refused;
+        }
+        match self.entries.get(&key) {
+            Some(held) if held.document == document => {
+                return if held.durable { Taken::Stored } else { Taken::Pending };
+            }
+            Some(held) if !document.beats(&held.document) => return Taken::Refused,
+            None if !self.has_room_for(&key) => return Taken::Refused,
+            _ => {}
+        }
+        self.entries.insert(key, Entry { document, durable: false });
+        self.revision += 1;
+        Taken::New
+    }
+
+    /// Whether a new document of this kind may be added.
+    pub fn has_room_for(&self, key: &DocumentKey) -> bool {
+        let same_kind = |other: &&DocumentKey| core::mem::discriminant(*other) == core::mem::discriminant(key);
+        let limit = if matches!(key, DocumentKey::Roster(_)) { MEMBERS_MAX } else { TOPOLOGIES_MAX };
+        self.entries.contains_key(key) || self.entries.keys().filter(same_kind).count() < limit
+    }
+
+    /// The shell says the document with this fingerprint is on flash.
+    pub fn handle_stored(&mut self, key: DocumentKey, fingerprint: u64) {
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.document.fingerprint() == fingerprint
+            && !entry.durable
+        {
+            entry.durable = true;
+            self.revision += 1;
+        }
+    }
+
+    /// Whether the document held under `key` is on flash.
+    pub fn is_durable(&self, key: &DocumentKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.durable)
+    }
+
+    /// The document held under `key`, durable or not.
+    pub fn document(&self, key: &DocumentKey) -> Option<&Document> {
+        self.entries.get(key).map(|entry| &entry.document)
+    }
+
+    /// All documents.
+    pub fn documents(&self) -> impl Iterator<Item = (&DocumentKey, &Document)> {
+        self.entries.iter().map(|(key, entry)| (key, &entry.document))
+    }
+
+    /// The topologies that are not deleted.
+    pub fn topologies(&self) -> impl Iterator<Item = (TopologyId, &TopologyDocument)> {
+        self.entries.iter().filter_map(|(key, entry)| match (key, &entry.document) {
+            (DocumentKey::Topology(id), Document::Topology(_, topology)) => {
+                (topology.wanted != crate::document::Wanted::Deleted).then_some((*id, topology))
+            }
+            _ => None,
+        })
+    }
+
+    /// The topology of that id, even if deleted.
+    pub fn topology(&self, id: TopologyId) -> Option<&TopologyDocument> {
+        self.document(&DocumentKey::Topology(id))?.topology()
+    }
+
+    /// The placement of a topology, once it may be obeyed.
+    pub fn placement(&self, id: TopologyId) -> Option<&crate::document::Placement> {
+        let key = DocumentKey::Placement(id);
+        match self.entries.get(&key)? {
+            Entry { document: Document::Placement(placement), durable: true } => Some(placement),
+            _ => None,
+        }
+    }
+
+    /// The zhosts admitted and not removed.
+    pub fn roster(&self) -> impl Iterator<Item = (ZhostId, &RosterEntry)> {
+        self.entries.iter().filter_map(|(key, entry)| match (key, &entry.document) {
+            (DocumentKey::Roster(id), Document::Roster(_, roster)) if !roster.removed => Some((*id, roster)),
+            _ => None,
+        })
+    }
+
+    /// The stamp for the next write of an operator document by `writer`.
+    pub fn next_stamp(&self, key: &DocumentKey, writer: ZhostId) -> Stamp {
+        let counter = match self.document(key) {
+            Some(Document::Topology(stamp, _) | Document::Roster(stamp, _)) => stamp.counter,
+            _ => 0,
+        };
+        Stamp { counter: counter + 1, writer }
+    }
+}
+
+fn encoded_size(document: &Document) -> usize {
+    postcard::to_allocvec(document).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! The rows of the registry: what a zhost says about itself.
+
+use crate::document::PlacementVersion;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+use zhost_base::{BlobDigest, Generation, Name, SpaceKey, ZhostId};
+
+/// What a row is about; one owner has at most one row per key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RowKey {
+    /// Who the owner is and what it offers: [`Row::Profile`].
+    Profile,
+    /// How loaded it is: [`Row::Load`].
+    Load,
+    /// The term it leads, if any: [`Row::Reign`].
+    Reign,
+    /// The super it reports to: [`Row::Super`].
+    Super,
+    /// Its verdict, as super, that a zhost has failed: [`Row::Verdict`].
+    Verdict(ZhostId),
+    /// A space it runs: [`Row::Space`].
+    Space(SpaceKey),
+    /// A blob on its flash: [`Row::Blob`].
+    Blob(BlobDigest),
+}
+
+/// What a row says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Row {
+    /// Under [`RowKey::Profile`].
+    Profile(Profile),
+    /// Under [`RowKey::Load`].
+    Load(LoadBand),
+    /// Under [`RowKey::Reign`].
+    Reign(Reign),
+    /// Under [`RowKey::Super`].
+    Super(ZhostId),
+    /// Under [`RowKey::Verdict`]: that start of the zhost sent no heartbeat for too long.
+    Verdict(Generation),
+    /// Under [`RowKey::Space`].
+    Space(SpaceRow),
+    /// Under [`RowKey::Blob`].
+    Blob,
+}
+
+/// Who a zhost is and what it offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// What people call it.
+    pub name: Name,
+    /// Where it stands.
+    pub region: Name,
+    /// What sort of machine it is.
+    pub kind: Name,
+    /// Where its links are accepted.
+    pub link_addr: SocketAddr,
+    /// Where it answers `zctl`, if not only on a serial line.
+    pub control_addr: Option<SocketAddr>,
+    /// Whether it may become a super node.
+    pub eligible: bool,
+    /// Whether it runs spaces.
+    pub runs_spaces: bool,
+    /// Linear memory it gives to spaces.
+    pub memory_bytes: u32,
+    /// When it started, milliseconds since 1970 by its own clock.
+    pub started_unix_ms: u64,
+    /// The agent's version.
+    pub agent: Name,
+    /// The capabilities it offers, sorted.
+    pub capabilities: Vec<Name>,
+}
+
+/// Load in coarse steps, so that the row changes rarely; exact load travels only in heartbeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBand {
+    /// Quarters of the processors in use, 0 to 4.
+    pub cpu: u8,
+    /// Quarters of the memory in use, 0 to 4.
+    pub memory: u8,
+}
+
+/// A term, as announced by the super that proposed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reign {
+    /// Whether a majority of the roster voted for it.
+    pub full: bool,
+    /// Its number.
+    pub term: u64,
+    /// The supers; the owner of the row is the first.
+    pub supers: Vec<ZhostId>,
+}
+
+/// A space on its zhost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceRow {
+    /// What it is doing.
+    pub state: SpaceState,
+    /// The placement that put it there.
+    pub placement: PlacementVersion,
+    /// The topology's version it runs, as the ledger counts them.
+    pub revision: u64,
+    /// Distinguishes successive starts on this zhost.
+    pub incarnation: u32,
+    /// How often it was restarted after a crash.
+    pub restarts: u32,
+}
+
+/// The life of a space on a zhost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpaceState {
+    /// Being fetched, instantiated or initialised.
+    Starting,
+    /// `on_init` succeeded.
+    Running,
+    /// Crashed; waits for its restart.
+    Backoff,
+    /// Crashed too often; waits for the operator or a new version.
+    Held,
+    /// `on_process` asked to be stopped, and it was.
+    Ended,
+    /// `on_close` is running.
+    Closing,
+}
+
+impl SpaceState {
+    /// The word shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Backoff => "backoff",
+            Self::Held => "held",
+            Self::Ended => "ended",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+impl RowKey {
+    /// Bytes of the key on the wire.
+    pub fn encoded_size(&self) -> usize {
+        match self {
+            Self::Profile | Self::Load | Self::Reign | Self::Super => 1,
+            Self::Verdict(_) => 11,
+            Self::Space(key) => 18 + key.space.as_str().len(),
+            Self::Blob(_) => 33,
+        }
+    }
+}
