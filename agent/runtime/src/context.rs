@@ -1,0 +1,248 @@
+//! What a guest's imports act on. Nothing here waits: effects are collected and drained by the worker.
+
+use crate::{budget, device::Devices, store::Store};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use zhost_base::{Instant, Name, Rng, SpaceKey, limits};
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// For the author.
+    Debug,
+    /// For the operator, nothing wrong.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// The level a guest names by number; unknown ones are errors.
+    pub fn from_number(number: i32) -> Self {
+        match number {
+            0 => Self::Debug,
+            1 => Self::Info,
+            2 => Self::Warn,
+            _ => Self::Error,
+        }
+    }
+
+    /// The word shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A message in a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The space that sent it; `None` for one the guest emitted to itself.
+    pub from: Option<Name>,
+    /// The path it came along.
+    pub path: Name,
+    /// Its content.
+    pub payload: Vec<u8>,
+}
+
+/// An outgoing path.
+#[derive(Clone, Debug)]
+pub struct OutgoingPath {
+    /// Its name.
+    pub name: Name,
+    /// How many messages its target's mailbox still takes; none while the target is not running.
+    pub credit: u32,
+}
+
+/// Why an import refused; guests see the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such path, key, sensor or message.
+    NotFound = -1,
+    /// Not now: no credit, no new reading. Try again.
+    TryAgain = -2,
+    /// Larger than allowed, or than the buffer.
+    TooLarge = -3,
+    /// Not declared in the manifest.
+    Denied = -4,
+    /// The device or the flash failed.
+    Failed = -5,
+}
+
+/// The world of one guest.
+pub struct Context {
+    /// Which space it is.
+    pub key: SpaceKey,
+    /// What it declared.
+    pub capabilities: Vec<Name>,
+    /// Monotonic time of the current slice.
+    pub now: Instant,
+    /// Milliseconds since 1970 at the clock's origin; 0 while the wall clock is not set.
+    pub unix_origin_ms: u64,
+    /// Where it may send.
+    pub paths: Vec<OutgoingPath>,
+    pub(crate) mailbox: VecDeque<Message>,
+    pub(crate) current_path: Option<Name>,
+    pub(crate) sleep_until: Option<Instant>,
+    pub(crate) emitted: Vec<(u8, Vec<u8>)>,
+    pub(crate) consumed: Vec<Message>,
+    pub(crate) logs: Vec<(LogLevel, String)>,
+    pub(crate) logs_dropped: u32,
+    pub(crate) data_writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) table: String,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) devices: Arc<dyn Devices>,
+    pub(crate) rng: Rng,
+    pub(crate) limiter: Limiter,
+    last_frame: Option<u64>,
+}
+
+/// Bounds on memory and tables; tables may not grow once the guest exists, since wasmi 2.0 does not resume a
+/// `table.grow` that ran out of fuel where it was.
+pub(crate) struct Limiter {
+    pub memory_bytes_max: usize,
+    pub tables_fixed: bool,
+}
+
+impl Context {
+    /// The context of a guest about to start.
+    pub fn new(key: SpaceKey, store: Arc<dyn Store>, devices: Arc<dyn Devices>, rng: Rng) -> Self {
+        let table = crate::table::data(&key);
+        Self {
+            key,
+            capabilities: Vec::new(),
+            now: Instant::ZERO,
+            unix_origin_ms: 0,
+            paths: Vec::new(),
+            mailbox: VecDeque::new(),
+            current_path: None,
+            sleep_until: None,
+            emitted: Vec::new(),
+            consumed: Vec::new(),
+            logs: Vec::new(),
+            logs_dropped: 0,
+            data_writes: BTreeMap::new(),
+            table,
+            store,
+            devices,
+            rng,
+            limiter: Limiter { memory_bytes_max: 0, tables_fixed: false },
+            last_frame: None,
+        }
+    }
+
+    pub(crate) fn log(&mut self, level: LogLevel, text: &[u8]) {
+        if self.logs.len() >= budget::LOG_LINES_PER_CALL_MAX {
+            self.logs_dropped += 1;
+            return;
+        }
+        let cut = &text[..text.len().min(limits::LOG_LINE_SIZE_MAX_BYTES)];
+        let line: String = String::from_utf8_lossy(cut).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.logs.push((level, line));
+    }
+
+    pub(crate) fn emit_to(&mut self, path: &[u8], payload: Vec<u8>) -> Result<(), Refusal> {
+        if payload.len() > limits::MESSAGE_SIZE_MAX_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        let index = self.paths.iter().position(|p| p.name.as_str().as_bytes() == path).ok_or(Refusal::NotFound)?;
+        self.paths[index].credit = self.paths[index].credit.checked_sub(1).ok_or(Refusal::TryAgain)?;
+        self.emitted.push((index as u8, payload));
+        Ok(())
+    }
+
+    pub(crate) fn self_emit(&mut self, payload: Vec<u8>) -> Result<(), Refusal> {
+        let own = self.mailbox.iter().filter(|message| message.from.is_none()).count();
+        if payload.len() > limits::MESSAGE_SIZE_MAX_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        if own >= budget::SELF_EMIT_MAX_MESSAGES {
+            return Err(Refusal::TryAgain);
+        }
+        let path = self.key.space.clone();
+        self.mailbox.push_back(Message { from: None, path, payload });
+        Ok(())
+    }
+
+    /// Takes the next message if it fits `room`.
+    pub(crate) fn recv_next(&mut self, room: usize) -> Result<Vec<u8>, Refusal> {
+        let next = self.mailbox.front().ok_or(Refusal::NotFound)?;
+        if next.payload.len() > room {
+            return Err(Refusal::TooLarge);
+        }
+        let mut message = self.mailbox.pop_front().ok_or(Refusal::NotFound)?;
+        self.current_path = Some(message.path.clone());
+        let payload = std::mem::take(&mut message.payload);
+        if message.from.is_some() {
+            self.consumed.push(message);
+        }
+        Ok(payload)
+    }
+
+    pub(crate) fn data_get(&self, key: &[u8]) -> Result<Vec<u8>, Refusal> {
+        match self.data_writes.get(key) {
+            Some(value) => value.clone().ok_or(Refusal::NotFound),
+            None => self.store.get(&self.table, key).map_err(|_| Refusal::Failed)?.ok_or(Refusal::NotFound),
+        }
+    }
+
+    pub(crate) fn data_write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Refusal> {
+        let value_size = value.as_ref().map_or(0, Vec::len);
+        if key.is_empty() || key.len() > budget::DATA_KEY_MAX_BYTES || value_size > budget::DATA_VALUE_MAX_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        if self.data_writes.len() >= budget::DATA_WRITES_PER_CALL_MAX && !self.data_writes.contains_key(&key) {
+            return Err(Refusal::TryAgain);
+        }
+        self.data_writes.insert(key, value);
+        Ok(())
+    }
+
+    /// Keys starting with `prefix`, each behind its length in two little-endian bytes, as many as fit `room`.
+    pub(crate) fn data_list(&self, prefix: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
+        let stored = self.store.scan(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
+        let mut keys: BTreeMap<Vec<u8>, bool> = stored.into_iter().map(|(key, _)| (key, true)).collect();
+        let written = self.data_writes.iter().filter(|(key, _)| key.starts_with(prefix));
+        keys.extend(written.map(|(key, value)| (key.clone(), value.is_some())));
+        let mut list = Vec::new();
+        for (key, _) in keys.iter().filter(|(_, present)| **present) {
+            if list.len() + 2 + key.len() > room {
+                break;
+            }
+            list.extend_from_slice(&(key.len() as u16).to_le_bytes());
+            list.extend_from_slice(key);
+        }
+        Ok(list)
+    }
+
+    /// Reads the sensor `name`, which must be declared as `sensors.<name>`. A camera gives each picture once.
+    pub(crate) fn sensor_read(&mut self, name: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let name = std::str::from_utf8(name).map_err(|_| Refusal::NotFound)?;
+        let capability = format!("sensors.{name}");
+        if !self.capabilities.iter().any(|declared| declared.as_str() == capability) {
+            return Err(Refusal::Denied);
+        }
+        match self.devices.read(self.now, &capability) {
+            Ok(crate::Reading::Json(json)) => Ok(json.into_bytes()),
+            Ok(crate::Reading::Frame(frame)) if self.last_frame == Some(frame.sequence) => Err(Refusal::TryAgain),
+            Ok(crate::Reading::Frame(frame)) => {
+                self.last_frame = Some(frame.sequence);
+                Ok(frame.encode())
+            }
+            Err(crate::DeviceError::Missing) => Err(Refusal::NotFound),
+            Err(crate::DeviceError::Failed(_)) => Err(Refusal::Failed),
+        }
+    }
+
+    pub(crate) fn unix_ms(&self) -> u64 {
+        if self.unix_origin_ms == 0 { 0 } else { self.unix_origin_ms + self.now.as_millis() }
+    }
+}

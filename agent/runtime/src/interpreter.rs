@@ -1,0 +1,96 @@
+//! The engine behind a trait, so that another can stand beside it.
+
+use crate::context::Context;
+use std::fmt;
+use zhost_base::SpaceSpec;
+
+/// The functions a guest exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// Called once, first; optional.
+    OnInit,
+    /// Called whenever there is work; required.
+    OnProcess,
+    /// Called once, last; optional.
+    OnClose,
+}
+
+impl Export {
+    /// The exported name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OnInit => "on_init",
+            Self::OnProcess => "on_process",
+            Self::OnClose => "on_close",
+        }
+    }
+}
+
+/// What became of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The fuel is used up, or the guest yielded; it goes on at the next slice.
+    Preempted,
+    /// The call returned.
+    Returned(i32),
+    /// The call trapped, for this reason; the guest is dead.
+    Trapped(String),
+}
+
+/// Why a module cannot become a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// Not a valid module.
+    Invalid(String),
+    /// It imports what does not exist.
+    UnknownImport {
+        /// Module and function.
+        import: String,
+    },
+    /// It imports what its manifest does not declare.
+    Undeclared {
+        /// Module and function.
+        import: String,
+        /// What it would have to declare.
+        capability: String,
+    },
+    /// It lacks an export, or has it with the wrong type.
+    Export(String),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(reason) => write!(f, "its WASM is not valid: {reason}"),
+            Self::UnknownImport { import } => write!(f, "it imports {import}, which no zhost offers"),
+            Self::Undeclared { import, capability } => {
+                write!(f, "it imports {import} but does not declare {capability}")
+            }
+            Self::Export(reason) => write!(f, "{reason}"),
+        }
+    }
+}
+
+/// An engine.
+pub trait Interpreter: Send {
+    /// Checks that `wasm` can be a guest of this space, which is an end of a path or not, without running it.
+    fn check(&self, wasm: &[u8], space: &SpaceSpec, has_path: bool) -> Result<(), LoadError>;
+
+    /// Makes a guest with at most `memory_bytes` of linear memory.
+    fn instantiate(&self, wasm: &[u8], context: Context, memory_bytes: u32) -> Result<Box<dyn Guest>, LoadError>;
+}
+
+/// An instance of a module.
+pub trait Guest: Send {
+    /// Begins a call; `false` when the guest does not have that export. A call under way is dropped.
+    fn call(&mut self, export: Export) -> bool;
+
+    /// Runs the call for a slice of `fuel`.
+    fn run(&mut self, fuel: u64) -> Step;
+
+    /// Linear memory in use.
+    fn memory_bytes(&self) -> usize;
+
+    /// The guest's side of the world.
+    fn context(&mut self) -> &mut Context;
+}

@@ -1,0 +1,72 @@
+//! Durable tables of bytes, as the agent and its DATA spaces use them.
+
+use std::fmt;
+use zhost_base::{BlobDigest, SpaceKey};
+
+/// Why the store did not do it. After a failed commit nothing of it is visible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// No room on the flash.
+    Full,
+    /// The flash failed, for this reason.
+    Failed(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("there is no room left on the flash"),
+            Self::Failed(reason) => write!(f, "the flash failed: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// One change of a table; no value means delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Which table.
+    pub table: String,
+    /// Which key.
+    pub key: Vec<u8>,
+    /// Its new value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Keys and values as a scan gives them.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Durable tables.
+pub trait Store: Send + Sync {
+    /// The value of a key.
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The first `limit` entries whose keys start with `prefix`, in order of the keys.
+    fn scan(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Entries, StoreError>;
+
+    /// Makes all of `writes` durable, or none.
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
+}
+
+/// Names of the tables.
+pub mod table {
+    use super::SpaceKey;
+
+    /// Generation, votes and other facts about this zhost.
+    pub const META: &str = "meta";
+    /// The ledger's documents.
+    pub const LEDGER: &str = "ledger";
+    /// Blobs in pieces.
+    pub const BLOBS: &str = "blobs";
+
+    /// The data of a DATA space.
+    pub fn data(key: &SpaceKey) -> String {
+        format!("data/{}/{}", key.topology, key.space)
+    }
+}
+
+/// The key of the piece `index` of a blob.
+pub fn blob_key(digest: BlobDigest, index: u32) -> Vec<u8> {
+    [digest.0.as_slice(), &index.to_be_bytes()].concat()
+}

@@ -1,0 +1,387 @@
+//! Gives many guests their turns: one slice of fuel each, round and round.
+
+use crate::{
+    budget,
+    context::{Context, LogLevel, Message, OutgoingPath},
+    device::Devices,
+    interpreter::{Export, Guest, Interpreter, Step},
+    store::{Store, Write, blob_key, table},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use zhost_base::{
+    BlobDigest, Instant, Name, Rng, SpaceKey,
+    limits::{BLOB_CHUNK_SIZE_BYTES, PATH_WINDOW_MESSAGES},
+};
+use zhost_mex::{Package, Trust};
+
+/// What a space needs to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Which space.
+    pub key: SpaceKey,
+    /// Distinguishes successive starts.
+    pub incarnation: u32,
+    /// The package with its WASM, complete in the store.
+    pub package: BlobDigest,
+    /// Size of the package.
+    pub package_bytes: u32,
+    /// What it declared.
+    pub capabilities: Vec<Name>,
+    /// The most linear memory it may use.
+    pub memory_bytes: u32,
+    /// The names of its outgoing paths, in the topology's order.
+    pub paths: Vec<Name>,
+}
+
+/// What the node tells a worker. Commands about a space or incarnation that is not there are ignored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerCommand {
+    /// Start a space.
+    Start(Launch),
+    /// Close a space, within [`budget::CLOSE_TIMEOUT`].
+    Stop(SpaceKey),
+    /// Put a message into a mailbox.
+    Deliver(SpaceKey, Message),
+    /// The target of an outgoing path is running (anew), or not.
+    Target {
+        /// The sending space.
+        key: SpaceKey,
+        /// Index of its outgoing path.
+        path: u8,
+        /// Whether messages can be taken.
+        up: bool,
+    },
+    /// The target of an outgoing path consumed messages.
+    Credit {
+        /// The sending space.
+        key: SpaceKey,
+        /// Index of its outgoing path.
+        path: u8,
+        /// How many.
+        messages: u32,
+    },
+}
+
+/// How a space ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was told to.
+    Closed,
+    /// `on_process` asked for it with this code.
+    Ended(i32),
+    /// It failed, for this reason.
+    Crashed(String),
+}
+
+/// What a worker tells the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerEvent {
+    /// `on_init` succeeded.
+    Started(SpaceKey, u32),
+    /// The space is gone.
+    Exited(SpaceKey, u32, Exit),
+    /// It sent a message along an outgoing path.
+    Emitted(SpaceKey, u8, Vec<u8>),
+    /// It consumed a message that this space had sent along this path.
+    Consumed(SpaceKey, Name, Name),
+    /// It wrote a line.
+    Log(SpaceKey, LogLevel, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Init,
+    Process,
+    Close,
+}
+
+struct Task {
+    guest: Box<dyn Guest>,
+    incarnation: u32,
+    phase: Phase,
+    in_call: bool,
+    queued: bool,
+    stop: bool,
+    fuel_spent: u64,
+    wake_at: Option<Instant>,
+    close_by: Option<Instant>,
+}
+
+/// Runs guests.
+pub struct Worker {
+    interpreter: Box<dyn Interpreter>,
+    store: Arc<dyn Store>,
+    devices: Arc<dyn Devices>,
+    rng: Rng,
+    unix_origin_ms: u64,
+    tasks: BTreeMap<SpaceKey, Task>,
+    ready: VecDeque<SpaceKey>,
+    events: VecDeque<WorkerEvent>,
+}
+
+impl Worker {
+    /// A worker without spaces. `unix_origin_ms` is the wall clock at the origin of the monotonic one, 0 if not set.
+    pub fn new(
+        interpreter: Box<dyn Interpreter>,
+        store: Arc<dyn Store>,
+        devices: Arc<dyn Devices>,
+        rng: Rng,
+        unix_origin_ms: u64,
+    ) -> Self {
+        let (tasks, ready, events) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        Self { interpreter, store, devices, rng, unix_origin_ms, tasks, ready, events }
+    }
+
+    /// Obeys the node.
+    pub fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
+        match command {
+            WorkerCommand::Start(launch) => self.start(now, launch),
+            WorkerCommand::Stop(key) => {
+                if let Some(task) = self.tasks.get_mut(&key) {
+                    task.stop = true;
+                    task.close_by = Some(now + budget::CLOSE_TIMEOUT);
+                }
+                self.enqueue(&key);
+            }
+            WorkerCommand::Deliver(key, message) => {
+                if let Some(task) = self.tasks.get_mut(&key) {
+                    task.guest.context().mailbox.push_back(message);
+                }
+                self.enqueue(&key);
+            }
+            WorkerCommand::Target { key, path, up } => {
+                self.with_path(&key, path, |path| path.credit = if up { PATH_WINDOW_MESSAGES } else { 0 });
+            }
+            WorkerCommand::Credit { key, path, messages } => {
+                self.with_path(&key, path, |path| {
+                    path.credit = path.credit.saturating_add(messages).min(PATH_WINDOW_MESSAGES);
+                });
+            }
+        }
+    }
+
+    fn with_path(&mut self, key: &SpaceKey, path: u8, act: impl FnOnce(&mut OutgoingPath)) {
+        if let Some(task) = self.tasks.get_mut(key)
+            && let Some(path) = task.guest.context().paths.get_mut(usize::from(path))
+        {
+            act(path);
+        }
+    }
+
+    fn start(&mut self, now: Instant, launch: Launch) {
+        let (key, incarnation) = (launch.key.clone(), launch.incarnation);
+        match self.load(launch) {
+            Ok(mut guest) => {
+                let has_init = guest.call(Export::OnInit);
+                let task = Task {
+                    guest,
+                    incarnation,
+                    phase: if has_init { Phase::Init } else { Phase::Process },
+                    in_call: has_init,
+                    queued: false,
+                    stop: false,
+                    fuel_spent: 0,
+                    wake_at: Some(now),
+                    close_by: None,
+                };
+                self.tasks.insert(key.clone(), task);
+                if !has_init {
+                    self.events.push_back(WorkerEvent::Started(key.clone(), incarnation));
+                }
+                self.enqueue(&key);
+            }
+            Err(reason) => self.events.push_back(WorkerEvent::Exited(key, incarnation, Exit::Crashed(reason))),
+        }
+    }
+
+    fn load(&mut self, launch: Launch) -> Result<Box<dyn Guest>, String> {
+        let mut package = Vec::with_capacity(launch.package_bytes as usize);
+        for index in 0..launch.package_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
+            let piece = self.store.get(table::BLOBS, &blob_key(launch.package, index)).map_err(|e| e.to_string())?;
+            package.extend_from_slice(&piece.ok_or("its package is not complete on this zhost")?);
+        }
+        if zhost_mex::digest(&package) != launch.package {
+            return Err("its package is damaged on this zhost's flash".into());
+        }
+        // Signatures were checked where the package was submitted; the digest says it is the same package.
+        let package = Package::open(&package, Trust::Anybody).map_err(|e| e.to_string())?;
+        let wasm = package.into_wasm(&launch.key.space).ok_or("its package holds no WASM for it")?;
+        let mut context = Context::new(launch.key, self.store.clone(), self.devices.clone(), self.rng.fork());
+        context.unix_origin_ms = self.unix_origin_ms;
+        context.capabilities = launch.capabilities;
+        context.paths = launch.paths.into_iter().map(|name| OutgoingPath { name, credit: 0 }).collect();
+        self.interpreter.instantiate(&wasm, context, launch.memory_bytes).map_err(|e| e.to_string())
+    }
+
+    fn enqueue(&mut self, key: &SpaceKey) {
+        if let Some(task) = self.tasks.get_mut(key)
+            && !task.queued
+        {
+            task.queued = true;
+            self.ready.push_back(key.clone());
+        }
+    }
+
+    /// Wakes sleepers and ends those that do not close in time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |task: &Task| task.wake_at.is_some_and(|at| at <= now) || task.close_by.is_some_and(|by| by <= now);
+        let keys: Vec<SpaceKey> = self.tasks.iter().filter(|(_, task)| due(task)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            if self.tasks.get(&key).is_some_and(|task| task.close_by.is_some_and(|by| by <= now)) {
+                self.finish(&key, Exit::Closed);
+            } else {
+                self.enqueue(&key);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let times = self.tasks.values().flat_map(|task| [task.wake_at, task.close_by]).flatten();
+        times.min().map(|at| (at, "a space wakes up"))
+    }
+
+    /// Whether a space waits for its turn.
+    pub fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Runs one slice of the next space in line.
+    pub fn run_slice(&mut self, now: Instant) {
+        let Some(key) = self.ready.pop_front() else { return };
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        task.queued = false;
+        task.wake_at = None;
+        if !task.in_call && !task.begin_call() {
+            self.finish(&key, Exit::Closed);
+            return;
+        }
+        let context = task.guest.context();
+        context.now = now;
+        let step = task.guest.run(budget::SLICE_FUEL);
+        task.fuel_spent += budget::SLICE_FUEL;
+        let watchdog = task.fuel_spent > task.fuel_max();
+        self.drain_context(&key);
+        match step {
+            Step::Preempted if watchdog => self.handle_watchdog(&key),
+            Step::Preempted => self.enqueue(&key),
+            Step::Trapped(reason) => self.finish(&key, Exit::Crashed(format!("trapped: {reason}"))),
+            Step::Returned(code) => self.handle_return(now, &key, code),
+        }
+    }
+
+    fn handle_watchdog(&mut self, key: &SpaceKey) {
+        let phase = self.tasks.get(key).map(|task| task.phase);
+        let exit = match phase {
+            Some(Phase::Close) => Exit::Closed,
+            Some(Phase::Init) => Exit::Crashed("on_init did not end within its fuel; the watchdog ended it".into()),
+            _ => Exit::Crashed("on_process did not end within its fuel; the watchdog ended it".into()),
+        };
+        self.finish(key, exit);
+    }
+
+    fn handle_return(&mut self, now: Instant, key: &SpaceKey, code: i32) {
+        if let Err(reason) = self.commit_data(key) {
+            self.finish(key, Exit::Crashed(format!("its data could not be stored: {reason}")));
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        task.in_call = false;
+        task.fuel_spent = 0;
+        match task.phase {
+            Phase::Init if code != 0 => {
+                self.finish(key, Exit::Crashed(format!("on_init returned {code}")));
+            }
+            Phase::Init => {
+                task.phase = Phase::Process;
+                let started = WorkerEvent::Started(key.clone(), task.incarnation);
+                self.events.push_back(started);
+                self.enqueue(key);
+            }
+            Phase::Process if code != 0 && !task.stop => self.finish(key, Exit::Ended(code)),
+            Phase::Process => {
+                let context = task.guest.context();
+                let has_work = !context.mailbox.is_empty();
+                let sleep_until = context.sleep_until.take();
+                if has_work || task.stop {
+                    self.enqueue(key);
+                } else {
+                    task.wake_at = Some(sleep_until.unwrap_or(now + budget::IDLE_PERIOD));
+                }
+            }
+            Phase::Close => self.finish(key, Exit::Closed),
+        }
+    }
+
+    /// Makes what the guest wrote in this call durable.
+    fn commit_data(&mut self, key: &SpaceKey) -> Result<(), crate::StoreError> {
+        let Some(task) = self.tasks.get_mut(key) else { return Ok(()) };
+        let context = task.guest.context();
+        if context.data_writes.is_empty() {
+            return Ok(());
+        }
+        let table = &context.table;
+        let writes = std::mem::take(&mut context.data_writes).into_iter();
+        let writes: Vec<Write> = writes.map(|(key, value)| Write { table: table.clone(), key, value }).collect();
+        self.store.commit(&writes)
+    }
+
+    /// Turns what the guest did into events.
+    fn drain_context(&mut self, key: &SpaceKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let context = task.guest.context();
+        let dropped = std::mem::take(&mut context.logs_dropped);
+        if dropped > 0 {
+            context.logs.push((LogLevel::Warn, format!("{dropped} more lines dropped: too many in one call")));
+        }
+        let logs = context.logs.drain(..).map(|(level, text)| WorkerEvent::Log(key.clone(), level, text));
+        self.events.extend(logs);
+        let consumed = context.consumed.drain(..).filter_map(|message| {
+            Some(WorkerEvent::Consumed(key.clone(), message.from?, message.path))
+        });
+        self.events.extend(consumed);
+        let emitted = context.emitted.drain(..).map(|(path, payload)| WorkerEvent::Emitted(key.clone(), path, payload));
+        self.events.extend(emitted);
+    }
+
+    fn finish(&mut self, key: &SpaceKey, exit: Exit) {
+        if let Some(task) = self.tasks.remove(key) {
+            self.ready.retain(|ready| ready != key);
+            self.events.push_back(WorkerEvent::Exited(key.clone(), task.incarnation, exit));
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<WorkerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Linear memory of all guests.
+    pub fn memory_bytes(&self) -> usize {
+        self.tasks.values().map(|task| task.guest.memory_bytes()).sum()
+    }
+}
+
+impl Task {
+    /// Begins the call the task's state asks for; `false` when it is closing and has nothing to call.
+    fn begin_call(&mut self) -> bool {
+        self.in_call = true;
+        self.fuel_spent = 0;
+        if self.stop && self.phase != Phase::Close {
+            self.phase = Phase::Close;
+            return self.guest.call(Export::OnClose);
+        }
+        self.guest.call(Export::OnProcess)
+    }
+
+    fn fuel_max(&self) -> u64 {
+        match self.phase {
+            Phase::Init => budget::INIT_FUEL_MAX,
+            Phase::Process => budget::PROCESS_FUEL_MAX,
+            Phase::Close => budget::CLOSE_FUEL_MAX,
+        }
+    }
+}
