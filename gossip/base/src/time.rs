@@ -40,8 +40,9 @@ impl Instant {
 
 impl Add<Duration> for Instant {
     type Output = Self;
+    /// Rounds up, so that `now.since(start) >= duration` holds once `now` has reached `start + duration`.
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)))
     }
 }
 
@@ -67,6 +68,13 @@ impl fmt::Display for Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timer_that_is_due_has_lasted_its_whole_duration() {
+        let duration = Duration::from_nanos(31_094_388);
+        let start = Instant::from_micros(7);
+        assert!((start + duration).since(start) >= duration);
+    }
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {

@@ -1,0 +1,14 @@
+//! How `zctl` talks to a zhost.
+//!
+//! A session is a Noise handshake (`XXpsk0` under the control secret) whose initiator must be a trusted operator;
+//! strangers get no answer at all. Inside it, messages of any size up to a limit travel as numbered fragments with
+//! selective acknowledgement, so that a package crosses a lossy network. [`protocol`] says what the messages mean.
+
+mod client;
+mod packet;
+pub mod protocol;
+mod server;
+mod transfer;
+
+pub use client::{Client, ClientError};
+pub use server::{Server, SessionId};

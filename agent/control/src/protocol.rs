@@ -1,0 +1,366 @@
+//! What operators ask, and what they are told. Times are milliseconds; ids are text, so that JSON shows them whole.
+
+use serde::{Deserialize, Serialize};
+
+/// A command of an operator. Topologies are named by id or name, zhosts and spaces likewise; a space may be written
+/// `topology/space`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// What this zhost is doing.
+    Status,
+    /// The cluster at a glance.
+    Cluster,
+    /// Every zhost of the roster.
+    Zhosts,
+    /// This zhost's place in the mesh.
+    Mesh,
+    /// Its links.
+    MeshPeers,
+    /// Where every space runs.
+    MeshSpaces,
+    /// Round trips to one zhost, or to all.
+    MeshPing(Option<String>),
+    /// Deploy a package.
+    TopoSubmit(Vec<u8>),
+    /// All topologies.
+    TopoList,
+    /// One topology.
+    TopoStatus(String),
+    /// Stop its spaces.
+    TopoStop(String),
+    /// Stop and forget it.
+    TopoDelete(String),
+    /// Take a dead zhost off the roster.
+    ClusterRemove(String),
+    /// All spaces.
+    Spaces,
+    /// One space.
+    SpaceStatus(String),
+    /// Its last log lines.
+    SpaceLogs(String),
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Cluster`].
+    Cluster(Cluster),
+    /// To [`Request::Zhosts`].
+    Zhosts(Vec<Zhost>),
+    /// To [`Request::Mesh`].
+    Mesh(Mesh),
+    /// To [`Request::MeshPeers`].
+    Peers(Vec<Peer>),
+    /// To [`Request::MeshSpaces`] and [`Request::Spaces`].
+    Spaces(Vec<Space>),
+    /// To [`Request::MeshPing`].
+    Pings(Vec<Ping>),
+    /// To [`Request::TopoSubmit`].
+    Submitted(Submitted),
+    /// To [`Request::TopoList`].
+    Topologies(Vec<TopologyLine>),
+    /// To [`Request::TopoStatus`].
+    Topology(Topology),
+    /// To [`Request::SpaceStatus`].
+    Space(SpaceDetail),
+    /// To [`Request::SpaceLogs`].
+    Logs(Vec<LogLine>),
+    /// To commands that have nothing else to say: how durable their effect is.
+    Done(Durability),
+    /// The command was not carried out, and why.
+    Refused(String),
+}
+
+/// What a zhost is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub zhost: String,
+    /// Its id.
+    pub id: String,
+    /// The agent's version.
+    pub version: String,
+    /// How often it has started.
+    pub generation: u32,
+    /// `super` or `local`.
+    pub role: String,
+    /// Since it started.
+    pub uptime_ms: u64,
+    /// Its concerns.
+    pub services: Vec<Service>,
+}
+
+/// One concern of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name, as in the public Samoza documents.
+    pub name: String,
+    /// `ok`, or what is wrong.
+    pub state: String,
+    /// Figures.
+    pub detail: String,
+}
+
+/// The cluster at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The cluster's name.
+    pub name: String,
+    /// The term in force, 0 if there is none.
+    pub term: u64,
+    /// Whether it is full; otherwise provisional.
+    pub full: bool,
+    /// Names of the supers.
+    pub supers: Vec<String>,
+    /// Zhosts alive.
+    pub alive: u32,
+    /// Zhosts in the roster.
+    pub roster: u32,
+    /// Topologies by state.
+    pub topologies: Vec<(String, u32)>,
+    /// Hash of the registry; equal on zhosts that agree.
+    pub registry_hash: String,
+    /// Hash of the ledger; equal on zhosts that agree.
+    pub ledger_hash: String,
+}
+
+/// A zhost of the roster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zhost {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// `super` or `local`.
+    pub role: String,
+    /// `alive`, `failed` (its super misses its heartbeats) or `dead`.
+    pub state: String,
+    /// Where it stands.
+    pub region: String,
+    /// The super it reports to.
+    pub super_node: String,
+    /// Spaces it runs.
+    pub spaces: u32,
+    /// Capabilities it offers.
+    pub capabilities: Vec<String>,
+    /// Where its links are accepted.
+    pub addr: String,
+    /// Where it answers `zctl`.
+    pub control_addr: String,
+}
+
+/// A zhost's place in the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mesh {
+    /// Its name.
+    pub zhost: String,
+    /// Links that are open.
+    pub links: u32,
+    /// Members alive, itself included.
+    pub members: u32,
+    /// Messages between spaces handed to links.
+    pub messages_sent: u64,
+    /// Messages between spaces that came over links.
+    pub messages_received: u64,
+    /// Messages that could not be delivered.
+    pub messages_undelivered: u64,
+}
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The other zhost's name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Its link address.
+    pub addr: String,
+    /// `linked` or `no link`.
+    pub state: String,
+    /// Round trip over the link, microseconds, once measured.
+    pub rtt_us: Option<u64>,
+}
+
+/// A space and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Its name.
+    pub space: String,
+    /// The zhost that runs it.
+    pub zhost: String,
+    /// The topology it belongs to.
+    pub topology: String,
+    /// What it is doing.
+    pub state: String,
+    /// Restarts after crashes.
+    pub restarts: u32,
+}
+
+/// A round trip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// The zhost asked.
+    pub zhost: String,
+    /// Links on the way.
+    pub hops: u32,
+    /// Round trip, microseconds; nothing when no answer came.
+    pub rtt_us: Option<u64>,
+    /// The route.
+    pub path: String,
+}
+
+/// How many zhosts hold a write on their flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durability {
+    /// How many do.
+    pub copies: u32,
+    /// How many should.
+    pub wanted: u32,
+}
+
+/// A package was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The topology's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its state right now.
+    pub state: String,
+    /// Spaces it has.
+    pub spaces: u32,
+    /// Counts the submits under this name.
+    pub revision: u64,
+    /// Whether it is durable.
+    pub durability: Durability,
+}
+
+/// One line of the list of topologies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologyLine {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its state.
+    pub state: String,
+    /// Spaces running.
+    pub running: u32,
+    /// Spaces it has.
+    pub spaces: u32,
+}
+
+/// A topology in detail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The package's version.
+    pub version: String,
+    /// Counts the submits under this name.
+    pub revision: u64,
+    /// `pending`, `running`, `degraded`, `stopped` or `failed`.
+    pub state: String,
+    /// Why it failed, or what it waits for.
+    pub failure_reason: Option<String>,
+    /// The super that coordinates it.
+    pub coordinator: String,
+    /// First submitted, milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Last submitted, stopped or changed.
+    pub updated_unix_ms: u64,
+    /// Where its spaces are.
+    pub placements: Vec<PlacementLine>,
+    /// State changes as this zhost saw them, oldest first.
+    pub history: Vec<Transition>,
+}
+
+/// Where one space of a topology is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementLine {
+    /// The space.
+    pub space: String,
+    /// Its zhost, or `-`.
+    pub zhost: String,
+    /// What it is doing there.
+    pub state: String,
+}
+
+/// A topology changed its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When, milliseconds since 1970 by the asked zhost's clock.
+    pub unix_ms: u64,
+    /// The new state.
+    pub state: String,
+}
+
+/// A space in detail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceDetail {
+    /// Its name.
+    pub space: String,
+    /// The topology it belongs to.
+    pub topology: String,
+    /// Its type.
+    pub kind: String,
+    /// The zhost that runs it.
+    pub zhost: String,
+    /// What it is doing.
+    pub state: String,
+    /// Starts on this zhost, the present one included.
+    pub incarnation: u32,
+    /// Restarts after crashes.
+    pub restarts: u32,
+    /// Why it last ended, if it did.
+    pub last_exit: Option<String>,
+    /// Messages it has sent.
+    pub messages_out: u64,
+    /// Messages it was given.
+    pub messages_in: u64,
+    /// What it may do.
+    pub capabilities: Vec<String>,
+    /// Its paths, as `from -> to (name)`.
+    pub paths: Vec<String>,
+}
+
+/// A line of a space's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When, milliseconds since 1970 by its zhost's clock.
+    pub unix_ms: u64,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Request {
+    /// The bytes of the request.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// Reads the bytes of a request.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+impl Reply {
+    /// The bytes of the reply.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// Reads the bytes of a reply.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}

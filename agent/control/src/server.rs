@@ -1,0 +1,220 @@
+//! The zhost's end: many sessions, none for strangers.
+
+use crate::{
+    client::PROLOGUE,
+    packet::{self, Channel, Kind, Packet},
+    transfer::{Receiver, Sender},
+};
+use snow::HandshakeState;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+use zhost_base::{
+    Instant, Rng,
+    limits::{CONTROL_HANDSHAKES_BURST, CONTROL_HANDSHAKES_PER_SECOND, CONTROL_SESSIONS_MAX},
+};
+use zhost_link::{
+    Identity,
+    noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, Role},
+};
+
+/// Sessions nobody used for this long are forgotten.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Handshakes not finished by then are forgotten.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// A session, as its client named it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(u64);
+
+enum State {
+    Handshake { handshake: Option<Box<HandshakeState>>, answer: Vec<u8> },
+    Open { channel: Channel, receiver: Receiver, senders: VecDeque<Sender> },
+}
+
+struct Session {
+    addr: SocketAddr,
+    state: State,
+    expires_at: Instant,
+}
+
+/// The control endpoint of a zhost.
+pub struct Server {
+    identity: Identity,
+    key: [u8; 32],
+    /// Public keys of the operators who may command.
+    operators: Vec<[u8; 32]>,
+    sessions: BTreeMap<SessionId, Session>,
+    tokens: u32,
+    refilled_at: Instant,
+    rng: Rng,
+    requests: VecDeque<(SessionId, u32, Vec<u8>)>,
+    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+}
+
+impl Server {
+    /// An endpoint under the control key that obeys `operators`.
+    pub fn new(now: Instant, identity: Identity, key: [u8; 32], operators: Vec<[u8; 32]>, rng: Rng) -> Self {
+        Self {
+            identity,
+            key,
+            operators,
+            sessions: BTreeMap::new(),
+            tokens: CONTROL_HANDSHAKES_BURST,
+            refilled_at: now,
+            rng,
+            requests: VecDeque::new(),
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// A datagram came to the control port. Whatever does not prove itself is dropped without an answer.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let Some((kind, session, body)) = packet::split(datagram) else { return };
+        let id = SessionId(session);
+        match kind {
+            Kind::Hello => self.handle_hello(now, from, id, body),
+            Kind::Finish => self.handle_finish(now, id, body),
+            Kind::Sealed => self.handle_sealed(now, from, id, body),
+            Kind::Answer => {}
+        }
+    }
+
+    fn handle_hello(&mut self, now: Instant, from: SocketAddr, id: SessionId, body: &[u8]) {
+        match self.sessions.get(&id) {
+            Some(Session { addr, state: State::Handshake { answer, .. }, .. }) if *addr == from => {
+                self.outbox.push_back((from, answer.clone()));
+                return;
+            }
+            Some(_) => return,
+            None => {}
+        }
+        if !self.take_token(now) {
+            return;
+        }
+        let rng = self.rng.fork();
+        let Ok(mut handshake) = noise::handshake(Role::Responder, &self.identity, &self.key, PROLOGUE, rng) else { return };
+        let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
+        let read = handshake.read_message(body, &mut buffer);
+        let Ok(size) = read.and_then(|_| handshake.write_message(&[], &mut buffer)) else { return };
+        let answer = packet::join(Kind::Answer, id.0, &buffer[..size]);
+        self.outbox.push_back((from, answer.clone()));
+        self.make_room();
+        let state = State::Handshake { handshake: Some(Box::new(handshake)), answer };
+        self.sessions.insert(id, Session { addr: from, state, expires_at: now + HANDSHAKE_MAX });
+    }
+
+    fn take_token(&mut self, now: Instant) -> bool {
+        let refill = now.since(self.refilled_at).as_millis() as u64 * u64::from(CONTROL_HANDSHAKES_PER_SECOND) / 1000;
+        if refill > 0 {
+            self.tokens = self.tokens.saturating_add(refill.min(1 << 20) as u32).min(CONTROL_HANDSHAKES_BURST);
+            self.refilled_at = now;
+        }
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.sessions.len() >= CONTROL_SESSIONS_MAX
+            && let Some(id) = self.sessions.iter().min_by_key(|(_, session)| session.expires_at).map(|(id, _)| *id)
+        {
+            self.sessions.remove(&id);
+        }
+    }
+
+    fn handle_finish(&mut self, now: Instant, id: SessionId, body: &[u8]) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let State::Handshake { handshake, .. } = &mut session.state else { return };
+        let Some(mut handshake) = handshake.take() else { return };
+        let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
+        let finished = handshake.read_message(body, &mut buffer).is_ok();
+        let known = handshake.get_remote_static().is_some_and(|key| self.operators.iter().any(|operator| operator == key));
+        match handshake.into_stateless_transport_mode() {
+            Ok(transport) if finished && known => {
+                let channel = Channel::new(transport);
+                session.state = State::Open { channel, receiver: Receiver::default(), senders: VecDeque::new() };
+                session.expires_at = now + IDLE_MAX;
+            }
+            _ => {
+                self.sessions.remove(&id);
+            }
+        }
+    }
+
+    fn handle_sealed(&mut self, now: Instant, from: SocketAddr, id: SessionId, body: &[u8]) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let State::Open { channel, receiver, senders } = &mut session.state else { return };
+        let Some(packet) = channel.open(body) else { return };
+        session.addr = from;
+        session.expires_at = now + IDLE_MAX;
+        match packet {
+            Packet::Fragment { message, index, count, bytes } => {
+                let Some((ack, whole)) = receiver.handle_fragment(message, index, count, bytes) else { return };
+                self.outbox.push_back((from, channel.seal(id.0, &ack)));
+                if let Some((message, bytes)) = whole {
+                    self.requests.push_back((id, message, bytes));
+                }
+            }
+            Packet::Ack { message, next, beyond } => {
+                senders.iter_mut().for_each(|sender| sender.handle_ack(now, message, next, beyond));
+                senders.retain(|sender| !sender.is_done());
+            }
+        }
+        self.pump(now, id);
+    }
+
+    /// The next request, with the names under which it is answered.
+    pub fn poll_request(&mut self) -> Option<(SessionId, u32, Vec<u8>)> {
+        self.requests.pop_front()
+    }
+
+    /// Answers a request; nothing happens if its session is gone.
+    pub fn reply(&mut self, now: Instant, id: SessionId, message: u32, bytes: Vec<u8>) {
+        if let Some(Session { state: State::Open { senders, .. }, .. }) = self.sessions.get_mut(&id) {
+            senders.push_back(Sender::new(message, bytes));
+        }
+        self.pump(now, id);
+    }
+
+    fn pump(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let State::Open { channel, senders, .. } = &mut session.state else { return };
+        if let Some(sender) = senders.front_mut() {
+            while let Some(packet) = sender.poll_packet(now) {
+                self.outbox.push_back((session.addr, channel.seal(id.0, &packet)));
+            }
+        }
+    }
+
+    /// Repeats what got lost and forgets sessions that fell silent.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.sessions.retain(|_, session| session.expires_at > now);
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.pump(now, id));
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let resend = |session: &Session| match &session.state {
+            State::Open { senders, .. } => senders.front().and_then(Sender::poll_timeout),
+            State::Handshake { .. } => None,
+        };
+        let timers = self.sessions.values().flat_map(|session| [resend(session), Some((session.expires_at, "idle session"))]);
+        timers.flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_datagram(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests;
