@@ -12,8 +12,18 @@ pub enum DocumentKey {
     Topology(TopologyId),
     /// That a zhost was admitted, or removed.
     Roster(ZhostId),
-    /// Where a topology's spaces are to run.
-    Placement(TopologyId),
+    /// Where a topology's spaces are to run, as decided under full terms, or under provisional ones. Two documents,
+    /// since a provisional term must be able to re-place although every full term outranks it.
+    Placement(TopologyId, Slot),
+}
+
+/// Which sort of term a placement was decided under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Slot {
+    /// A provisional term: obeyed only while one is in force.
+    Provisional,
+    /// A full term.
+    Full,
 }
 
 /// A document's content.
@@ -122,16 +132,23 @@ impl core::fmt::Display for FailureReason {
 }
 
 /// Orders placements: a full term beats a provisional one whatever the numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PlacementVersion {
     /// Whether the term was voted for by a majority of the roster.
-    pub full: bool,
+    pub slot: Slot,
     /// The term.
     pub term: u64,
     /// Counts the placements of this topology, over all terms.
     pub counter: u64,
     /// Who coordinates.
-    pub coordinator: u64,
+    pub coordinator: ZhostId,
+}
+
+impl TopologyDocument {
+    /// Bytes of the document on the wire and on flash.
+    pub fn encoded_size(&self) -> usize {
+        postcard::to_allocvec(self).map_or(usize::MAX, |bytes| bytes.len())
+    }
 }
 
 impl Document {
@@ -150,12 +167,11 @@ impl Document {
 
     /// Whether the content is of the kind that `key` names.
     pub fn fits(&self, key: &DocumentKey) -> bool {
-        matches!(
-            (key, self),
-            (DocumentKey::Topology(_), Self::Topology(..))
-                | (DocumentKey::Roster(_), Self::Roster(..))
-                | (DocumentKey::Placement(_), Self::Placement(_))
-        )
+        match (key, self) {
+            (DocumentKey::Topology(_), Self::Topology(..)) | (DocumentKey::Roster(_), Self::Roster(..)) => true,
+            (DocumentKey::Placement(_, slot), Self::Placement(placement)) => *slot == placement.version.slot,
+            _ => false,
+        }
     }
 
     /// A number that differs whenever one document beats the other.
@@ -166,7 +182,7 @@ impl Document {
             Self::Roster(stamp, _) => mix(stamp.counter, stamp.writer.0),
             Self::Placement(placement) => {
                 let v = placement.version;
-                mix(mix(v.term << 1 | u64::from(v.full), v.counter), v.coordinator)
+                mix(mix(v.term, ZhostId(v.counter).0), v.coordinator.0)
             }
         }
     }

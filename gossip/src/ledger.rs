@@ -3,7 +3,7 @@
 //! Every zhost holds every document. A document is *taken in* when it beats the one held, and *durable* once the
 //! shell says it is on flash; only durable documents are acknowledged or obeyed.
 
-use crate::document::{Document, DocumentKey, RosterEntry, Stamp, TopologyDocument};
+use crate::document::{Document, DocumentKey, Placement, RosterEntry, Slot, Stamp, TopologyDocument, Wanted};
 use alloc::{collections::BTreeMap, vec::Vec};
 use serde::{Deserialize, Serialize};
 use zhost_base::{
@@ -39,6 +39,8 @@ pub enum Taken {
 struct Entry {
     document: Document,
     durable: bool,
+    /// What the document replaced, until it is durable.
+    previous: Option<Document>,
 }
 
 /// One zhost's copy of the ledger.
@@ -51,7 +53,7 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger as it was found on flash.
     pub fn restore(documents: impl IntoIterator<Item = (DocumentKey, Document)>) -> Self {
-        let entries = documents.into_iter().map(|(key, document)| (key, Entry { document, durable: true })).collect();
+        let entries = documents.into_iter().map(|(key, document)| (key, Entry { document, durable: true, previous: None })).collect();
         Self { entries, revision: 1 }
     }
 
@@ -66,7 +68,7 @@ impl Ledger {
             let salt = match key {
                 DocumentKey::Topology(id) => id.seed(),
                 DocumentKey::Roster(id) => id.0.rotate_left(17),
-                DocumentKey::Placement(id) => id.seed().rotate_left(31),
+                DocumentKey::Placement(id, slot) => id.seed().rotate_left(31 + *slot as u32),
             };
             acc ^ zhost_base::id::rendezvous(salt, ZhostId(entry.document.fingerprint()))
         })
@@ -114,7 +116,10 @@ impl Ledger {
             None if !self.has_room_for(&key) => return Taken::Refused,
             _ => {}
         }
-        self.entries.insert(key, Entry { document, durable: false });
+        let previous = self.entries.remove(&key).and_then(|held| {
+            if held.durable { Some(held.document) } else { held.previous }
+        });
+        self.entries.insert(key, Entry { document, durable: false, previous });
         self.revision += 1;
         Taken::New
     }
@@ -122,7 +127,11 @@ impl Ledger {
     /// Whether a new document of this kind may be added.
     pub fn has_room_for(&self, key: &DocumentKey) -> bool {
         let same_kind = |other: &&DocumentKey| core::mem::discriminant(*other) == core::mem::discriminant(key);
-        let limit = if matches!(key, DocumentKey::Roster(_)) { MEMBERS_MAX } else { TOPOLOGIES_MAX };
+        let limit = match key {
+            DocumentKey::Roster(_) => MEMBERS_MAX,
+            DocumentKey::Topology(_) => TOPOLOGIES_MAX,
+            DocumentKey::Placement(..) => 2 * TOPOLOGIES_MAX,
+        };
         self.entries.contains_key(key) || self.entries.keys().filter(same_kind).count() < limit
     }
 
@@ -133,7 +142,23 @@ impl Ledger {
             && !entry.durable
         {
             entry.durable = true;
+            entry.previous = None;
             self.revision += 1;
+        }
+    }
+
+    /// The shell says the document with this fingerprint could not be written: what it replaced is back.
+    pub fn handle_failed(&mut self, key: DocumentKey, fingerprint: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.durable || entry.document.fingerprint() != fingerprint {
+            return;
+        }
+        self.revision += 1;
+        match entry.previous.take() {
+            Some(document) => *entry = Entry { document, durable: true, previous: None },
+            None => {
+                self.entries.remove(&key);
+            }
         }
     }
 
@@ -156,7 +181,7 @@ impl Ledger {
     pub fn topologies(&self) -> impl Iterator<Item = (TopologyId, &TopologyDocument)> {
         self.entries.iter().filter_map(|(key, entry)| match (key, &entry.document) {
             (DocumentKey::Topology(id), Document::Topology(_, topology)) => {
-                (topology.wanted != crate::document::Wanted::Deleted).then_some((*id, topology))
+                (topology.wanted != Wanted::Deleted).then_some((*id, topology))
             }
             _ => None,
         })
@@ -167,13 +192,17 @@ impl Ledger {
         self.document(&DocumentKey::Topology(id))?.topology()
     }
 
-    /// The placement of a topology, once it may be obeyed.
-    pub fn placement(&self, id: TopologyId) -> Option<&crate::document::Placement> {
-        let key = DocumentKey::Placement(id);
-        match self.entries.get(&key)? {
-            Entry { document: Document::Placement(placement), durable: true } => Some(placement),
+    /// The placement of a topology in one slot, on flash or on its way there.
+    pub fn placement(&self, id: TopologyId, slot: Slot) -> Option<&Placement> {
+        match self.document(&DocumentKey::Placement(id, slot))? {
+            Document::Placement(placement) => Some(placement),
             _ => None,
         }
+    }
+
+    /// The placement of a topology in one slot, once it may be obeyed.
+    pub fn durable_placement(&self, id: TopologyId, slot: Slot) -> Option<&Placement> {
+        self.is_durable(&DocumentKey::Placement(id, slot)).then(|| self.placement(id, slot))?
     }
 
     /// The zhosts admitted and not removed.

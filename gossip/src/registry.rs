@@ -28,6 +28,8 @@ const DELTA_ENTRY_OVERHEAD_BYTES: usize = 32;
 pub enum RegistryMessage {
     /// How far the sender is with some owners; `answer` asks for the receiver's own digest where it is behind.
     Digest {
+        /// Who sends it.
+        from: ZhostId,
         /// At most [`DIGEST_OWNERS_MAX`].
         owners: Vec<DigestEntry>,
         /// Whether the receiver should ask back for what it lacks.
@@ -211,7 +213,26 @@ impl Registry {
         {
             self.digest_cursor = ZhostId(last.owner.0.wrapping_add(1));
         }
-        RegistryMessage::Digest { owners, answer }
+        RegistryMessage::Digest { from: self.me, owners, answer }
+    }
+
+    /// How far our own rows have come.
+    pub fn own_version(&self) -> u64 {
+        self.owners.get(&self.me).map_or(0, |own| own.version)
+    }
+
+    /// Our own changes after `version`, to be told without being asked.
+    pub fn own_delta(&self, version: u64) -> Option<RegistryMessage> {
+        let own = self.owners.get(&self.me)?;
+        let entry = DigestEntry { version, ..own.digest_entry(self.me) };
+        let deltas = self.delta(core::iter::once((self.me, Some(entry))));
+        (!deltas.is_empty()).then_some(RegistryMessage::Delta(deltas))
+    }
+
+    /// Moves our own rows to another generation, see [`crate::membership::MembershipEvent::Regenerated`].
+    pub fn regenerate(&mut self, generation: Generation) {
+        self.owners.entry(self.me).or_default().generation = generation;
+        self.revision += 1;
     }
 
     /// Takes in what a peer's registry says; `alive` is the membership's word on who may own rows.
@@ -222,7 +243,7 @@ impl Registry {
         alive: impl Fn(ZhostId) -> Option<Generation>,
     ) -> Vec<RegistryMessage> {
         match message {
-            RegistryMessage::Digest { owners, answer } => self.answer_digest(&owners, answer, alive),
+            RegistryMessage::Digest { owners, answer, .. } => self.answer_digest(&owners, answer, alive),
             RegistryMessage::Delta(deltas) => {
                 for delta in deltas {
                     if delta.owner != self.me && alive(delta.owner) == Some(delta.generation) {

@@ -1,0 +1,262 @@
+//! Packages as blobs: who keeps them, pulling them by digest, and letting go of those nobody needs.
+
+use crate::{
+    disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    node::{Level, Node},
+    wire::Frame,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use zhost_base::{
+    BlobDigest, Instant, ZhostId,
+    id::rendezvous,
+    limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, MEX_SIZE_MAX_BYTES},
+};
+use zhost_gossip::{
+    document::Home,
+    row::{Row, RowKey},
+};
+use zhost_runtime::{StoreError, table};
+
+/// Pieces asked for and not yet received.
+const PULL_WINDOW: u32 = 4;
+/// How long a holder may be silent before another is asked.
+const PULL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long to wait when nobody holds a blob, or the flash refused it.
+const PULL_RETRY: Duration = Duration::from_secs(2);
+/// Blobs pulled at once; further ones wait.
+const PULLS_MAX: usize = 2;
+
+struct Pull {
+    size_bytes: u32,
+    holder: ZhostId,
+    hash: Sha256,
+    next: u32,
+    asked: u32,
+    deadline: Instant,
+}
+
+/// The blobs of a zhost.
+#[derive(Default)]
+pub(crate) struct Blobs {
+    complete: BTreeMap<BlobDigest, u32>,
+    pulls: BTreeMap<BlobDigest, Pull>,
+    /// Received in full, the last piece on its way to flash.
+    closing: BTreeMap<BlobDigest, u32>,
+    /// When to look again for blobs that could not be had.
+    retry_at: Option<Instant>,
+}
+
+fn pieces(size_bytes: u32) -> u32 {
+    size_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32)
+}
+
+impl Blobs {
+    pub fn new(complete: BTreeMap<BlobDigest, u32>) -> Self {
+        Self { complete, ..Self::default() }
+    }
+
+    pub fn is_complete(&self, digest: BlobDigest) -> bool {
+        self.complete.contains_key(&digest)
+    }
+
+    /// How many blobs are held.
+    pub fn count(&self) -> usize {
+        self.complete.len()
+    }
+
+    pub fn handle_holder_gone(&mut self, now: Instant, holder: ZhostId) {
+        for pull in self.pulls.values_mut().filter(|pull| pull.holder == holder) {
+            pull.deadline = now;
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let pulls = self.pulls.values().map(|pull| pull.deadline);
+        pulls.chain(self.retry_at).min().map(|at| (at, "blob pull"))
+    }
+}
+
+impl Node {
+    pub(crate) fn write_blob_rows(&mut self, now: Instant) {
+        let digests: Vec<BlobDigest> = self.blobs.complete.keys().copied().collect();
+        digests.into_iter().for_each(|digest| self.set_row(now, RowKey::Blob(digest), Row::Blob));
+    }
+
+    /// The zhosts that keep a blob even if they do not run it: every zhost computes the same.
+    fn keepers(&self, digest: BlobDigest) -> BTreeSet<ZhostId> {
+        let mut order: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).chain([self.id]).collect();
+        order.sort_by_key(|id| std::cmp::Reverse(rendezvous(digest.seed(), *id)));
+        order.into_iter().take(COPIES).collect()
+    }
+
+    /// The blobs this zhost should have, with their sizes.
+    fn needed_blobs(&self) -> BTreeMap<BlobDigest, u32> {
+        let mut needed = BTreeMap::new();
+        for (id, topology) in self.ledger.topologies() {
+            let runs_here = self.obeyed_placement(id).is_some_and(|placement| placement.homes.contains(&Home::On(self.id)));
+            if runs_here || self.keepers(topology.package).contains(&self.id) {
+                needed.insert(topology.package, topology.package_bytes);
+            }
+        }
+        needed
+    }
+
+    /// Starts pulls for what is needed and missing, and drops what no topology refers to.
+    pub(crate) fn refresh_blobs(&mut self, now: Instant) {
+        let needed = if self.ready { self.needed_blobs() } else { BTreeMap::new() };
+        self.blobs.pulls.retain(|digest, _| needed.contains_key(digest));
+        self.blobs.retry_at = None;
+        for (digest, size_bytes) in needed {
+            let under_way = self.blobs.pulls.contains_key(&digest) || self.blobs.closing.contains_key(&digest);
+            if !self.blobs.is_complete(digest) && !under_way && self.blobs.pulls.len() < PULLS_MAX {
+                self.start_pull(now, digest, size_bytes);
+            }
+        }
+        self.collect_blobs(now);
+    }
+
+    fn start_pull(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
+        let holders = self.registry.rows().filter(|(_, key, _)| **key == RowKey::Blob(digest)).map(|(owner, _, _)| owner);
+        let holders: Vec<ZhostId> = holders.filter(|holder| self.links.is_up(*holder)).collect();
+        let nearest = holders.iter().min_by_key(|holder| self.links.rtt_us(**holder).unwrap_or(u64::MAX)).copied();
+        // The nearest holder first; any other if that did not work the last time.
+        let retried = self.blobs.retry_at.is_some();
+        let Some(holder) = (if retried { self.rng.pick(&holders).copied() } else { nearest }) else {
+            self.blobs.retry_at = Some(now + PULL_RETRY);
+            return;
+        };
+        if size_bytes == 0 || size_bytes as usize > MEX_SIZE_MAX_BYTES {
+            return;
+        }
+        let pull = Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, deadline: now + PULL_TIMEOUT };
+        self.blobs.pulls.insert(digest, pull);
+        self.ask_pieces(digest);
+    }
+
+    fn ask_pieces(&mut self, digest: BlobDigest) {
+        let Some(pull) = self.blobs.pulls.get_mut(&digest) else { return };
+        while pull.asked < pieces(pull.size_bytes).min(pull.next + PULL_WINDOW) {
+            let index = pull.asked;
+            pull.asked += 1;
+            self.links.send(pull.holder, &Frame::BlobRequest { digest, index });
+        }
+    }
+
+    pub(crate) fn handle_blob_request(&mut self, peer: ZhostId, digest: BlobDigest, index: u32) {
+        if self.blobs.is_complete(digest) {
+            let request = DiskRequest::Read { table: table::BLOBS, key: zhost_runtime::blob_key(digest, index) };
+            self.disk(request, Purpose::BlobRead { digest, index, peer });
+        } else {
+            self.links.send(peer, &Frame::BlobPiece { digest, index, bytes: Vec::new() });
+        }
+    }
+
+    pub(crate) fn handle_blob_read(
+        &mut self,
+        digest: BlobDigest,
+        index: u32,
+        peer: ZhostId,
+        result: Result<DiskReply, StoreError>,
+    ) {
+        let bytes = match result {
+            Ok(DiskReply::Value(Some(bytes))) => bytes,
+            _ => Vec::new(),
+        };
+        self.links.send(peer, &Frame::BlobPiece { digest, index, bytes });
+    }
+
+    pub(crate) fn handle_blob_piece(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        digest: BlobDigest,
+        index: u32,
+        bytes: Vec<u8>,
+    ) {
+        let Some(pull) = self.blobs.pulls.get_mut(&digest) else { return };
+        if pull.holder != peer || pull.next != index {
+            return;
+        }
+        let left = pull.size_bytes as usize - index as usize * BLOB_CHUNK_SIZE_BYTES;
+        if bytes.len() != left.min(BLOB_CHUNK_SIZE_BYTES) {
+            self.give_up_pull(now, digest);
+            return;
+        }
+        pull.hash.update(&bytes);
+        pull.next += 1;
+        pull.deadline = now + PULL_TIMEOUT;
+        let last = pull.next == pieces(pull.size_bytes);
+        let size_bytes = pull.size_bytes;
+        if last && <[u8; 32]>::from(pull.hash.clone().finalize()) != digest.0 {
+            self.log(Level::Warn, format!("zhost {peer} sent a blob that is not {digest}"));
+            self.give_up_pull(now, digest);
+            return;
+        }
+        let mut writes = vec![blob_piece_write(digest, index, Some(bytes))];
+        if last {
+            writes.push(blob_index_write(digest, Some(size_bytes)));
+            self.blobs.pulls.remove(&digest);
+            self.blobs.closing.insert(digest, size_bytes);
+        }
+        self.disk(DiskRequest::Commit(writes), Purpose::BlobPiece { digest, last });
+        self.ask_pieces(digest);
+    }
+
+    fn give_up_pull(&mut self, now: Instant, digest: BlobDigest) {
+        self.blobs.pulls.remove(&digest);
+        self.blobs.retry_at = Some(now + PULL_RETRY);
+    }
+
+    pub(crate) fn handle_blob_piece_written(&mut self, now: Instant, digest: BlobDigest, last: bool, written: bool) {
+        if !written {
+            self.blobs.closing.remove(&digest);
+            self.give_up_pull(now, digest);
+        } else if last && let Some(size_bytes) = self.blobs.closing.remove(&digest) {
+            self.complete_blob(now, digest, size_bytes);
+        }
+    }
+
+    /// A blob is on our flash in full.
+    pub(crate) fn complete_blob(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
+        self.blobs.complete.insert(digest, size_bytes);
+        self.set_row(now, RowKey::Blob(digest), Row::Blob);
+    }
+
+    pub(crate) fn blobs_timeout(&mut self, now: Instant) {
+        let silent = |pull: &Pull| pull.deadline <= now;
+        let overdue: Vec<BlobDigest> = self.blobs.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();
+        overdue.into_iter().for_each(|digest| self.give_up_pull(now, digest));
+        if self.blobs.retry_at.is_some_and(|at| at <= now) {
+            let needed = self.needed_blobs();
+            for (digest, size_bytes) in needed {
+                let idle = !self.blobs.pulls.contains_key(&digest) && !self.blobs.closing.contains_key(&digest);
+                if !self.blobs.is_complete(digest) && idle && self.blobs.pulls.len() < PULLS_MAX {
+                    self.start_pull(now, digest, size_bytes);
+                }
+            }
+            self.blobs.retry_at = self.blobs.retry_at.filter(|at| *at > now);
+        }
+    }
+
+    /// Deletes the blobs that no topology refers to and no command is about to.
+    fn collect_blobs(&mut self, now: Instant) {
+        if !self.ready {
+            return;
+        }
+        let mut wanted: BTreeSet<BlobDigest> = self.ledger.topologies().map(|(_, topology)| topology.package).collect();
+        wanted.extend(self.commands.blobs());
+        let surplus: Vec<_> = self.blobs.complete.iter().filter(|(d, _)| !wanted.contains(d)).map(|(d, s)| (*d, *s)).collect();
+        for (digest, size_bytes) in surplus {
+            self.blobs.complete.remove(&digest);
+            self.registry.remove(now, &RowKey::Blob(digest));
+            let mut writes = vec![blob_index_write(digest, None)];
+            writes.extend((0..pieces(size_bytes)).map(|index| blob_piece_write(digest, index, None)));
+            self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
+            self.log(Level::Debug, format!("blob {digest} is not needed any more"));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What operators ask for: checked, carried out, and answered once it is known what became of it.
+
+use crate::{
+    disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    node::{Level, Node},
+    wire::Frame,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use zhost_base::{
+    BlobDigest, Instant, SpaceKey, SpaceKind, TopologyId, ZhostId,
+    limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES},
+};
+use zhost_control::{
+    SessionId,
+    protocol::{Durability, Reply, Request, Submitted},
+};
+use zhost_gossip::{
+    document::{Document, DocumentKey, RosterEntry, TopologyDocument, Wanted},
+    ledger::Taken,
+    row::{Row, RowKey},
+};
+use zhost_mex::{Package, Trust};
+use zhost_runtime::{Interpreter, StoreError};
+
+/// How long a write may gather copies before its answer says how far it came.
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
+/// How long another zhost may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Commands under way at once; further ones are refused.
+const COMMANDS_MAX: usize = 64;
+
+/// Who wants the answer.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Operator(SessionId, u32),
+    Zhost(ZhostId, u64),
+}
+
+#[derive(Debug)]
+enum Waiting {
+    /// The package is on its way to our flash; the document follows.
+    Package { digest: BlobDigest, document: TopologyDocument },
+    /// The document (and its blob) gathers copies.
+    Copies { key: DocumentKey, fingerprint: u64, blob: Option<BlobDigest>, stored: BTreeSet<ZhostId> },
+    /// Another zhost was asked.
+    Answer,
+    /// Round trips are being measured to these zhosts.
+    Pings(Vec<ZhostId>),
+}
+
+#[derive(Debug)]
+struct Command {
+    asker: Asker,
+    deadline: Instant,
+    waiting: Waiting,
+}
+
+/// The commands under way.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    serial: u64,
+    under_way: BTreeMap<u64, Command>,
+}
+
+impl Commands {
+    /// Blobs that a command is about to refer to.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobDigest> {
+        self.under_way.values().filter_map(|command| match &command.waiting {
+            Waiting::Package { digest, .. } => Some(*digest),
+            _ => None,
+        })
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.under_way.values().map(|command| command.deadline).min().map(|at| (at, "a command's deadline"))
+    }
+}
+
+impl Node {
+    /// Takes up what operators sent.
+    pub(crate) fn drain_requests(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some((session, message, bytes)) = self.control.poll_request() {
+            progress = true;
+            let asker = Asker::Operator(session, message);
+            match Request::decode(&bytes) {
+                Some(request) => self.handle_request(now, asker, request),
+                None => self.answer(now, asker, Reply::Refused("the request makes no sense to this zhost; do versions differ?".into())),
+            }
+        }
+        progress
+    }
+
+    /// Another zhost asks on behalf of an operator.
+    pub(crate) fn handle_query(&mut self, now: Instant, peer: ZhostId, serial: u64, request: &[u8]) {
+        let asker = Asker::Zhost(peer, serial);
+        match Request::decode(request) {
+            Some(request @ (Request::SpaceStatus(_) | Request::SpaceLogs(_))) => self.handle_request(now, asker, request),
+            _ => self.answer(now, asker, Reply::Refused("zhosts do not ask each other that".into())),
+        }
+    }
+
+    /// Another zhost answers what we asked on behalf of an operator.
+    pub(crate) fn handle_answer(&mut self, now: Instant, _peer: ZhostId, serial: u64, reply: Vec<u8>) {
+        let reply = Reply::decode(&reply).unwrap_or_else(|| Reply::Refused("the zhost's answer makes no sense".into()));
+        if let Some(command) = self.commands.under_way.remove(&serial) {
+            self.answer(now, command.asker, reply);
+        }
+    }
+
+    fn answer(&mut self, now: Instant, asker: Asker, reply: Reply) {
+        match asker {
+            Asker::Operator(session, message) => self.control.reply(now, session, message, reply.encode()),
+            Asker::Zhost(peer, serial) => self.links.send(peer, &Frame::Answer { serial, reply: reply.encode() }),
+        }
+    }
+
+    fn handle_request(&mut self, now: Instant, asker: Asker, request: Request) {
+        if self.commands.under_way.len() >= COMMANDS_MAX {
+            return self.answer(now, asker, Reply::Refused("too many commands at once; try again".into()));
+        }
+        let outcome = match request {
+            Request::TopoSubmit(package) => self.submit(now, asker, &package).map(|()| None),
+            Request::TopoStop(name) => self.write_wanted(now, asker, &name, Wanted::Stopped).map(|()| None),
+            Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
+            Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
+            Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
+            Request::SpaceStatus(ref name) | Request::SpaceLogs(ref name) => self
+                .resolve_space(name)
+                .and_then(|key| self.ask_host_of(now, asker, &key, &request)),
+            other => self.report(now, other).map(Some),
+        };
+        match outcome {
+            Ok(Some(reply)) => self.answer(now, asker, reply),
+            Ok(None) => {}
+            Err(reason) => self.answer(now, asker, Reply::Refused(reason)),
+        }
+    }
+
+    fn begin(&mut self, now: Instant, asker: Asker, within: Duration, waiting: Waiting) -> u64 {
+        self.commands.serial += 1;
+        self.commands.under_way.insert(self.commands.serial, Command { asker, deadline: now + within, waiting });
+        self.commands.serial
+    }
+
+    /// Checks a package and puts it on our flash; the document follows when it is there.
+    fn submit(&mut self, now: Instant, asker: Asker, bytes: &[u8]) -> Result<(), String> {
+        let package = Package::open(bytes, Trust::Publishers(&self.config.publishers)).map_err(|e| e.to_string())?;
+        check_spaces(&package, self.interpreter.as_ref())?;
+        let id = zhost_mex::topology_id(&package.topology.name);
+        let key = DocumentKey::Topology(id);
+        if !self.ledger.has_room_for(&key) {
+            return Err("the cluster has as many topologies as it can hold; delete one first".into());
+        }
+        let digest = zhost_mex::digest(bytes);
+        let old = self.ledger.topology(id);
+        let unix_ms = self.unix_ms(now);
+        let document = TopologyDocument {
+            wanted: Wanted::Running,
+            revision: old.map_or(0, |old| old.revision) + 1,
+            package: digest,
+            package_bytes: u32::try_from(bytes.len()).map_err(|_| "the package is too large")?,
+            created_unix_ms: old.filter(|old| old.wanted != Wanted::Deleted).map_or(unix_ms, |old| old.created_unix_ms),
+            updated_unix_ms: unix_ms,
+            spec: package.topology,
+        };
+        if document.encoded_size() + 64 > DOCUMENT_SIZE_MAX_BYTES {
+            return Err("the topology's description is too large; use fewer or shorter names".into());
+        }
+        let command = self.begin(now, asker, DURABLE_WITHIN, Waiting::Package { digest, document });
+        let pieces = bytes.chunks(BLOB_CHUNK_SIZE_BYTES).zip(0..);
+        let mut writes: Vec<_> =
+            pieces.map(|(piece, index)| blob_piece_write(digest, index, Some(piece.to_vec()))).collect();
+        writes.push(blob_index_write(digest, Some(bytes.len() as u32)));
+        self.disk(DiskRequest::Commit(writes), Purpose::SubmittedBlob { digest, command });
+        Ok(())
+    }
+
+    /// The package of a submit is on our flash, or could not be put there.
+    pub(crate) fn handle_submitted_blob(
+        &mut self,
+        now: Instant,
+        digest: BlobDigest,
+        command: u64,
+        result: Result<DiskReply, StoreError>,
+    ) {
+        let Some(Command { asker, waiting: Waiting::Package { document, .. }, .. }) = self.commands.under_way.remove(&command)
+        else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.answer(now, asker, Reply::Refused(format!("nothing was stored: {error}")));
+        }
+        self.complete_blob(now, digest, document.package_bytes);
+        let id = zhost_mex::topology_id(&document.spec.name);
+        self.write_topology(now, asker, id, document, Some(digest));
+    }
+
+    fn write_topology(&mut self, now: Instant, asker: Asker, id: TopologyId, document: TopologyDocument, blob: Option<BlobDigest>) {
+        let key = DocumentKey::Topology(id);
+        let document = Document::Topology(self.ledger.next_stamp(&key, self.id), document);
+        self.log(Level::Info, format!("operator: {}", document.describe()));
+        self.write_for(now, asker, key, document, blob);
+    }
+
+    fn write_for(&mut self, now: Instant, asker: Asker, key: DocumentKey, document: Document, blob: Option<BlobDigest>) {
+        let fingerprint = document.fingerprint();
+        let waiting = Waiting::Copies { key, fingerprint, blob, stored: BTreeSet::new() };
+        self.begin(now, asker, DURABLE_WITHIN, waiting);
+        if self.take_document(key, document, None) != Taken::New {
+            self.fail_command(now, key, fingerprint);
+        }
+    }
+
+    fn write_wanted(&mut self, now: Instant, asker: Asker, name: &str, wanted: Wanted) -> Result<(), String> {
+        let (id, topology) = self.resolve_topology(name)?;
+        let mut document = topology.clone();
+        document.wanted = wanted;
+        document.updated_unix_ms = self.unix_ms(now);
+        if wanted == Wanted::Deleted {
+            document.spec.spaces.clear();
+            document.spec.paths.clear();
+        }
+        self.write_topology(now, asker, id, document, None);
+        Ok(())
+    }
+
+    fn remove_zhost(&mut self, now: Instant, asker: Asker, name: &str) -> Result<(), String> {
+        let (id, entry) = self.resolve_zhost(name)?;
+        if self.membership.peer(id).is_some() {
+            return Err(format!("zhost {name} is alive; stop it first, then remove it"));
+        }
+        let key = DocumentKey::Roster(id);
+        let document = Document::Roster(self.ledger.next_stamp(&key, self.id), RosterEntry { removed: true, ..entry });
+        self.log(Level::Info, format!("operator: {}", document.describe()));
+        self.write_for(now, asker, key, document, None);
+        Ok(())
+    }
+
+    /// A document could not be written: whoever waits for it is told.
+    pub(crate) fn fail_command(&mut self, now: Instant, key: DocumentKey, fingerprint: u64) {
+        let failed = self.commands.under_way.iter().find_map(|(serial, command)| match &command.waiting {
+            Waiting::Copies { key: k, fingerprint: f, .. } if (*k, *f) == (key, fingerprint) => Some(*serial),
+            _ => None,
+        });
+        if let Some(command) = failed.and_then(|serial| self.commands.under_way.remove(&serial)) {
+            let reason = "the flash of this zhost refused it and nothing changed; see its log, or ask another zhost";
+            self.answer(now, command.asker, Reply::Refused(reason.into()));
+        }
+    }
+
+    /// A zhost has a document on its flash.
+    pub(crate) fn note_copy(&mut self, now: Instant, holder: ZhostId, key: DocumentKey, fingerprint: u64) {
+        for command in self.commands.under_way.values_mut() {
+            if let Waiting::Copies { key: k, fingerprint: f, stored, .. } = &mut command.waiting
+                && (*k, *f) == (key, fingerprint)
+            {
+                stored.insert(holder);
+            }
+        }
+        self.check_durability(now);
+    }
+
+    /// Answers the writes that have gathered their copies, or whose time is up.
+    pub(crate) fn check_durability(&mut self, now: Instant) {
+        let serials: Vec<u64> = self.commands.under_way.keys().copied().collect();
+        for serial in serials {
+            let Some(command) = self.commands.under_way.get(&serial) else { continue };
+            let Waiting::Copies { key, blob, stored, .. } = &command.waiting else { continue };
+            let has_blob = |zhost: &&ZhostId| blob.is_none_or(|digest| self.registry.row(**zhost, &RowKey::Blob(digest)) == Some(&Row::Blob));
+            let durability = Durability {
+                copies: stored.iter().filter(has_blob).count() as u32,
+                wanted: self.ledger.roster().count().clamp(1, COPIES) as u32,
+            };
+            if durability.copies < durability.wanted && command.deadline > now {
+                continue;
+            }
+            let reply = match (key, blob) {
+                (DocumentKey::Topology(id), Some(_)) => self.submitted(*id, durability),
+                _ => Reply::Done(durability),
+            };
+            let asker = command.asker;
+            self.commands.under_way.remove(&serial);
+            self.answer(now, asker, reply);
+        }
+    }
+
+    fn submitted(&self, id: TopologyId, durability: Durability) -> Reply {
+        let Some(topology) = self.ledger.topology(id) else { return Reply::Refused("it was deleted meanwhile".into()) };
+        Reply::Submitted(Submitted {
+            id: id.to_string(),
+            name: topology.spec.name.to_string(),
+            state: self.topology_state(id, topology).0.as_str().into(),
+            spaces: topology.spec.spaces.len() as u32,
+            revision: topology.revision,
+            durability,
+        })
+    }
+
+    /// Answers from here if the space is here, else asks the zhost that runs it.
+    fn ask_host_of(&mut self, now: Instant, asker: Asker, key: &SpaceKey, request: &Request) -> Result<Option<Reply>, String> {
+        let host = self.host_of(key).filter(|host| *host != self.id && self.links.is_up(*host));
+        match (host, asker) {
+            (Some(host), Asker::Operator(..)) => {
+                let serial = self.begin(now, asker, ANSWER_WITHIN, Waiting::Answer);
+                self.links.send(host, &Frame::Query { serial, request: request.encode() });
+                Ok(None)
+            }
+            _ => self.report(now, request.clone()).map(Some),
+        }
+    }
+
+    fn start_pings(&mut self, now: Instant, asker: Asker, target: Option<&str>) -> Result<(), String> {
+        let peers = match target {
+            Some(name) => vec![self.resolve_zhost(name)?.0],
+            None => self.links.peers().collect(),
+        };
+        peers.iter().for_each(|peer| self.links.ping(now, *peer));
+        self.begin(now, asker, Duration::from_millis(500), Waiting::Pings(peers));
+        Ok(())
+    }
+
+    pub(crate) fn commands_timeout(&mut self, now: Instant) {
+        let due: Vec<u64> =
+            self.commands.under_way.iter().filter(|(_, command)| command.deadline <= now).map(|(serial, _)| *serial).collect();
+        self.check_durability(now);
+        for serial in due {
+            let Some(command) = self.commands.under_way.remove(&serial) else { continue };
+            let reply = match command.waiting {
+                Waiting::Pings(peers) => self.pings(&peers),
+                Waiting::Answer => Reply::Refused("the zhost that runs the space does not answer; try again".into()),
+                Waiting::Package { .. } => Reply::Refused("the flash of this zhost is too slow; ask another zhost".into()),
+                Waiting::Copies { .. } => continue,
+            };
+            self.answer(now, command.asker, reply);
+        }
+    }
+}
+
+/// Checks every space's WASM against what it declares.
+fn check_spaces(package: &Package, interpreter: &dyn Interpreter) -> Result<(), String> {
+    for space in &package.topology.spaces {
+        if space.kind == SpaceKind::Ui {
+            return Err(format!("space '{}': this version of zhost serves no UI spaces", space.name));
+        }
+        let wasm = package.wasm(&space.name).ok_or_else(|| format!("space '{}' has no WASM", space.name))?;
+        let has_path = package.topology.has_path(&space.name);
+        interpreter.check(wasm, space, has_path).map_err(|error| format!("space '{}': {error}", space.name))?;
+    }
+    Ok(())
+}

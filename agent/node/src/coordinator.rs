@@ -1,0 +1,149 @@
+//! What a super does for the topologies it coordinates: compares wanted with actual and writes placements.
+
+use crate::{
+    node::{Level, Node},
+    placement::{self, Site, Sites},
+};
+use std::collections::BTreeMap;
+use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
+use zhost_gossip::{
+    document::{Document, DocumentKey, Home, Placement, PlacementVersion, Slot, TopologyDocument, Wanted},
+    row::{LoadBand, Row, RowKey, SpaceRow, SpaceState},
+};
+
+/// What is remembered of placements between reigns.
+#[derive(Debug, Default)]
+pub(crate) struct Coordinator {
+    /// The slot each topology's placement was last obeyed from.
+    obeyed: BTreeMap<TopologyId, Slot>,
+}
+
+impl Node {
+    /// The placement of a topology that this zhost obeys: that of the reign in force, or while there is none (or it
+    /// has not placed the topology yet) the one obeyed last.
+    pub(crate) fn obeyed_placement(&self, id: TopologyId) -> Option<&Placement> {
+        let slot = match self.reign_slot() {
+            Some((Slot::Full, _)) => Slot::Full,
+            Some((Slot::Provisional, term))
+                if self.ledger.durable_placement(id, Slot::Provisional).is_some_and(|p| p.version.term == term) =>
+            {
+                Slot::Provisional
+            }
+            _ => self.coordinator.obeyed.get(&id).copied().unwrap_or(Slot::Full),
+        };
+        self.ledger.durable_placement(id, slot)
+    }
+
+    /// Remembers which slots are obeyed, and places what we coordinate.
+    pub(crate) fn reconcile_topologies(&mut self, now: Instant) {
+        let ids: Vec<TopologyId> = self.ledger.topologies().map(|(id, _)| id).collect();
+        self.coordinator.obeyed.retain(|id, _| ids.contains(id));
+        for id in ids {
+            if let Some(placement) = self.obeyed_placement(id) {
+                let slot = placement.version.slot;
+                self.coordinator.obeyed.insert(id, slot);
+            }
+            if self.ready && !self.is_shutting_down() && self.coordinator_of(id) == Some(self.id) {
+                self.reconcile_topology(now, id);
+            }
+        }
+    }
+
+    fn reconcile_topology(&mut self, _now: Instant, id: TopologyId) {
+        let Some((slot, term)) = self.reign_slot() else { return };
+        let Some(topology) = self.ledger.topology(id).filter(|topology| topology.wanted == Wanted::Running) else { return };
+        let newest = self.ledger.placement(id, slot);
+        let other = if slot == Slot::Full { Slot::Provisional } else { Slot::Full };
+        // A new reign goes on from what is obeyed now; after that, from what it wrote itself.
+        let base = newest.filter(|p| p.version.term == term).or_else(|| self.obeyed_placement(id)).or(newest);
+        let base = base.or_else(|| self.ledger.placement(id, other));
+        let homes = base.map(|base| self.carried_homes(id, topology, base)).unwrap_or_default();
+        let mut sites = self.sites(id);
+        let homes = placement::place(id, &topology.spec.spaces, &homes, &mut sites);
+        let carried = base.is_some_and(|base| base.revision == topology.revision && base.settled);
+        let settled = carried || self.all_running(id, topology, &homes);
+        let unchanged = newest.is_some_and(|newest| {
+            newest.homes == homes && newest.settled == settled && newest.revision == topology.revision && newest.version.term == term
+        });
+        if unchanged {
+            return;
+        }
+        let counter = [slot, other].iter().filter_map(|slot| self.ledger.placement(id, *slot)).map(|p| p.version.counter).max();
+        let version = PlacementVersion { slot, term, counter: counter.unwrap_or(0) + 1, coordinator: self.id };
+        let placement = Placement { version, revision: topology.revision, homes, settled };
+        let text = self.describe_placement(topology, &placement);
+        self.log(Level::Info, text);
+        self.take_document(DocumentKey::Placement(id, slot), Document::Placement(placement), None);
+    }
+
+    fn describe_placement(&self, topology: &TopologyDocument, placement: &Placement) -> String {
+        let places = topology.spec.spaces.iter().zip(&placement.homes).map(|(space, home)| match home {
+            Home::On(id) => format!("{} on {}", space.name, self.zhost_name(*id)),
+            Home::Nowhere(reason) => format!("{} nowhere: {reason}", space.name),
+        });
+        let places: Vec<String> = places.collect();
+        format!("placing {} ({}.{}): {}", topology.spec.name, placement.version.term, placement.version.counter, places.join(", "))
+    }
+
+    /// The homes of an earlier placement, in the order of the present spec. A space of an earlier revision keeps its
+    /// home if the present one does not say otherwise, found by its rows, since the earlier spec is gone.
+    fn carried_homes(&self, id: TopologyId, topology: &TopologyDocument, base: &Placement) -> Vec<Home> {
+        if base.revision == topology.revision {
+            return base.homes.clone();
+        }
+        let nowhere = Home::Nowhere(zhost_gossip::document::FailureReason::Capacity);
+        let home = |name: &zhost_base::Name| {
+            let key = RowKey::Space(SpaceKey { topology: id, space: name.clone() });
+            self.registry.rows().find(|(_, row_key, _)| **row_key == key).map(|(owner, _, _)| Home::On(owner))
+        };
+        topology.spec.spaces.iter().map(|space| home(&space.name).unwrap_or_else(|| nowhere.clone())).collect()
+    }
+
+    /// The zhosts that may run spaces, with what the other topologies have placed there.
+    fn sites(&self, except: TopologyId) -> Sites<'_> {
+        let usable = self.known_zhosts().filter(|(id, profile)| profile.runs_spaces && !self.is_judged_failed(*id));
+        let mut sites: Sites<'_> = usable
+            .map(|(id, profile)| {
+                let load = match self.registry.row(id, &RowKey::Load) {
+                    Some(Row::Load(load)) => *load,
+                    _ => LoadBand::default(),
+                };
+                (id, Site { profile, load, spaces: 0, memory_bytes: 0 })
+            })
+            .collect();
+        for (id, topology) in self.ledger.topologies().filter(|(id, _)| *id != except) {
+            let Some(placement) = self.obeyed_placement(id).filter(|p| p.revision == topology.revision) else { continue };
+            if topology.wanted != Wanted::Running {
+                continue;
+            }
+            for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
+                if let Home::On(zhost) = home
+                    && let Some(site) = sites.get_mut(zhost)
+                {
+                    site.add(space);
+                }
+            }
+        }
+        sites
+    }
+
+    fn all_running(&self, id: TopologyId, topology: &TopologyDocument, homes: &[Home]) -> bool {
+        topology.spec.spaces.iter().zip(homes).all(|(space, home)| match home {
+            Home::On(zhost) => {
+                let key = SpaceKey { topology: id, space: space.name.clone() };
+                self.space_row(*zhost, &key).is_some_and(|row| {
+                    row.revision == topology.revision && matches!(row.state, SpaceState::Running | SpaceState::Ended)
+                })
+            }
+            Home::Nowhere(_) => false,
+        })
+    }
+
+    /// What a zhost says of a space.
+    pub(crate) fn space_row(&self, zhost: ZhostId, key: &SpaceKey) -> Option<&SpaceRow> {
+        match self.registry.row(zhost, &RowKey::Space(key.clone()))? {
+            Row::Space(row) => Some(row),
+            _ => None,
+        }
+    }
+}

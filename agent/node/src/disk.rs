@@ -1,0 +1,130 @@
+//! What a node keeps on flash, and the requests by which it does.
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::{collections::BTreeMap, net::SocketAddr};
+use zhost_base::{BlobDigest, Generation, ZhostId, limits::{MEMBERS_MAX, TOPOLOGIES_MAX}};
+use zhost_gossip::{
+    document::{Document, DocumentKey},
+    election::Ballot,
+};
+use zhost_runtime::{Store, StoreError, Write, table};
+
+const GENERATION: &[u8] = b"generation";
+const BALLOT: &[u8] = b"ballot";
+const PEERS: &[u8] = b"peers";
+const BLOB_INDEX: &str = "blob-index";
+
+/// What the shell is to do with the store. Requests are carried out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskRequest {
+    /// Make these writes durable together.
+    Commit(Vec<Write>),
+    /// Read a key.
+    Read {
+        /// Of this table.
+        table: &'static str,
+        /// This key.
+        key: Vec<u8>,
+    },
+}
+
+/// What came of a [`DiskRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskReply {
+    /// The writes are durable.
+    Committed,
+    /// The value, if there is one.
+    Value(Option<Vec<u8>>),
+}
+
+/// What a disk request was for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// Nobody waits for it.
+    Nothing,
+    Document(DocumentKey, u64),
+    Ballot(Ballot),
+    /// A piece of a blob that is being pulled; the last one comes with the index entry.
+    BlobPiece { digest: BlobDigest, last: bool },
+    /// The blob of a submit; the number is the command's.
+    SubmittedBlob { digest: BlobDigest, command: u64 },
+    /// A piece that a peer asked for.
+    BlobRead { digest: BlobDigest, index: u32, peer: ZhostId },
+}
+
+impl DiskRequest {
+    /// Performs the request on `store`, in the way every shell does.
+    pub fn perform(&self, store: &dyn Store) -> Result<DiskReply, StoreError> {
+        match self {
+            Self::Commit(writes) => store.commit(writes).map(|()| DiskReply::Committed),
+            Self::Read { table, key } => store.get(table, key).map(DiskReply::Value),
+        }
+    }
+}
+
+/// What a node found on its flash when it started.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub(crate) generation: Generation,
+    pub(crate) ballot: Ballot,
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) documents: Vec<(DocumentKey, Document)>,
+    pub(crate) blobs: BTreeMap<BlobDigest, u32>,
+}
+
+impl Recovered {
+    /// Reads the store and counts this start. An entry that cannot be read is skipped: the cluster has copies.
+    pub fn boot(store: &dyn Store) -> Result<Self, StoreError> {
+        let meta = |key: &[u8]| store.get(table::META, key);
+        let generation: Generation = decode(meta(GENERATION)?.as_deref()).unwrap_or_default();
+        let generation = Generation(generation.0.saturating_add(1));
+        store.commit(&[generation_write(generation)])?;
+        let documents = store.scan(table::LEDGER, b"", 3 * TOPOLOGIES_MAX + MEMBERS_MAX)?;
+        let documents = documents.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
+        let blobs = store.scan(BLOB_INDEX, b"", usize::MAX)?;
+        let blobs = blobs.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
+        Ok(Self {
+            generation,
+            ballot: decode(meta(BALLOT)?.as_deref()).unwrap_or_default(),
+            peers: decode(meta(PEERS)?.as_deref()).unwrap_or_default(),
+            documents: documents.collect(),
+            blobs: blobs.collect(),
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: Option<&[u8]>) -> Option<T> {
+    postcard::from_bytes(bytes?).ok()
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(value).unwrap_or_default()
+}
+
+fn write(table: &str, key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
+    Write { table: table.into(), key, value }
+}
+
+pub(crate) fn generation_write(generation: Generation) -> Write {
+    write(table::META, GENERATION.to_vec(), Some(encode(&generation)))
+}
+
+pub(crate) fn ballot_write(ballot: Ballot) -> Write {
+    write(table::META, BALLOT.to_vec(), Some(encode(&ballot)))
+}
+
+pub(crate) fn peers_write(peers: &[SocketAddr]) -> Write {
+    write(table::META, PEERS.to_vec(), Some(encode(&peers)))
+}
+
+pub(crate) fn document_write(key: &DocumentKey, document: &Document) -> Write {
+    write(table::LEDGER, encode(key), Some(encode(document)))
+}
+
+pub(crate) fn blob_index_write(digest: BlobDigest, size_bytes: Option<u32>) -> Write {
+    write(BLOB_INDEX, encode(&digest), size_bytes.map(|size| encode(&size)))
+}
+
+pub(crate) fn blob_piece_write(digest: BlobDigest, index: u32, bytes: Option<Vec<u8>>) -> Write {
+    write(table::BLOBS, zhost_runtime::blob_key(digest, index), bytes)
+}

@@ -1,0 +1,223 @@
+//! Gossip datagrams: unsealing, sorting, and the rounds of anti-entropy.
+
+use crate::{
+    node::{Level, Node, Output, Port},
+    wire::Frame,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+use zhost_base::{Instant, ZhostId, limits::STRANGERS_MAX};
+use zhost_gossip::{
+    datagram::Datagram,
+    election::ElectionOutput,
+    registry::RegistryMessage,
+    row::{Row, RowKey},
+    seal::OpenError,
+};
+
+/// How often a zhost compares itself with another when nothing happens.
+const ROUND_PERIOD: Duration = Duration::from_millis(1000);
+/// How soon after a change.
+const HURRY_PERIOD: Duration = Duration::from_millis(100);
+/// Members told of a change at once; the rest learn in rounds.
+const PUSH_FANOUT: usize = 8;
+/// How often the ledger is compared in detail with one peer, at most.
+const LEDGER_PERIOD: Duration = Duration::from_millis(500);
+
+/// The state of gossip rounds.
+pub(crate) struct Gossip {
+    next_round: Instant,
+    pushed_version: u64,
+    seen_revision: u64,
+    strangers: BTreeSet<SocketAddr>,
+    ledger_compared: BTreeMap<ZhostId, Instant>,
+    remembered_peers: Vec<SocketAddr>,
+}
+
+impl Gossip {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            next_round: now + HURRY_PERIOD,
+            pushed_version: 0,
+            seen_revision: 0,
+            strangers: BTreeSet::new(),
+            ledger_compared: BTreeMap::new(),
+            remembered_peers: Vec::new(),
+        }
+    }
+
+    /// Something changed: have a round soon.
+    pub fn hurry(&mut self, now: Instant) {
+        self.next_round = self.next_round.min(now + HURRY_PERIOD);
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        Some((self.next_round, "gossip round"))
+    }
+
+    /// Whether `peers` differ from those remembered last; the order does not matter.
+    pub fn remember_peers(&mut self, peers: &[SocketAddr]) -> bool {
+        let mut sorted = peers.to_vec();
+        sorted.sort_unstable();
+        let changed = sorted != self.remembered_peers;
+        self.remembered_peers = sorted;
+        changed
+    }
+}
+
+impl Node {
+    pub(crate) fn handle_gossip(&mut self, now: Instant, from: SocketAddr, sealed: &[u8]) {
+        let plain = match self.sealer.open(sealed) {
+            Ok(plain) => plain,
+            Err(OpenError::WrongSecret) => return self.note_stranger(from, "a datagram sealed with another secret"),
+            Err(OpenError::Malformed) => return,
+        };
+        match Datagram::decode(&plain) {
+            Some(datagram) => self.handle_opened(now, datagram),
+            None => self.note_stranger(from, "a datagram of another version"),
+        }
+    }
+
+    /// Logs trouble with an address once, and remembers a bounded number of them.
+    pub(crate) fn note_stranger(&mut self, from: SocketAddr, what: &str) {
+        if self.gossip.strangers.contains(&from) {
+            return;
+        }
+        if self.gossip.strangers.len() >= STRANGERS_MAX {
+            self.gossip.strangers.pop_first();
+        }
+        self.gossip.strangers.insert(from);
+        self.log(Level::Warn, format!("ignoring {from}: {what} (said once)"));
+    }
+
+    fn handle_opened(&mut self, now: Instant, datagram: Datagram) {
+        match datagram {
+            Datagram::Swim(packet) => self.membership.handle_swim(now, &packet),
+            Datagram::Hello(peer) => self.membership.handle_hello(now, peer),
+            Datagram::Welcome { peer, known } => self.membership.handle_welcome(now, peer, known),
+            Datagram::Summary { from, registry, ledger } => self.handle_summary(now, from, registry, ledger),
+            Datagram::Registry(message) => self.handle_registry(message),
+            Datagram::VoteRequest { proposer, term } => self.election.handle_vote_request(proposer, term),
+            Datagram::Vote { voter, term, highest, verdict } => {
+                self.election.handle_vote(now, voter, term, highest, verdict);
+            }
+        }
+    }
+
+    fn handle_registry(&mut self, message: RegistryMessage) {
+        let sender = match &message {
+            RegistryMessage::Digest { from, .. } => Some(*from),
+            RegistryMessage::Delta(_) => None,
+        };
+        let membership = &self.membership;
+        let answers = self.registry.handle_message(message, |id| membership.generation(id));
+        if let Some(sender) = sender {
+            answers.into_iter().for_each(|answer| self.send_datagram(sender, &Datagram::Registry(answer)));
+        }
+    }
+
+    fn handle_summary(&mut self, now: Instant, from: ZhostId, registry: u64, ledger: u64) {
+        if registry != self.registry.hash() {
+            let digest = self.registry.digest(true);
+            self.send_datagram(from, &Datagram::Registry(digest));
+        }
+        if ledger != self.ledger.hash() {
+            self.compare_ledger(now, from);
+        } else if !self.ready && self.membership.peer(from).is_some() {
+            self.log(Level::Info, format!("in step with the cluster (asked {})", self.zhost_name(from)));
+            self.ready = true;
+        }
+    }
+
+    /// Sends our ledger's digest over the link, if there is one and it was not just done.
+    pub(crate) fn compare_ledger(&mut self, now: Instant, peer: ZhostId) {
+        let last = self.gossip.ledger_compared.get(&peer);
+        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= LEDGER_PERIOD) {
+            self.gossip.ledger_compared.insert(peer, now);
+            self.links.send(peer, &Frame::Ledger(self.ledger.digest()));
+        }
+    }
+
+    /// Seals and sends a datagram to a live member.
+    pub(crate) fn send_datagram(&mut self, to: ZhostId, datagram: &Datagram) {
+        if let Some(addr) = self.membership.peer(to).map(|peer| peer.addr) {
+            self.send_to_addr(addr, datagram);
+        }
+    }
+
+    fn send_to_addr(&mut self, addr: SocketAddr, datagram: &Datagram) {
+        let sealed = self.sealer.seal(&mut self.rng, &datagram.encode());
+        self.output(Output::Datagram(Port::Gossip, addr, sealed));
+    }
+
+    pub(crate) fn drain_datagrams(&mut self) {
+        while let Some((addr, datagram)) = self.membership.poll_output() {
+            self.send_to_addr(addr, &datagram);
+        }
+        while let Some((addr, datagram)) = self.control.poll_datagram() {
+            self.output(Output::Datagram(Port::Control, addr, datagram));
+        }
+    }
+
+    pub(crate) fn gossip_timeout(&mut self, now: Instant) {
+        if self.gossip.next_round > now {
+            return;
+        }
+        self.gossip.next_round = now + ROUND_PERIOD;
+        self.gossip.ledger_compared.retain(|_, at| now.since(*at) < LEDGER_PERIOD);
+        let peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        if let Some(peer) = self.rng.pick(&peers).copied() {
+            let (registry, ledger) = (self.registry.hash(), self.ledger.hash());
+            self.send_datagram(peer, &Datagram::Summary { from: self.id, registry, ledger });
+        }
+    }
+
+    /// Tells some members at once what changed in our own rows; the rest hear of it in rounds.
+    pub(crate) fn send_own_changes(&mut self, now: Instant) {
+        if self.registry.revision() != self.gossip.seen_revision {
+            self.gossip.seen_revision = self.registry.revision();
+            self.gossip.hurry(now);
+        }
+        let version = self.registry.own_version();
+        if version == self.gossip.pushed_version {
+            return;
+        }
+        let delta = self.registry.own_delta(self.gossip.pushed_version);
+        self.gossip.pushed_version = version;
+        let mut peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        while peers.len() > PUSH_FANOUT {
+            peers.swap_remove(self.rng.below(peers.len() as u64) as usize);
+        }
+        if let Some(delta) = delta {
+            let datagram = Datagram::Registry(delta);
+            peers.into_iter().for_each(|peer| self.send_datagram(peer, &datagram));
+        }
+    }
+
+    pub(crate) fn drain_election(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(output) = self.election.poll_output() {
+            progress = true;
+            match output {
+                ElectionOutput::Send(to, datagram) => self.send_datagram(to, &datagram),
+                ElectionOutput::Persist(ballot) => {
+                    let write = crate::disk::ballot_write(ballot);
+                    self.disk(crate::DiskRequest::Commit(vec![write]), crate::disk::Purpose::Ballot(ballot));
+                }
+                ElectionOutput::Announce(Some(reign)) => {
+                    let kind = if reign.full { "full" } else { "provisional" };
+                    self.log(Level::Info, format!("leading term {} ({kind})", reign.term));
+                    self.set_row(now, RowKey::Reign, Row::Reign(reign));
+                }
+                ElectionOutput::Announce(None) => {
+                    self.log(Level::Info, "stepping down: another term is in force".into());
+                    self.registry.remove(now, &RowKey::Reign);
+                }
+            }
+        }
+        progress
+    }
+}

@@ -1,0 +1,37 @@
+//! One zhost as a state machine: everything the agent decides, without I/O.
+//!
+//! A shell feeds a [`Node`] with `handle_*` calls (datagrams, connections, completions of disk requests, events of
+//! workers, time) and drains [`Output`]s. The agent is such a shell around sockets and flash; the simulator is another
+//! around a virtual network and disk.
+//!
+//! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
+//! writes and their durability), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
+//! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `routing` (messages),
+//! `commands` and `reports` (operators).
+
+mod blobs;
+mod commands;
+mod config;
+mod coordinator;
+mod disk;
+mod documents;
+mod gossip;
+mod heartbeat;
+mod host;
+mod inspection;
+mod links;
+mod node;
+mod placement;
+mod reports;
+mod routing;
+mod supervision;
+mod term;
+mod topology_state;
+mod wire;
+
+pub use config::{NodeConfig, Timing};
+pub use disk::{DiskReply, DiskRequest, Recovered};
+pub use inspection::Inspection;
+pub use links::ConnectionId;
+pub use node::{Level, Load, Node, Output, Port};
+pub use topology_state::TopologyState;

@@ -1,0 +1,521 @@
+//! The node itself: its parts, its inputs, and the order in which one input's consequences are worked off.
+
+use crate::{
+    blobs::Blobs,
+    commands::Commands,
+    config::NodeConfig,
+    coordinator::Coordinator,
+    disk::{DiskReply, DiskRequest, Purpose, Recovered, peers_write},
+    documents::Documents,
+    gossip::Gossip,
+    heartbeat::Heartbeats,
+    host::Host,
+    links::{ConnectionId, LinkOutput, Links},
+    routing::Routing,
+    topology_state::Histories,
+    wire::Frame,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+use zhost_base::{Generation, Instant, Rng, ZhostId};
+use zhost_control::Server;
+use zhost_gossip::{
+    election::Election,
+    ledger::Ledger,
+    membership::{Membership, MembershipEvent, Peer},
+    registry::Registry,
+    row::{LoadBand, Profile, Row, RowKey},
+    seal::Sealer,
+};
+use zhost_runtime::{Interpreter, StoreError, WorkerCommand, WorkerEvent};
+
+/// How long spaces have to close when the zhost shuts down.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
+/// How often the addresses of live members are put on flash, at most.
+const PEERS_PERIOD: Duration = Duration::from_secs(60);
+/// Rounds of consequences after one input; a bound against an endless exchange with oneself.
+const SETTLE_ROUNDS_MAX: usize = 64;
+
+/// Which of the zhost's UDP sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Gossip with other zhosts.
+    Gossip,
+    /// Operators.
+    Control,
+}
+
+/// What the shell measured about its machine, in percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Processors in use.
+    pub cpu_percent: u8,
+    /// Memory in use.
+    pub memory_percent: u8,
+    /// Disk in use.
+    pub disk_percent: u8,
+}
+
+/// What the shell is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram.
+    Datagram(Port, SocketAddr, Vec<u8>),
+    /// Open a TCP connection, then call [`Node::handle_connected`] or [`Node::handle_closed`].
+    Connect(ConnectionId, SocketAddr),
+    /// Write to a connection.
+    Write(ConnectionId, Vec<u8>),
+    /// Close a connection; [`Node::handle_closed`] need not be called.
+    Close(ConnectionId),
+    /// Do this with the store, then call [`Node::handle_disk`] with the token.
+    Disk(u64, DiskRequest),
+    /// Tell the workers.
+    Worker(WorkerCommand),
+    /// Tell the operator's log.
+    Log(log_level::Level, String),
+    /// Spaces are closed and the cluster was told: the process may end.
+    Finished,
+}
+
+/// Levels of [`Output::Log`].
+pub mod log_level {
+    /// How much a line matters.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Level {
+        /// Detail for developers.
+        Debug,
+        /// The normal course of things.
+        Info,
+        /// Something is odd.
+        Warn,
+    }
+}
+pub use log_level::Level;
+
+/// One zhost.
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) id: ZhostId,
+    pub(crate) generation: Generation,
+    pub(crate) started_at: Instant,
+    pub(crate) rng: Rng,
+    pub(crate) sealer: Sealer,
+    pub(crate) membership: Membership,
+    pub(crate) registry: Registry,
+    pub(crate) ledger: Ledger,
+    pub(crate) election: Election,
+    pub(crate) links: Links,
+    pub(crate) gossip: Gossip,
+    pub(crate) documents: Documents,
+    pub(crate) blobs: Blobs,
+    pub(crate) heartbeats: Heartbeats,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) host: Host,
+    pub(crate) routing: Routing,
+    pub(crate) commands: Commands,
+    pub(crate) histories: Histories,
+    pub(crate) control: Server,
+    pub(crate) interpreter: Box<dyn Interpreter>,
+    pub(crate) load: Load,
+    /// Whether we know enough of the cluster to start spaces and to vote.
+    pub(crate) ready: bool,
+    alone_until: Option<Instant>,
+    peers_write_at: Instant,
+    shutdown_by: Option<Instant>,
+    finished: bool,
+    seen: (u64, u64, u64, bool),
+    disk_serial: u64,
+    disk_purposes: BTreeMap<u64, Purpose>,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// A zhost that starts now with what it found on its flash.
+    pub fn new(
+        now: Instant,
+        config: NodeConfig,
+        recovered: Recovered,
+        interpreter: Box<dyn Interpreter>,
+        mut rng: Rng,
+    ) -> Self {
+        let id = config.identity.zhost_id();
+        let generation = recovered.generation;
+        let me = Peer { id, generation, renewal: 0, addr: config.addr };
+        let seeds: Vec<SocketAddr> = config.join.iter().chain(&recovered.peers).copied().collect();
+        let ledger = Ledger::restore(recovered.documents);
+        let knows_others = ledger.roster().any(|(member, _)| member != id);
+        let founds_cluster = seeds.iter().all(|seed| *seed == config.addr) && !knows_others;
+        let alone_until = knows_others.then_some(now + config.timing.alone);
+        let mut node = Self {
+            id,
+            generation,
+            started_at: now,
+            sealer: Sealer::new(&config.secret),
+            membership: Membership::new(now, me, seeds, rng.fork()),
+            registry: Registry::new(id, generation),
+            ledger,
+            election: Election::new(id, recovered.ballot, rng.fork()),
+            links: Links::new(now, config.identity.clone(), config.secret.derive("zhost link v1"), rng.fork()),
+            gossip: Gossip::new(now),
+            documents: Documents::default(),
+            blobs: Blobs::new(recovered.blobs),
+            heartbeats: Heartbeats::new(now),
+            coordinator: Coordinator::default(),
+            host: Host::default(),
+            routing: Routing::default(),
+            commands: Commands::default(),
+            histories: Histories::default(),
+            control: Server::new(now, config.identity.clone(), config.control_key, config.operators.clone(), rng.fork()),
+            interpreter,
+            load: Load::default(),
+            ready: founds_cluster,
+            alone_until,
+            peers_write_at: now + PEERS_PERIOD,
+            shutdown_by: None,
+            finished: false,
+            seen: (0, 0, 0, false),
+            disk_serial: 0,
+            disk_purposes: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            rng,
+            config,
+        };
+        node.write_profile(now);
+        node.write_blob_rows(now);
+        node.settle(now);
+        node
+    }
+
+    /// Who this zhost is.
+    pub fn id(&self) -> ZhostId {
+        self.id
+    }
+
+    /// Which start of it this is.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The clock on the wall, as far as it is set.
+    pub(crate) fn unix_ms(&self, now: Instant) -> u64 {
+        self.config.unix_origin_ms + now.as_millis()
+    }
+
+    fn write_profile(&mut self, now: Instant) {
+        let base = zhost_runtime::abi::BASE_CAPABILITIES.iter().filter_map(|name| name.parse().ok());
+        let mut capabilities: Vec<_> = self.config.capabilities.iter().cloned().chain(base).collect();
+        capabilities.sort();
+        capabilities.dedup();
+        capabilities.truncate(zhost_base::limits::CAPABILITIES_MAX);
+        let config = &self.config;
+        let profile = Profile {
+            name: config.name.clone(),
+            region: config.region.clone(),
+            kind: config.kind.clone(),
+            link_addr: config.addr,
+            control_addr: config.control_addr,
+            eligible: config.eligible,
+            runs_spaces: config.runs_spaces,
+            memory_bytes: config.memory_bytes,
+            started_unix_ms: self.unix_ms(now),
+            agent: config.version.clone(),
+            capabilities,
+        };
+        self.set_row(now, RowKey::Profile, Row::Profile(profile));
+        self.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
+    }
+
+    /// Writes a row of our own; a row that does not fit is reported, not kept.
+    pub(crate) fn set_row(&mut self, now: Instant, key: RowKey, row: Row) {
+        if let Err(error) = self.registry.set(now, key.clone(), row) {
+            self.log(Level::Warn, format!("registry row {key:?} not written: {error:?}"));
+        }
+    }
+
+    pub(crate) fn log(&mut self, level: Level, text: String) {
+        self.outputs.push_back(Output::Log(level, text));
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Asks the shell for a disk operation.
+    pub(crate) fn disk(&mut self, request: DiskRequest, purpose: Purpose) {
+        self.disk_serial += 1;
+        self.disk_purposes.insert(self.disk_serial, purpose);
+        self.outputs.push_back(Output::Disk(self.disk_serial, request));
+    }
+
+    /// A datagram arrived.
+    pub fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, datagram: &[u8]) {
+        match port {
+            Port::Gossip => self.handle_gossip(now, from, datagram),
+            Port::Control => self.control.handle_datagram(now, from, datagram),
+        }
+        self.settle(now);
+    }
+
+    /// A connection asked for with [`Output::Connect`] is open.
+    pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
+        self.links.handle_connected(connection);
+        self.settle(now);
+    }
+
+    /// Somebody connected; the shell gives the connection an odd number.
+    pub fn handle_accepted(&mut self, now: Instant, connection: ConnectionId, from: SocketAddr) {
+        self.links.handle_accepted(now, connection, from);
+        self.settle(now);
+    }
+
+    /// Bytes arrived on a connection.
+    pub fn handle_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        self.links.handle_bytes(now, connection, bytes);
+        self.settle(now);
+    }
+
+    /// A connection ended, or could not be made.
+    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.links.handle_closed(now, connection);
+        self.settle(now);
+    }
+
+    /// A disk request was carried out, or failed.
+    pub fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
+        let Some(purpose) = self.disk_purposes.remove(&token) else { return };
+        if let Err(error) = &result {
+            self.log(Level::Warn, format!("{error} ({purpose:?})"));
+        }
+        match purpose {
+            Purpose::Nothing => {}
+            Purpose::Document(key, fingerprint) => self.handle_document_written(now, key, fingerprint, result.is_ok()),
+            Purpose::Ballot(ballot) => {
+                if result.is_ok() {
+                    self.election.handle_ballot_stored(now, ballot);
+                }
+            }
+            Purpose::BlobPiece { digest, last } => self.handle_blob_piece_written(now, digest, last, result.is_ok()),
+            Purpose::SubmittedBlob { digest, command } => self.handle_submitted_blob(now, digest, command, result),
+            Purpose::BlobRead { digest, index, peer } => self.handle_blob_read(digest, index, peer, result),
+        }
+        self.settle(now);
+    }
+
+    /// A worker reports.
+    pub fn handle_worker(&mut self, now: Instant, event: WorkerEvent) {
+        self.handle_worker_event(now, event);
+        self.settle(now);
+    }
+
+    /// The shell measured the machine's load.
+    pub fn handle_load(&mut self, now: Instant, load: Load) {
+        self.load = load;
+        self.write_load_band(now);
+        self.settle(now);
+    }
+
+    /// The process was asked to end: closes the spaces, leaves the cluster, then says [`Output::Finished`].
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        if self.shutdown_by.is_none() {
+            self.log(Level::Info, "shutting down: closing spaces".into());
+            self.shutdown_by = Some(now + SHUTDOWN_MAX);
+        }
+        self.settle(now);
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutdown_by.is_some()
+    }
+
+    /// Time passed; spurious calls are harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.membership.handle_timeout(now);
+        self.election.handle_timeout(now);
+        self.links.handle_timeout(now);
+        self.registry.collect_tombstones(now);
+        self.control.handle_timeout(now);
+        self.gossip_timeout(now);
+        self.blobs_timeout(now);
+        self.heartbeat_timeout(now);
+        self.host_timeout(now);
+        self.commands_timeout(now);
+        if self.alone_until.is_some_and(|until| until <= now) {
+            self.alone_until = None;
+            if !self.ready {
+                self.log(Level::Warn, "no zhost of the cluster answers: going on alone".into());
+                self.ready = true;
+            }
+        }
+        if self.peers_write_at <= now {
+            self.write_peers(now);
+        }
+        self.settle(now);
+    }
+
+    /// Puts the members' addresses on flash, so that a site that lost power finds together again.
+    fn write_peers(&mut self, now: Instant) {
+        self.peers_write_at = now + PEERS_PERIOD;
+        let peers: Vec<SocketAddr> = self.membership.peers().map(|peer| peer.addr).collect();
+        if !peers.is_empty() && self.gossip.remember_peers(&peers) {
+            self.disk(DiskRequest::Commit(vec![peers_write(&peers)]), Purpose::Nothing);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if self.finished {
+            return None;
+        }
+        let own = [
+            self.membership.poll_timeout(),
+            self.election.poll_timeout(),
+            self.links.poll_timeout(),
+            self.registry.poll_timeout(),
+            self.control.poll_timeout(),
+            self.gossip.poll_timeout(),
+            self.blobs.poll_timeout(),
+            self.heartbeats.poll_timeout(),
+            self.host.poll_timeout(),
+            self.commands.poll_timeout(),
+            self.alone_until.map(|until| (until, "waiting for the cluster")),
+            self.shutdown_by.map(|by| (by, "shutdown")),
+            Some((self.peers_write_at, "remember peers")),
+        ];
+        own.into_iter().flatten().min()
+    }
+
+    /// The next thing for the shell to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Works off the consequences of an input until nothing follows any more.
+    fn settle(&mut self, now: Instant) {
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            let mut progress = self.drain_membership(now);
+            progress |= self.drain_links(now);
+            progress |= self.drain_requests(now);
+            progress |= self.refresh(now);
+            progress |= self.drain_election(now);
+            if !progress {
+                break;
+            }
+        }
+        self.send_own_changes(now);
+        self.flush_credits();
+        self.links.flush_all();
+        self.drain_links(now);
+        self.drain_datagrams();
+        self.consider_finishing(now);
+    }
+
+    /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
+    fn refresh(&mut self, now: Instant) -> bool {
+        let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
+        if seen == self.seen {
+            return false;
+        }
+        self.seen = seen;
+        self.join_roster(now);
+        self.refresh_election(now);
+        self.choose_super(now);
+        self.refresh_blobs(now);
+        self.reconcile_topologies(now);
+        self.reconcile_spaces(now);
+        self.refresh_routes();
+        self.record_histories(now);
+        self.check_durability(now);
+        true
+    }
+
+    fn drain_membership(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(event) = self.membership.poll_event() {
+            progress = true;
+            match event {
+                MembershipEvent::Up(peer) => {
+                    self.log(Level::Info, format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation));
+                    self.membership.add_seed(peer.addr);
+                    self.gossip.hurry(now);
+                }
+                MembershipEvent::Down(peer) => {
+                    self.log(Level::Warn, format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id));
+                }
+                MembershipEvent::Refuted => self.log(Level::Warn, "refuted the rumour of our own death".into()),
+                MembershipEvent::Regenerated(generation) => {
+                    self.generation = generation;
+                    self.registry.regenerate(generation);
+                    let write = crate::disk::generation_write(generation);
+                    self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
+                    self.log(Level::Warn, format!("the cluster knows later starts of this zhost: now {generation}"));
+                }
+            }
+        }
+        if progress {
+            let membership = &self.membership;
+            self.registry.retain(|id| membership.generation(id));
+            let members = self.membership.peers().map(|peer| (peer.id, peer.addr)).collect();
+            self.links.handle_members(now, members);
+        }
+        progress
+    }
+
+    fn drain_links(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(output) = self.links.poll_output() {
+            match output {
+                LinkOutput::Connect(connection, addr) => self.output(Output::Connect(connection, addr)),
+                LinkOutput::Write(connection, bytes) => self.output(Output::Write(connection, bytes)),
+                LinkOutput::Close(connection) => self.output(Output::Close(connection)),
+                LinkOutput::Up(peer) => {
+                    self.log(Level::Debug, format!("link to {} is open", self.zhost_name(peer)));
+                    self.handle_link_up(peer);
+                    progress = true;
+                }
+                LinkOutput::Down(peer) => {
+                    self.log(Level::Debug, format!("link to {} is gone", self.zhost_name(peer)));
+                    self.handle_link_down(now, peer);
+                    progress = true;
+                }
+                LinkOutput::Frame(peer, frame) => {
+                    self.handle_frame(now, peer, frame);
+                    progress = true;
+                }
+                LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
+            }
+        }
+        progress
+    }
+
+    fn handle_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
+        match frame {
+            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(now, peer, heartbeat),
+            Frame::Ledger(message) => self.handle_ledger(now, peer, message),
+            Frame::BlobRequest { digest, index } => self.handle_blob_request(peer, digest, index),
+            Frame::BlobPiece { digest, index, bytes } => self.handle_blob_piece(now, peer, digest, index, bytes),
+            Frame::Message { to, incarnation, from, path, payload } => {
+                self.handle_remote_message(&to, incarnation, from, path, payload);
+            }
+            Frame::Credit { to, path, incarnation, messages } => {
+                self.handle_credit(peer, &to, &path, incarnation, messages);
+            }
+            Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
+            Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
+            // Links answer these themselves.
+            Frame::Ping(_) | Frame::Pong(_) => {}
+        }
+    }
+
+    fn consider_finishing(&mut self, now: Instant) {
+        let Some(by) = self.shutdown_by else { return };
+        if !self.finished && (self.host.is_empty() || by <= now) {
+            self.finished = true;
+            self.membership.leave(now);
+            self.drain_datagrams();
+            self.output(Output::Finished);
+        }
+    }
+}

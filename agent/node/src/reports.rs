@@ -1,0 +1,298 @@
+//! What operators are told: read from registry, ledger and the local spaces, without side effects.
+
+use crate::node::Node;
+use std::collections::BTreeMap;
+use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
+use zhost_control::protocol::{
+    Cluster, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, Service, Space, SpaceDetail, Status, Topology,
+    TopologyLine, Transition, Zhost,
+};
+use zhost_gossip::{
+    document::{Home, RosterEntry, TopologyDocument},
+    row::{Row, RowKey, SpaceState},
+};
+
+impl Node {
+    /// Answers a request that needs nobody else and changes nothing.
+    pub(crate) fn report(&self, now: Instant, request: Request) -> Result<Reply, String> {
+        Ok(match request {
+            Request::Status => Reply::Status(self.status(now)),
+            Request::Cluster => Reply::Cluster(self.cluster()),
+            Request::Zhosts => Reply::Zhosts(self.zhosts(now)),
+            Request::Mesh => Reply::Mesh(self.mesh()),
+            Request::MeshPeers => Reply::Peers(self.peers()),
+            Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.spaces()),
+            Request::TopoList => Reply::Topologies(self.topologies()),
+            Request::TopoStatus(name) => {
+                let (id, topology) = self.resolve_topology(&name)?;
+                Reply::Topology(self.topology_report(id, topology))
+            }
+            Request::SpaceStatus(name) => Reply::Space(self.space_detail(&self.resolve_space(&name)?)?),
+            Request::SpaceLogs(name) => Reply::Logs(self.space_logs(&self.resolve_space(&name)?)),
+            _ => return Err("this request cannot be answered from a report".into()),
+        })
+    }
+
+    pub(crate) fn resolve_topology(&self, name: &str) -> Result<(TopologyId, &TopologyDocument), String> {
+        let matches = |(id, topology): &(TopologyId, &TopologyDocument)| {
+            topology.spec.name.as_str() == name || id.to_string() == name
+        };
+        let unknown = || format!("there is no topology '{name}'; `zctl topo list` shows those there are");
+        self.ledger.topologies().find(matches).ok_or_else(unknown)
+    }
+
+    pub(crate) fn resolve_zhost(&self, name: &str) -> Result<(ZhostId, RosterEntry), String> {
+        let matches = |(id, entry): &(ZhostId, &RosterEntry)| entry.name.as_str() == name || id.to_string() == name;
+        let mut found = self.ledger.roster().filter(matches);
+        let unknown = || format!("there is no zhost '{name}' in the roster; `zctl cluster zhosts` shows those there are");
+        let (id, entry) = found.next().ok_or_else(unknown)?;
+        match found.next() {
+            Some(_) => Err(format!("several zhosts are called '{name}'; use the id that `zctl cluster zhosts --json` shows")),
+            None => Ok((id, entry.clone())),
+        }
+    }
+
+    /// The space called `space` or `topology/space`.
+    pub(crate) fn resolve_space(&self, name: &str) -> Result<SpaceKey, String> {
+        let (topology, space) = match name.split_once('/') {
+            Some((topology, space)) => (Some(self.resolve_topology(topology)?.0), space),
+            None => (None, name),
+        };
+        let mut found = self.ledger.topologies().filter(|(id, _)| topology.is_none_or(|wanted| *id == wanted)).filter_map(|(id, t)| {
+            let space = t.spec.spaces.iter().find(|declared| declared.name.as_str() == space)?;
+            Some(SpaceKey { topology: id, space: space.name.clone() })
+        });
+        let key = found.next().ok_or_else(|| format!("there is no space '{name}'; `zctl spaces` shows those there are"))?;
+        match found.next() {
+            Some(_) => Err(format!("several topologies have a space '{name}'; write it as topology/space")),
+            None => Ok(key),
+        }
+    }
+
+    /// The zhost that runs a space, or is meant to.
+    pub(crate) fn host_of(&self, key: &SpaceKey) -> Option<ZhostId> {
+        let row_key = RowKey::Space(key.clone());
+        let by_row = self.registry.owners().map(|(id, _)| id).find(|id| self.registry.row(*id, &row_key).is_some());
+        by_row.or_else(|| {
+            let index = self.spec_of(key)?.spaces.iter().position(|space| space.name == key.space)?;
+            match self.obeyed_placement(key.topology)?.homes.get(index)? {
+                Home::On(id) => Some(*id),
+                Home::Nowhere(_) => None,
+            }
+        })
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let mode = if self.is_super(self.id) { "super" } else { "local" };
+        let states: Vec<_> = self.ledger.topologies().map(|(id, t)| self.topology_state(id, t).0).collect();
+        let running = states.iter().filter(|state| **state == crate::TopologyState::Running).count();
+        let ready = if self.ready { "ok" } else { "waiting for the cluster" };
+        let service = |name: &str, state: &str, detail: String| Service { name: name.into(), state: state.into(), detail };
+        Status {
+            zhost: self.config.name.to_string(),
+            id: self.id.to_string(),
+            version: self.config.version.to_string(),
+            generation: self.generation.0,
+            role: mode.into(),
+            uptime_ms: now.since(self.started_at).as_millis() as u64,
+            services: vec![
+                service("zmesh", ready, format!("mode {mode}, {} links", self.links.peers().count())),
+                service("zrms", ready, format!("topologies {running}/{} running", states.len())),
+                service("zrun", "ok", format!("{} spaces", self.host.running().count())),
+                service("ledger", "ok", format!("{} documents, {} packages", self.ledger.documents().count(), self.blobs.count())),
+            ],
+        }
+    }
+
+    fn cluster(&self) -> Cluster {
+        let mut topologies: BTreeMap<&str, u32> = BTreeMap::new();
+        for (id, topology) in self.ledger.topologies() {
+            *topologies.entry(self.topology_state(id, topology).0.as_str()).or_default() += 1;
+        }
+        let reign = self.reign();
+        Cluster {
+            name: self.config.cluster.to_string(),
+            term: reign.map_or(0, |reign| reign.term),
+            full: reign.is_some_and(|reign| reign.full),
+            supers: reign.map(|reign| reign.supers.iter().map(|id| self.zhost_name(*id)).collect()).unwrap_or_default(),
+            alive: self.membership.peers().count() as u32 + 1,
+            roster: self.ledger.roster().count() as u32,
+            topologies: topologies.into_iter().map(|(state, count)| (state.into(), count)).collect(),
+            registry_hash: format!("{:016x}", self.registry.hash()),
+            ledger_hash: format!("{:016x}", self.ledger.hash()),
+        }
+    }
+
+    fn zhosts(&self, _now: Instant) -> Vec<Zhost> {
+        let mut zhosts: Vec<Zhost> = self.ledger.roster().map(|(id, entry)| self.zhost(id, entry)).collect();
+        zhosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        zhosts
+    }
+
+    fn zhost(&self, id: ZhostId, entry: &RosterEntry) -> Zhost {
+        let profile = self.profile(id);
+        let state = match self.membership.peer(id) {
+            None => "dead",
+            Some(_) if self.is_judged_failed(id) => "failed",
+            Some(_) => "alive",
+        };
+        let super_node = match self.registry.row(id, &RowKey::Super) {
+            Some(Row::Super(super_node)) => self.zhost_name(*super_node),
+            _ => "-".into(),
+        };
+        let spaces = self.registry.rows_of(id).filter(|(key, _)| matches!(key, RowKey::Space(_))).count();
+        let text = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        Zhost {
+            name: entry.name.to_string(),
+            id: id.to_string(),
+            role: if self.is_super(id) && state == "alive" { "super" } else { "local" }.into(),
+            state: state.into(),
+            region: text(profile.map(|profile| profile.region.to_string())),
+            super_node,
+            spaces: spaces as u32,
+            capabilities: profile.map(|p| p.capabilities.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            addr: text(profile.map(|profile| profile.link_addr.to_string())),
+            control_addr: text(profile.and_then(|profile| profile.control_addr).map(|addr| addr.to_string())),
+        }
+    }
+
+    fn mesh(&self) -> Mesh {
+        Mesh {
+            zhost: self.config.name.to_string(),
+            links: self.links.peers().count() as u32,
+            members: self.membership.peers().count() as u32 + 1,
+            messages_sent: self.routing.sent,
+            messages_received: self.routing.received,
+            messages_undelivered: self.routing.undelivered,
+        }
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let peers = self.membership.peers().map(|peer| Peer {
+            name: self.zhost_name(peer.id),
+            id: peer.id.to_string(),
+            addr: peer.addr.to_string(),
+            state: if self.links.is_up(peer.id) { "linked" } else { "no link" }.into(),
+            rtt_us: self.links.rtt_us(peer.id),
+        });
+        let mut peers: Vec<Peer> = peers.collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers
+    }
+
+    /// The round trips measured since the pings were sent.
+    pub(crate) fn pings(&self, peers: &[ZhostId]) -> Reply {
+        let ping = |peer: &ZhostId| {
+            let linked = self.links.is_up(*peer);
+            Ping {
+                zhost: self.zhost_name(*peer),
+                hops: u32::from(linked),
+                rtt_us: self.links.rtt_us(*peer).filter(|_| linked),
+                path: if linked { format!("{} -> {}", self.config.name, self.zhost_name(*peer)) } else { "-".into() },
+            }
+        };
+        Reply::Pings(peers.iter().map(ping).collect())
+    }
+
+    fn spaces(&self) -> Vec<Space> {
+        let rows = self.registry.rows().filter_map(|(owner, key, row)| match (key, row) {
+            (RowKey::Space(key), Row::Space(row)) => Some((owner, key, row)),
+            _ => None,
+        });
+        let spaces = rows.map(|(owner, key, row)| Space {
+            space: key.space.to_string(),
+            zhost: self.zhost_name(owner),
+            topology: self.ledger.topology(key.topology).map_or_else(|| "-".into(), |t| t.spec.name.to_string()),
+            state: row.state.as_str().into(),
+            restarts: row.restarts,
+        });
+        let mut spaces: Vec<Space> = spaces.collect();
+        spaces.sort_by(|a, b| (&a.topology, &a.space, &a.zhost).cmp(&(&b.topology, &b.space, &b.zhost)));
+        spaces
+    }
+
+    fn topologies(&self) -> Vec<TopologyLine> {
+        let line = |(id, topology): (TopologyId, &TopologyDocument)| {
+            let lines = self.placement_lines(id, topology);
+            TopologyLine {
+                id: id.to_string(),
+                name: topology.spec.name.to_string(),
+                version: topology.spec.version.to_string(),
+                state: self.topology_state(id, topology).0.as_str().into(),
+                running: lines.iter().filter(|line| line.state == SpaceState::Running.as_str()).count() as u32,
+                spaces: topology.spec.spaces.len() as u32,
+            }
+        };
+        self.ledger.topologies().map(line).collect()
+    }
+
+    fn topology_report(&self, id: TopologyId, topology: &TopologyDocument) -> Topology {
+        let (state, failure_reason) = self.topology_state(id, topology);
+        Topology {
+            id: id.to_string(),
+            name: topology.spec.name.to_string(),
+            version: topology.spec.version.to_string(),
+            revision: topology.revision,
+            state: state.as_str().into(),
+            failure_reason,
+            coordinator: self.coordinator_of(id).map_or_else(|| "-".into(), |id| self.zhost_name(id)),
+            created_unix_ms: topology.created_unix_ms,
+            updated_unix_ms: topology.updated_unix_ms,
+            placements: self.placement_lines(id, topology),
+            history: self
+                .histories
+                .of(id)
+                .map(|(unix_ms, state)| Transition { unix_ms: *unix_ms, state: state.as_str().into() })
+                .collect(),
+        }
+    }
+
+    fn placement_lines(&self, id: TopologyId, topology: &TopologyDocument) -> Vec<PlacementLine> {
+        let line = |space: &zhost_base::SpaceSpec| {
+            let key = SpaceKey { topology: id, space: space.name.clone() };
+            let host = self.host_of(&key);
+            let row = host.and_then(|host| self.space_row(host, &key));
+            PlacementLine {
+                space: space.name.to_string(),
+                zhost: host.map_or_else(|| "-".into(), |host| self.zhost_name(host)),
+                state: row.map_or("-", |row| row.state.as_str()).into(),
+            }
+        };
+        topology.spec.spaces.iter().map(line).collect()
+    }
+
+    fn space_detail(&self, key: &SpaceKey) -> Result<SpaceDetail, String> {
+        let topology = self.ledger.topology(key.topology).ok_or("its topology is gone")?;
+        let spec = topology.spec.space(&key.space).ok_or("it is not in its topology any more")?;
+        let host = self.host_of(key);
+        let row = host.and_then(|host| self.space_row(host, key));
+        let local = self.host.space(key);
+        let path = |from: &zhost_base::Name| {
+            let paths = topology.spec.paths_from(from).filter(|(_, to)| to.name == key.space || *from == key.space);
+            paths.map(|(path, to)| format!("{from} -> {} ({})", to.name, path.name)).collect::<Vec<_>>()
+        };
+        Ok(SpaceDetail {
+            space: key.space.to_string(),
+            topology: topology.spec.name.to_string(),
+            kind: spec.kind.as_str().into(),
+            zhost: host.map_or_else(|| "-".into(), |host| self.zhost_name(host)),
+            state: row.map_or("-", |row| row.state.as_str()).into(),
+            incarnation: row.map_or(0, |row| row.incarnation),
+            restarts: row.map_or(0, |row| row.restarts),
+            last_exit: local.and_then(|local| local.last_exit.clone()),
+            messages_out: local.map_or(0, |local| local.messages_out),
+            messages_in: local.map_or(0, |local| local.messages_in),
+            capabilities: spec.capabilities.iter().map(ToString::to_string).collect(),
+            paths: topology.spec.spaces.iter().flat_map(|space| path(&space.name)).collect(),
+        })
+    }
+
+    fn space_logs(&self, key: &SpaceKey) -> Vec<LogLine> {
+        let lines = self.host.log(key).map(|line| LogLine {
+            unix_ms: line.unix_ms,
+            level: line.level.as_str().into(),
+            text: line.text.clone(),
+        });
+        lines.collect()
+    }
+}

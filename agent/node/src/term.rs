@@ -1,0 +1,103 @@
+//! Terms as the rest of the node sees them: the view the election decides on, and who our super is.
+
+use crate::node::Node;
+use zhost_base::{Instant, ZhostId, id::rendezvous};
+use zhost_gossip::{
+    document::Slot,
+    election::{Candidate, View},
+    row::{Profile, Reign, Row, RowKey},
+};
+
+impl Node {
+    /// The profile of a live zhost.
+    pub(crate) fn profile(&self, id: ZhostId) -> Option<&Profile> {
+        match self.registry.row(id, &RowKey::Profile)? {
+            Row::Profile(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// The live zhosts whose profile is known, ourselves included.
+    pub(crate) fn known_zhosts(&self) -> impl Iterator<Item = (ZhostId, &Profile)> {
+        self.registry.owners().filter_map(|(id, _)| Some((id, self.profile(id)?)))
+    }
+
+    /// What people call a zhost, as far as we know it.
+    pub(crate) fn zhost_name(&self, id: ZhostId) -> String {
+        if let Some(profile) = self.profile(id) {
+            return profile.name.to_string();
+        }
+        let in_roster = self.ledger.roster().find(|(member, _)| *member == id);
+        in_roster.map_or_else(|| id.to_string(), |(_, entry)| entry.name.to_string())
+    }
+
+    pub(crate) fn refresh_election(&mut self, now: Instant) {
+        let candidates = self.known_zhosts().filter(|(id, _)| !self.is_judged_failed(*id));
+        let candidates = candidates.map(|(id, profile)| Candidate {
+            id,
+            eligible: profile.eligible,
+            capacity: profile.memory_bytes,
+        });
+        let reigns = self.registry.rows().filter_map(|(owner, _, row)| match row {
+            Row::Reign(reign) if !self.is_judged_failed(owner) => Some((owner, reign.clone())),
+            _ => None,
+        });
+        let view = View {
+            candidates: candidates.collect(),
+            roster: self.ledger.roster().map(|(id, _)| id).collect(),
+            reigns: reigns.collect(),
+            ready: self.ready && !self.is_shutting_down(),
+        };
+        self.election.handle_view(now, view);
+    }
+
+    /// The reign in force.
+    pub(crate) fn reign(&self) -> Option<&Reign> {
+        self.election.reign().map(|(_, reign)| reign)
+    }
+
+    /// The supers of the reign in force that are alive.
+    fn live_supers(&self) -> impl Iterator<Item = ZhostId> {
+        let supers = self.reign().map(|reign| reign.supers.as_slice()).unwrap_or_default();
+        supers.iter().copied().filter(|id| self.membership.peer(*id).is_some() && !self.is_judged_failed(*id))
+    }
+
+    /// The super this zhost reports to.
+    pub(crate) fn super_node(&self) -> Option<ZhostId> {
+        match self.registry.row(self.id, &RowKey::Super)? {
+            Row::Super(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether this zhost is a super of the reign in force.
+    pub(crate) fn is_super(&self, id: ZhostId) -> bool {
+        self.reign().is_some_and(|reign| reign.supers.contains(&id))
+    }
+
+    /// Chooses whom to report to: every zhost computes the same for each.
+    pub(crate) fn choose_super(&mut self, now: Instant) {
+        let chosen = self.live_supers().max_by_key(|id| rendezvous(self.id.0, *id));
+        if chosen == self.super_node() {
+            return;
+        }
+        match chosen {
+            Some(id) => {
+                self.set_row(now, RowKey::Super, Row::Super(id));
+                self.heartbeats.report_now(now);
+            }
+            None => self.registry.remove(now, &RowKey::Super),
+        }
+    }
+
+    /// The super that coordinates a topology.
+    pub(crate) fn coordinator_of(&self, topology: zhost_base::TopologyId) -> Option<ZhostId> {
+        self.live_supers().max_by_key(|id| rendezvous(topology.seed(), *id))
+    }
+
+    /// The slot that placements of the reign in force go into.
+    pub(crate) fn reign_slot(&self) -> Option<(Slot, u64)> {
+        let reign = self.reign()?;
+        Some((if reign.full { Slot::Full } else { Slot::Provisional }, reign.term))
+    }
+}
