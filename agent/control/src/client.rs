@@ -90,7 +90,21 @@ impl Client {
         self.message += 1;
         self.sender = Some(Sender::new(self.message, bytes));
         self.give_up_at = now + SILENCE_MAX;
+        self.pump(now);
         Ok(())
+    }
+
+    /// Sends what the request's sender has to send, once the session is open.
+    fn pump(&mut self, now: Instant) {
+        let State::Open { channel, finish, heard } = &mut self.state else { return };
+        let Some(sender) = &mut self.sender else { return };
+        // Until the zhost is heard, the end of the handshake may be what got lost.
+        if !*heard && sender.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.outbox.push_back(finish.clone());
+        }
+        while let Some(packet) = sender.poll_packet(now) {
+            self.outbox.push_back(channel.seal(self.session, &packet));
+        }
     }
 
     /// Bytes of the request that arrived, and bytes in all.
@@ -128,6 +142,7 @@ impl Client {
             self.outbox.push_back(finish.clone());
             self.state = State::Open { channel: Channel::new(transport), finish, heard: false };
             self.give_up_at = now + SILENCE_MAX;
+            self.pump(now);
         }
     }
 
@@ -142,6 +157,7 @@ impl Client {
                         self.give_up_at = now + THINKING_MAX;
                     }
                 }
+                self.pump(now);
             }
             Packet::Fragment { message, index, count, bytes } => {
                 let Some((ack, whole)) = self.receiver.handle_fragment(message, index, count, bytes) else { return };
@@ -170,24 +186,13 @@ impl Client {
                 _ => ClientError::NoAnswer,
             });
         }
-        match &mut self.state {
-            State::Hello { hello, send_at, .. } => {
-                if *send_at <= now {
-                    *send_at = now + HELLO_PERIOD;
-                    self.outbox.push_back(hello.clone());
-                }
-            }
-            State::Open { channel, finish, heard } => {
-                let Some(sender) = &mut self.sender else { return Ok(()) };
-                let repeats = !*heard && sender.poll_timeout().is_some_and(|(at, _)| at <= now);
-                if repeats {
-                    self.outbox.push_back(finish.clone());
-                }
-                while let Some(packet) = sender.poll_packet(now) {
-                    self.outbox.push_back(channel.seal(self.session, &packet));
-                }
-            }
+        if let State::Hello { hello, send_at, .. } = &mut self.state
+            && *send_at <= now
+        {
+            *send_at = now + HELLO_PERIOD;
+            self.outbox.push_back(hello.clone());
         }
+        self.pump(now);
         Ok(())
     }
 

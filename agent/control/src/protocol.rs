@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A command of an operator. Topologies are named by id or name, zhosts and spaces likewise; a space may be written
 /// `topology/space`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// What this zhost is doing.
     Status,
@@ -341,7 +341,43 @@ pub struct LogLine {
     pub text: String,
 }
 
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.name();
+        match self {
+            Self::TopoSubmit(package) => write!(f, "{name} of {} bytes", package.len()),
+            Self::TopoStatus(of) | Self::TopoStop(of) | Self::TopoDelete(of) | Self::ClusterRemove(of) => {
+                write!(f, "{name} {of}")
+            }
+            Self::SpaceStatus(of) | Self::SpaceLogs(of) => write!(f, "{name} {of}"),
+            _ => f.write_str(name),
+        }
+    }
+}
+
 impl Request {
+    /// The command as an operator types it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Cluster => "cluster",
+            Self::Zhosts => "cluster zhosts",
+            Self::Mesh => "mesh",
+            Self::MeshPeers => "mesh peers",
+            Self::MeshSpaces => "mesh spaces",
+            Self::MeshPing(_) => "mesh ping",
+            Self::TopoSubmit(_) => "topo submit",
+            Self::TopoList => "topo list",
+            Self::TopoStatus(_) => "topo status",
+            Self::TopoStop(_) => "topo stop",
+            Self::TopoDelete(_) => "topo delete",
+            Self::ClusterRemove(_) => "cluster remove",
+            Self::Spaces => "spaces",
+            Self::SpaceStatus(_) => "spaces status",
+            Self::SpaceLogs(_) => "spaces logs",
+        }
+    }
+
     /// The bytes of the request.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_allocvec(self).unwrap_or_default()

@@ -3,7 +3,7 @@
 use crate::node::Node;
 use std::collections::{BTreeMap, BTreeSet};
 use zhost_base::{SpaceKey, ZhostId};
-use zhost_gossip::row::Reign;
+use zhost_gossip::row::{Reign, Row, RowKey};
 
 /// A node's view of the cluster, and what it does itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,14 @@ pub struct Inspection {
 }
 
 impl Node {
+    /// The term this node leads, if it does, and whether it is full.
+    pub fn inspect_reign(&self) -> Option<(u64, bool)> {
+        match self.registry.row(self.id, &RowKey::Reign)? {
+            Row::Reign(reign) => Some((reign.term, reign.full)),
+            _ => None,
+        }
+    }
+
     /// Looks at the node without changing it.
     pub fn inspect(&self) -> Inspection {
         let topologies = self.ledger.topologies().map(|(id, topology)| {

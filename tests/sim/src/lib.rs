@@ -1,0 +1,18 @@
+//! Whole clusters in one deterministic process.
+//!
+//! A [`World`] is a shell around [`zhost_node::Node`]s: it owns the clock, the network, the disks and the operators,
+//! and draws every delay, loss and fault from one seed. The same seed gives the same trace on any machine.
+
+mod disk;
+mod guests;
+mod machine;
+mod network;
+mod operator;
+mod referee;
+pub mod scenario;
+mod world;
+
+pub use guests::{package, topology_yaml};
+pub use network::NetworkFaults;
+pub use referee::Verdict;
+pub use world::{Machines, World};

@@ -1,0 +1,159 @@
+//! What happens to a simulated site, drawn from its seed.
+
+use crate::{
+    guests,
+    network::NetworkFaults,
+    referee::{self, Expectation},
+    world::{Machines, World},
+};
+use std::time::Duration;
+use zhost_base::Instant;
+use zhost_control::protocol::{Durability, Reply, Request};
+
+/// How long a healthy cluster may take to become quiet after the last fault.
+const QUIET_WITHIN: Duration = Duration::from_secs(90);
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// Everything that was not as it should be; empty for a good run.
+    pub flaws: Vec<String>,
+    /// Hash of the trace.
+    pub trace_hash: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// From the last fault to quiet.
+    pub quiet_after: Option<Duration>,
+    /// The last lines of the trace.
+    pub trace: Vec<String>,
+}
+
+/// A network with this loss and jitter.
+pub fn network(loss_per_mille: u64, jitter_ms: u64) -> NetworkFaults {
+    NetworkFaults {
+        loss_per_mille,
+        delay: Duration::from_micros(300),
+        jitter: Duration::from_millis(jitter_ms),
+        duplicate_per_mille: 10,
+    }
+}
+
+struct Run {
+    world: World,
+    expected: Vec<Expectation>,
+    flaws: Vec<String>,
+}
+
+/// Join, submit, up to two kills with restarts, perhaps a partition, a stop and a new version; then quiet.
+pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
+    let mut world = World::new(seed, Machines { zhosts, cameras: 2 }, network(50, 50));
+    world.verbose = verbose;
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    run.wait_for_quiet("after the first submit");
+    run.submit("beta", 1, "data.read");
+    if run.flaws.is_empty() {
+        run.trouble();
+    }
+    let start = run.world.now();
+    let quiet = run.wait_for_quiet("after the faults");
+    let quiet_after = quiet.then(|| run.world.now().since(start));
+    run.flaws.extend(run.world.objections().to_vec());
+    Report {
+        flaws: run.flaws,
+        trace_hash: run.world.trace_hash(),
+        simulated: run.world.now().since(Instant::ZERO),
+        quiet_after,
+        trace: run.world.trace().cloned().collect(),
+    }
+}
+
+impl Run {
+    fn power_on(&mut self) {
+        for index in 0..self.world.size() {
+            self.world.start(index);
+            let pause = self.world.rng().below(500);
+            self.world.run_for(Duration::from_millis(pause));
+        }
+    }
+
+    fn wait_for_quiet(&mut self, when: &str) -> bool {
+        let end = self.world.now() + QUIET_WITHIN;
+        let expected = self.expected.clone();
+        let quiet = self.world.run_until(end, |world| referee::judge(world, &expected).is_empty());
+        if !quiet {
+            let verdict = referee::judge(&self.world, &expected);
+            self.flaws.extend(verdict.into_iter().map(|flaw| format!("{when}: {flaw}")));
+        }
+        quiet
+    }
+
+    /// Asks live boards until one answers with anything but a refusal.
+    fn command(&mut self, request: &Request) -> Option<Reply> {
+        for _ in 0..10 {
+            let live = self.world.live();
+            let index = *self.world.rng().pick(&live)?;
+            let number = self.world.ask(index, request);
+            let end = self.world.now() + Duration::from_secs(40);
+            self.world.run_until(end, |world| world.reply(number).is_some());
+            match self.world.reply(number) {
+                Some(Some(Reply::Refused(_))) | Some(None) | None => self.world.run_for(Duration::from_secs(1)),
+                Some(Some(reply)) => return Some(reply.clone()),
+            }
+        }
+        self.flaws.push(format!("no board took the command {request:.40?}"));
+        None
+    }
+
+    fn submit(&mut self, name: &str, version: u32, capability: &str) {
+        let package = guests::package(name, version, capability);
+        if let Some(Reply::Submitted(_)) = self.command(&Request::TopoSubmit(package)) {
+            self.expect(name, "running", 3);
+        }
+    }
+
+    fn expect(&mut self, name: &str, state: &'static str, running: usize) {
+        self.expected.retain(|expectation| expectation.name != name);
+        self.expected.push(Expectation { name: name.into(), state, running });
+    }
+
+    fn stop(&mut self, name: &str) {
+        if let Some(Reply::Done(Durability { .. })) = self.command(&Request::TopoStop(name.into())) {
+            self.expect(name, "stopped", 0);
+        }
+    }
+
+    /// The faults: which, when and whom is all chance.
+    fn trouble(&mut self) {
+        let size = self.world.size();
+        let kills = self.world.rng().below(3) as usize;
+        let mut down: Vec<usize> = Vec::new();
+        for _ in 0..kills {
+            let victim = self.world.rng().below(size as u64) as usize;
+            if !down.contains(&victim) {
+                self.world.kill(victim);
+                down.push(victim);
+            }
+            let pause = self.world.rng().below(6000);
+            self.world.run_for(Duration::from_millis(pause));
+        }
+        match self.world.rng().below(4) {
+            0 => self.submit("alpha", 2, "sensors.camera"),
+            1 => self.stop("beta"),
+            _ => {}
+        }
+        if self.world.rng().chance(300) {
+            let side: Vec<usize> = (0..size).filter(|_| self.world.rng().chance(400)).collect();
+            self.world.partition(&side);
+            let length = self.world.rng().below(25_000);
+            self.world.run_for(Duration::from_millis(length));
+            self.world.heal();
+        }
+        for victim in down {
+            let pause = self.world.rng().below(10_000);
+            self.world.run_for(Duration::from_millis(pause));
+            self.world.start(victim);
+        }
+    }
+}
