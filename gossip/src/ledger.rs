@@ -162,11 +162,6 @@ impl Ledger {
         }
     }
 
-    /// Whether the document held under `key` is on flash.
-    pub fn is_durable(&self, key: &DocumentKey) -> bool {
-        self.entries.get(key).is_some_and(|entry| entry.durable)
-    }
-
     /// The document held under `key`, durable or not.
     pub fn document(&self, key: &DocumentKey) -> Option<&Document> {
         self.entries.get(key).map(|entry| &entry.document)
@@ -200,9 +195,13 @@ impl Ledger {
         }
     }
 
-    /// The placement of a topology in one slot, once it may be obeyed.
+    /// The placement of a topology in one slot that may be obeyed: the newest on flash.
     pub fn durable_placement(&self, id: TopologyId, slot: Slot) -> Option<&Placement> {
-        self.is_durable(&DocumentKey::Placement(id, slot)).then(|| self.placement(id, slot))?
+        let entry = self.entries.get(&DocumentKey::Placement(id, slot))?;
+        match if entry.durable { Some(&entry.document) } else { entry.previous.as_ref() }? {
+            Document::Placement(placement) => Some(placement),
+            _ => None,
+        }
     }
 
     /// The zhosts admitted and not removed.

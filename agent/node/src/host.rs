@@ -51,6 +51,11 @@ impl Host {
         self.spaces.is_empty()
     }
 
+    /// How many spaces were ever started.
+    pub fn starts(&self) -> u32 {
+        self.incarnations
+    }
+
     pub fn keys(&self) -> impl Iterator<Item = &SpaceKey> {
         self.spaces.keys()
     }
@@ -91,7 +96,10 @@ impl Node {
             .host
             .spaces
             .iter()
-            .filter(|(key, space)| wishes.get(key).is_none_or(|wish| wish.revision != space.revision))
+            .filter(|(key, space)| match wishes.get(key) {
+                Some(wish) => wish.revision != space.revision,
+                None => !self.is_undecided(key),
+            })
             .map(|(key, _)| key.clone())
             .collect();
         surplus.iter().for_each(|key| self.close_space(now, key));
@@ -106,6 +114,13 @@ impl Node {
                 None => {}
             }
         }
+    }
+
+    /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
+    fn is_undecided(&self, key: &SpaceKey) -> bool {
+        let Some(topology) = self.ledger.topology(key.topology) else { return false };
+        let placed = self.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
+        topology.wanted == Wanted::Running && !placed && !self.is_shutting_down()
     }
 
     /// What the ledger wants to run on this zhost.

@@ -20,6 +20,8 @@ pub struct Inspection {
     pub topologies: BTreeMap<String, (&'static str, Option<String>)>,
     /// The spaces it runs.
     pub running: BTreeSet<SpaceKey>,
+    /// How many spaces it ever started.
+    pub starts: u32,
     /// Members of the roster.
     pub roster: usize,
     /// Whether it takes part.
@@ -48,6 +50,7 @@ impl Node {
             ledger_hash: self.ledger.hash(),
             topologies: topologies.collect(),
             running: self.host.running().map(|(key, _)| key.clone()).collect(),
+            starts: self.host.starts(),
             roster: self.ledger.roster().count(),
             ready: self.ready,
         }

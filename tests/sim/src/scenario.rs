@@ -13,6 +13,9 @@ use zhost_control::protocol::{Durability, Reply, Request};
 /// How long a healthy cluster may take to become quiet after the last fault.
 const QUIET_WITHIN: Duration = Duration::from_secs(90);
 
+/// How long messages may take to flow once the cluster is quiet.
+const FLOW_WITHIN: Duration = Duration::from_secs(10);
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Report {
@@ -44,6 +47,21 @@ struct Run {
     flaws: Vec<String>,
 }
 
+/// A cluster to which nothing happens: every space starts exactly once, and messages flow.
+pub fn calm(seed: u64, zhosts: usize) -> Report {
+    let world = World::new(seed, Machines { zhosts, cameras: 2 }, network(0, 5));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    let quiet = run.wait_for_quiet("after the submit");
+    run.check_flow();
+    let starts: u32 = run.world.inspect().values().map(|view| view.starts).sum();
+    if starts != 3 {
+        run.flaws.push(format!("3 spaces were started {starts} times"));
+    }
+    run.report(quiet.then_some(Duration::ZERO))
+}
+
 /// Join, submit, up to two kills with restarts, perhaps a partition, a stop and a new version; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2 }, network(50, 50));
@@ -59,17 +77,41 @@ pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let start = run.world.now();
     let quiet = run.wait_for_quiet("after the faults");
     let quiet_after = quiet.then(|| run.world.now().since(start));
-    run.flaws.extend(run.world.objections().to_vec());
-    Report {
-        flaws: run.flaws,
-        trace_hash: run.world.trace_hash(),
-        simulated: run.world.now().since(Instant::ZERO),
-        quiet_after,
-        trace: run.world.trace().cloned().collect(),
+    if quiet {
+        run.check_flow();
     }
+    run.report(quiet_after)
 }
 
 impl Run {
+    fn report(mut self, quiet_after: Option<Duration>) -> Report {
+        self.flaws.extend(self.world.objections().to_vec());
+        Report {
+            flaws: self.flaws,
+            trace_hash: self.world.trace_hash(),
+            simulated: self.world.now().since(Instant::ZERO),
+            quiet_after,
+            trace: self.world.trace().cloned().collect(),
+        }
+    }
+
+    /// Messages must flow into the stores of running topologies.
+    fn check_flow(&mut self) {
+        let running = self.expected.iter().filter(|expectation| expectation.state == "running");
+        let names: Vec<String> = running.map(|expectation| expectation.name.clone()).collect();
+        for name in names {
+            let before = self.world.stored_count(&name);
+            let end = self.world.now() + FLOW_WITHIN;
+            let flows = self.world.run_until(end, |world| {
+                let count = world.stored_count(&name);
+                count.is_some() && count != before
+            });
+            if !flows {
+                self.flaws.push(format!("no messages reach the store of {name}"));
+            }
+        }
+    }
+
     fn power_on(&mut self) {
         for index in 0..self.world.size() {
             self.world.start(index);

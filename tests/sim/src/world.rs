@@ -105,13 +105,14 @@ impl World {
         live.collect()
     }
 
-    /// The value that the store space of a topology keeps on a board's disk, if it ever ran there.
-    pub fn stored_count(&self, index: usize, topology: &str) -> Option<u32> {
-        let running = self.machines[index].running.as_ref()?;
+    /// The value that the store space of a topology keeps on the disk of the board that runs it.
+    pub fn stored_count(&self, topology: &str) -> Option<u32> {
         let key = zhost_base::SpaceKey {
             topology: zhost_mex::topology_id(&topology.parse().ok()?),
             space: "store".parse().ok()?,
         };
+        let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
+        let running = live.into_iter().find(|running| running.node.inspect().running.contains(&key))?;
         let value = running.store.get(&zhost_runtime::table::data(&key), b"last").ok()??;
         Some(u32::from_le_bytes(value.try_into().ok()?))
     }
