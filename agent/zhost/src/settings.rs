@@ -1,0 +1,229 @@
+//! Where settings come from: flags over environment over the config file over defaults.
+
+use std::{collections::BTreeMap, env, ffi::OsString, fmt, fs, path::Path};
+
+/// Size of a config file.
+const CONFIG_SIZE_MAX_BYTES: u64 = 64 * 1024;
+
+/// A setting: its name as a flag and in the file (the environment has it as `ZHOST_NAME`), what its value is, what it
+/// means, and its default.
+pub struct Setting {
+    pub name: &'static str,
+    pub value: &'static str,
+    pub help: &'static str,
+    pub default: Option<&'static str>,
+}
+
+const fn setting(name: &'static str, value: &'static str, help: &'static str, default: Option<&'static str>) -> Setting {
+    Setting { name, value, help, default }
+}
+
+/// Every setting there is.
+pub const SETTINGS: [Setting; 22] = [
+    setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
+    setting("cluster", "NAME", "the cluster's name", Some("default")),
+    setting("name", "NAME", "what people call this zhost", Some("zhost")),
+    setting("region", "NAME", "where it stands", Some("default")),
+    setting("kind", "NAME", "what sort of machine it is", Some("board")),
+    setting("listen", "ADDR", "gossip (UDP) and links (TCP)", Some("0.0.0.0:9200")),
+    setting("advertise", "ADDR", "how others reach `listen`; found out by itself if left out", None),
+    setting("control", "ADDR", "where zctl is answered (UDP)", Some("0.0.0.0:9000")),
+    setting("join", "ADDR,…", "zhosts to join the cluster at; none founds a cluster", Some("")),
+    setting("secret-file", "FILE", "the cluster's secret: 64 hexadecimal digits, mode 600", None),
+    setting("control-secret-file", "FILE", "the secret of zctl sessions, likewise", None),
+    setting("operators", "KEY,…", "public keys of operators who may command (zctl keygen)", Some("")),
+    setting("publishers", "KEY,…", "public keys of publishers whose packages run (zctl mex keygen)", Some("")),
+    setting("eligible", "BOOL", "may become a super node", Some("true")),
+    setting("run-spaces", "BOOL", "runs spaces", Some("true")),
+    setting("memory-mib", "N", "memory given to spaces", Some("64")),
+    setting("camera-replay", "FILE", "offer sensors.camera, playing recorded PGM pictures", None),
+    setting("camera-period-ms", "N", "time between two recorded pictures", Some("200")),
+    setting("heartbeat-ms", "N", "how often to report to the super node", Some("10000")),
+    setting("heartbeat-timeout-ms", "N", "a zhost silent for this long has failed", Some("30000")),
+    setting("alone-ms", "N", "how long to wait for a known cluster before going on alone", Some("15000")),
+    setting("log", "LEVEL", "error, warn, info or debug", Some("info")),
+];
+
+/// Why the settings cannot be used: what, where it came from, and what to do.
+#[derive(Debug)]
+pub struct SettingsError(pub String);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the command line asks for.
+pub enum Invocation {
+    Run(Settings),
+    Help,
+    Version,
+}
+
+/// Values by name, each with where it came from.
+#[derive(Default)]
+pub struct Settings(BTreeMap<&'static str, (String, String)>);
+
+fn known(name: &str) -> Option<&'static str> {
+    SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.name)
+}
+
+impl Settings {
+    /// Gathers the settings of this process.
+    pub fn gather(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, SettingsError> {
+        let mut flags = Self::default();
+        let mut config = env::var("ZHOST_CONFIG").ok();
+        let mut parser = lexopt::Parser::from_args(args);
+        let wrong = |error: lexopt::Error| SettingsError(format!("{error}; see zhost --help"));
+        while let Some(arg) = parser.next().map_err(wrong)? {
+            let name = match arg {
+                lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Invocation::Help),
+                lexopt::Arg::Long("version") | lexopt::Arg::Short('V') => return Ok(Invocation::Version),
+                lexopt::Arg::Long("config") => None,
+                lexopt::Arg::Long(name) => Some(known(name).ok_or_else(|| wrong(lexopt::Arg::Long(name).unexpected()))?),
+                other => return Err(wrong(other.unexpected())),
+            };
+            let value = parser.value().map_err(wrong)?.to_string_lossy().into_owned();
+            match name {
+                Some(name) => flags.put(name, value, format!("flag --{name}")),
+                None => config = Some(value),
+            }
+        }
+        let mut settings = match config {
+            Some(file) => Self::from_file(Path::new(&file))?,
+            None => Self::default(),
+        };
+        for Setting { name, .. } in &SETTINGS {
+            let variable = format!("ZHOST_{}", name.to_uppercase().replace('-', "_"));
+            if let Ok(value) = env::var(&variable) {
+                settings.put(name, value, format!("environment variable {variable}"));
+            }
+        }
+        settings.0.extend(flags.0);
+        Ok(Invocation::Run(settings))
+    }
+
+    fn put(&mut self, name: &'static str, value: String, source: String) {
+        self.0.insert(name, (value, source));
+    }
+
+    fn from_file(file: &Path) -> Result<Self, SettingsError> {
+        let error = |reason: String| SettingsError(format!("config file {}: {reason}", file.display()));
+        let size = fs::metadata(file).map_err(|e| error(e.to_string()))?.len();
+        if size > CONFIG_SIZE_MAX_BYTES {
+            return Err(error(format!("has more than {CONFIG_SIZE_MAX_BYTES} bytes")));
+        }
+        let text = fs::read_to_string(file).map_err(|e| error(e.to_string()))?;
+        let entries: BTreeMap<String, Value> =
+            serde_saphyr::from_str(&text).map_err(|e| error(e.without_snippet().to_string()))?;
+        let mut settings = Self::default();
+        for (name, value) in entries {
+            let name = known(&name).ok_or_else(|| error(format!("there is no setting '{name}'; see zhost --help")))?;
+            settings.put(name, value.into_text(), format!("{name} in {}", file.display()));
+        }
+        Ok(settings)
+    }
+
+    /// A setting's text, if it is set or has a default.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let default = || SETTINGS.iter().find(|setting| setting.name == name)?.default;
+        self.0.get(name).map(|(value, _)| value.as_str()).or_else(default)
+    }
+
+    /// Reads a setting as a `T`.
+    pub fn parse<T: std::str::FromStr>(&self, name: &str) -> Result<T, SettingsError>
+    where
+        T::Err: fmt::Display,
+    {
+        let text = self.text(name).ok_or_else(|| SettingsError(format!("--{name} is needed; see zhost --help")))?;
+        text.parse().map_err(|e| self.complain(name, &e))
+    }
+
+    /// Reads a setting as a list of `T`s, separated by commas.
+    pub fn parse_list<T: std::str::FromStr>(&self, name: &str) -> Result<Vec<T>, SettingsError>
+    where
+        T::Err: fmt::Display,
+    {
+        let items = self.text(name).unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(|item| item.parse().map_err(|e| self.complain(name, &e))).collect()
+    }
+
+    /// Says what is wrong with a setting, and where it was set.
+    pub fn complain(&self, name: &str, reason: &impl fmt::Display) -> SettingsError {
+        let source = self.0.get(name).map_or_else(|| format!("default of {name}"), |(_, source)| source.clone());
+        SettingsError(format!("{source}: {:?}: {reason}", self.text(name).unwrap_or_default()))
+    }
+}
+
+/// A value in the config file.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Bool(bool),
+    Number(i64),
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Value {
+    fn into_text(self) -> String {
+        match self {
+            Self::Bool(value) => value.to_string(),
+            Self::Number(value) => value.to_string(),
+            Self::Text(value) => value,
+            Self::List(values) => values.join(","),
+        }
+    }
+}
+
+/// The text of `zhost --help`.
+pub fn help() -> String {
+    let mut text = String::from(
+        "zhost: turns a handful of small boards into one dependable machine\n\n\
+         Usage: zhost [--config FILE] [SETTINGS]\n\n\
+         Flags go before environment variables (ZHOST_NAME for --name), those before the config file\n\
+         (YAML, the same names), and that before defaults.\n\nSettings:\n",
+    );
+    for Setting { name, value, help, default } in &SETTINGS {
+        let default = default.filter(|default| !default.is_empty()).map_or(String::new(), |d| format!(" [{d}]"));
+        text.push_str(&format!("  {:<32} {help}{default}\n", format!("--{name} {value}")));
+    }
+    text.push_str(
+        "  --config FILE                    read settings from this file\n  --version, --help\n\n\
+         Examples:\n  zhost --data-dir ./z1 --secret-file cluster.secret --control-secret-file control.secret\n  \
+         zhost --config /etc/zhost.yaml --join 192.168.1.10:9200 --log debug\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather(args: &[&str]) -> Result<Settings, SettingsError> {
+        let args = ["zhost"].iter().chain(args).map(OsString::from);
+        match Settings::gather(args)? {
+            Invocation::Run(settings) => Ok(settings),
+            _ => Err(SettingsError("not a run".into())),
+        }
+    }
+
+    #[test]
+    fn flags_beat_defaults_and_lists_split_at_commas() {
+        let settings = gather(&["--name", "z1", "--join=127.0.0.1:1,127.0.0.1:2"]).unwrap();
+        assert_eq!(settings.text("name"), Some("z1"));
+        assert_eq!(settings.text("region"), Some("default"));
+        assert_eq!(settings.parse_list::<std::net::SocketAddr>("join").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn errors_name_the_setting_its_source_and_the_reason() {
+        assert!(gather(&["--nmae", "x"]).err().unwrap().to_string().contains("nmae"));
+        let settings = gather(&["--memory-mib", "lots"]).unwrap();
+        let error = settings.parse::<u32>("memory-mib").unwrap_err().to_string();
+        assert!(error.contains("--memory-mib") && error.contains("lots"), "{error}");
+        let error = gather(&["--config", "/nonexistent.yaml"]).err().unwrap().to_string();
+        assert!(error.contains("/nonexistent.yaml"), "{error}");
+    }
+}

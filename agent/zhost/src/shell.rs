@@ -1,0 +1,333 @@
+//! The event loop: sockets, timers and threads on one side, the node on the other.
+
+use crate::{
+    clock::Clock,
+    workers::{self, Surroundings, Workers},
+};
+use smol::{
+    LocalExecutor, Timer,
+    channel::{Receiver, Sender},
+    future,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
+use zhost_hal::kernel;
+use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port};
+use zhost_runtime::{Devices, Store, StoreError, WorkerEvent};
+
+/// Events waiting for the node; those who bring more wait themselves.
+const EVENTS_MAX: usize = 1024;
+/// Events handled before timers and sockets have their turn again.
+const EVENTS_AT_ONCE: usize = 64;
+/// How often the machine's load is measured.
+const LOAD_PERIOD: Duration = Duration::from_secs(2);
+/// Reads from a connection, at most this much at once.
+const READ_SIZE_BYTES: usize = 64 * 1024;
+const DATAGRAM_SIZE_BYTES: usize = 2048;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Something that happened to this zhost.
+pub enum Event {
+    Datagram(Port, SocketAddr, Vec<u8>),
+    Accepted(TcpStream, SocketAddr),
+    Connected(ConnectionId, TcpStream),
+    Bytes(ConnectionId, Vec<u8>),
+    Closed(ConnectionId),
+    Disk(u64, Result<DiskReply, StoreError>),
+    Worker(WorkerEvent),
+    Shutdown,
+}
+
+/// The sockets of a zhost, bound before it starts.
+pub struct Sockets {
+    pub gossip: UdpSocket,
+    pub links: TcpListener,
+    pub control: UdpSocket,
+}
+
+/// What the loop runs with.
+pub struct Machine {
+    pub clock: Clock,
+    pub sockets: Sockets,
+    pub store: Arc<dyn Store>,
+    pub devices: Arc<dyn Devices>,
+    pub data_dir: std::path::PathBuf,
+}
+
+struct Connection {
+    /// Ends the connection's tasks when dropped.
+    outgoing: Sender<Vec<u8>>,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+struct Shell {
+    node: Node,
+    clock: Clock,
+    sockets: Rc<Sockets>,
+    executor: Rc<LocalExecutor<'static>>,
+    events: Sender<Event>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    accepted: u64,
+    workers: Workers,
+    disk: mpsc::Sender<(u64, DiskRequest)>,
+    finished: bool,
+}
+
+/// Runs the node until it has finished.
+pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<()> {
+    let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
+    let Machine { clock, sockets, store, devices, data_dir } = machine;
+    let surroundings = Surroundings { store: store.clone(), devices, clock, events: events.clone() };
+    let workers = Workers::start(&surroundings, &mut rng)?;
+    let disk = workers::start_disk(store, events.clone())?;
+    let executor = Rc::new(LocalExecutor::new());
+    let sockets = Rc::new(sockets);
+    executor.spawn(receive(sockets.clone(), Port::Gossip, events.clone())).detach();
+    executor.spawn(receive(sockets.clone(), Port::Control, events.clone())).detach();
+    executor.spawn(accept(sockets.clone(), events.clone())).detach();
+    executor.spawn(await_signal(events.clone())?).detach();
+    let mut shell = Shell {
+        node: make_node(rng),
+        clock,
+        sockets,
+        executor: executor.clone(),
+        events,
+        connections: BTreeMap::new(),
+        accepted: 1,
+        workers,
+        disk,
+        finished: false,
+    };
+    smol::block_on(executor.run(shell.run(inbox, &data_dir)));
+    Ok(())
+}
+
+fn socket_of(sockets: &Sockets, port: Port) -> &UdpSocket {
+    match port {
+        Port::Gossip => &sockets.gossip,
+        Port::Control => &sockets.control,
+    }
+}
+
+async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
+    let mut buffer = [0; DATAGRAM_SIZE_BYTES];
+    loop {
+        match socket_of(&sockets, port).recv_from(&mut buffer).await {
+            Ok((size, from)) => {
+                if events.send(Event::Datagram(port, from, buffer[..size].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+            // Errors of earlier sends come back here; a socket that is really broken must not spin.
+            Err(error) => {
+                log::debug!("receiving on {port:?}: {error}");
+                Timer::after(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+async fn accept(sockets: Rc<Sockets>, events: Sender<Event>) {
+    loop {
+        match sockets.links.accept().await {
+            Ok((stream, from)) => {
+                if events.send(Event::Accepted(stream, from)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                log::warn!("accepting a link: {error}");
+                Timer::after(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn await_signal(events: Sender<Event>) -> io::Result<impl Future<Output = ()>> {
+    use async_signal::{Signal, Signals};
+    use smol::stream::StreamExt;
+    let mut signals = Signals::new([Signal::Term, Signal::Int])?;
+    Ok(async move {
+        while signals.next().await.is_some() {
+            if events.send(Event::Shutdown).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+async fn connect(connection: ConnectionId, addr: SocketAddr, events: Sender<Event>) {
+    let timeout = async {
+        Timer::after(CONNECT_TIMEOUT).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    let event = match future::or(TcpStream::connect(addr), timeout).await {
+        Ok(stream) => Event::Connected(connection, stream),
+        Err(_) => Event::Closed(connection),
+    };
+    // The loop has ended when nobody listens.
+    let _ = events.send(event).await;
+}
+
+async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Event>, hang_up: Receiver<()>) {
+    let mut buffer = vec![0; READ_SIZE_BYTES];
+    loop {
+        let ended = async {
+            // Nothing is ever sent: this ends when the connection is dropped.
+            let _ = hang_up.recv().await;
+            Ok(0)
+        };
+        match future::or(stream.read(&mut buffer), ended).await {
+            Ok(size) if size > 0 => {
+                if events.send(Event::Bytes(connection, buffer[..size].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+            _ => {
+                let _ = events.send(Event::Closed(connection)).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn write(mut stream: TcpStream, outgoing: Receiver<Vec<u8>>, queued_bytes: Arc<AtomicUsize>, hang_up: Sender<()>) {
+    while let Ok(bytes) = outgoing.recv().await {
+        queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+        if stream.write_all(&bytes).await.is_err() {
+            break;
+        }
+    }
+    drop(hang_up);
+    // The other side sees the end either way.
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+impl Shell {
+    async fn run(&mut self, inbox: Receiver<Event>, data_dir: &std::path::Path) {
+        let cpu = kernel::Cpu::default();
+        let mut load_at = self.clock.now();
+        self.drain().await;
+        while !self.finished {
+            if load_at <= self.clock.now() {
+                load_at = self.clock.now() + LOAD_PERIOD;
+                self.node.handle_load(self.clock.now(), measure_load(&cpu, data_dir));
+            }
+            let wake = self.node.poll_timeout().map_or(load_at, |(at, _)| at.min(load_at));
+            let timer = async {
+                Timer::at(self.clock.system(wake)).await;
+                None
+            };
+            if let Some(event) = future::or(async { inbox.recv().await.ok() }, timer).await {
+                self.handle(event);
+            }
+            for _ in 1..EVENTS_AT_ONCE {
+                let Ok(event) = inbox.try_recv() else { break };
+                self.handle(event);
+            }
+            self.node.handle_timeout(self.clock.now());
+            self.drain().await;
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Datagram(port, from, bytes) => self.node.handle_datagram(now, port, from, &bytes),
+            Event::Accepted(stream, from) => {
+                self.accepted += 2;
+                let connection = ConnectionId(self.accepted);
+                self.adopt(connection, stream);
+                self.node.handle_accepted(now, connection, from);
+            }
+            Event::Connected(connection, stream) => {
+                self.adopt(connection, stream);
+                self.node.handle_connected(now, connection);
+            }
+            Event::Bytes(connection, bytes) => self.node.handle_bytes(now, connection, &bytes),
+            Event::Closed(connection) => {
+                self.connections.remove(&connection);
+                self.node.handle_closed(now, connection);
+            }
+            Event::Disk(token, result) => self.node.handle_disk(now, token, result),
+            Event::Worker(event) => self.node.handle_worker(now, event),
+            Event::Shutdown => self.node.handle_shutdown(now),
+        }
+    }
+
+    /// Starts the tasks of a connection.
+    fn adopt(&mut self, connection: ConnectionId, stream: TcpStream) {
+        // Batching is the links' own; waiting for more would only delay.
+        let _ = stream.set_nodelay(true);
+        let (outgoing, queue) = smol::channel::unbounded();
+        let (hang_up, hung_up) = smol::channel::bounded(1);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        self.executor.spawn(read(connection, stream.clone(), self.events.clone(), hung_up)).detach();
+        self.executor.spawn(write(stream, queue, queued_bytes.clone(), hang_up)).detach();
+        self.connections.insert(connection, Connection { outgoing, queued_bytes });
+    }
+
+    /// Does what the node wants done.
+    async fn drain(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Datagram(port, to, bytes) => {
+                    if let Err(error) = socket_of(&self.sockets, port).send_to(&bytes, to).await {
+                        log::debug!("sending to {to}: {error}");
+                    }
+                }
+                Output::Connect(connection, addr) => {
+                    self.executor.spawn(connect(connection, addr, self.events.clone())).detach();
+                }
+                Output::Write(connection, bytes) => self.write(connection, bytes),
+                Output::Close(connection) => {
+                    self.connections.remove(&connection);
+                }
+                Output::Disk(token, request) => {
+                    // The disk thread lives as long as the process.
+                    let _ = self.disk.send((token, request));
+                }
+                Output::Worker(command) => self.workers.command(command),
+                Output::Log(Level::Debug, text) => log::debug!("{text}"),
+                Output::Log(Level::Info, text) => log::info!("{text}"),
+                Output::Log(Level::Warn, text) => log::warn!("{text}"),
+                Output::Finished => self.finished = true,
+            }
+        }
+    }
+
+    /// Queues bytes for a connection; one that takes too little is closed.
+    fn write(&mut self, id: ConnectionId, bytes: Vec<u8>) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let queued = connection.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        if queued + bytes.len() > LINK_QUEUE_MAX_BYTES || connection.outgoing.try_send(bytes).is_err() {
+            self.connections.remove(&id);
+            self.node.handle_closed(self.clock.now(), id);
+        }
+    }
+}
+
+fn measure_load(cpu: &kernel::Cpu, data_dir: &std::path::Path) -> Load {
+    let disk = rustix::fs::statvfs(data_dir).map_or(0, |fs| {
+        let used = fs.f_blocks.saturating_sub(fs.f_bavail);
+        (used * 100).checked_div(fs.f_blocks).unwrap_or(0)
+    });
+    Load {
+        cpu_percent: cpu.percent().unwrap_or(0),
+        memory_percent: kernel::Memory.percent().unwrap_or(0),
+        disk_percent: disk as u8,
+    }
+}
