@@ -74,7 +74,7 @@ impl Settings {
     pub fn gather(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, SettingsError> {
         let mut flags = Self::default();
         let mut config = env::var("ZHOST_CONFIG").ok();
-        let mut parser = lexopt::Parser::from_args(args);
+        let mut parser = lexopt::Parser::from_iter(args);
         let wrong = |error: lexopt::Error| SettingsError(format!("{error}; see zhost --help"));
         while let Some(arg) = parser.next().map_err(wrong)? {
             let name = match arg {

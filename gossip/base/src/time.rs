@@ -65,9 +65,38 @@ impl fmt::Display for Instant {
     }
 }
 
+/// Milliseconds since 1970, shown as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Utc(pub u64);
+
+impl fmt::Display for Utc {
+    /// After Howard Hinnant's "chrono-compatible low-level date algorithms".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let z = days + 719_468;
+        let (era, day_of_era) = (z / 146_097, z % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn dates_are_right_across_leap_days() {
+        assert_eq!(Utc(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Utc(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
+        assert_eq!(Utc(1_795_271_696_789).to_string(), "2026-11-21T14:34:56.789Z");
+    }
 
     #[test]
     fn a_timer_that_is_due_has_lasted_its_whole_duration() {

@@ -1,0 +1,224 @@
+//! The command line: what can be said, and what it does.
+
+use crate::{Outcome, keys, packages, profile::Profile, render, session};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use zhost_control::protocol::Request;
+
+/// Operates a cluster of zhosts.
+#[derive(Parser)]
+#[command(
+    name = "zctl",
+    version,
+    about = "Operates a cluster of zhosts.",
+    after_help = "Examples:\n  zctl cluster zhosts\n  zctl topo submit garden.mex\n  zctl topo status garden --json\n  zctl --zhost 192.168.1.10:9000 status"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args)]
+pub struct Options {
+    /// Zhosts to ask, in this order, until one answers.
+    #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', env = "ZCTL_ZHOST")]
+    pub zhost: Vec<String>,
+    /// Profile with the cluster's addresses and keys [default: ./.zhost/zctl.yaml, then ~/.config/zctl.yaml].
+    #[arg(long, global = true, value_name = "FILE", env = "ZCTL_PROFILE")]
+    pub profile: Option<PathBuf>,
+    /// Print data instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// What the zhost is doing.
+    Status,
+    /// The cluster at a glance; its zhosts; taking one off the roster.
+    Cluster {
+        #[command(subcommand)]
+        command: Option<ClusterCommand>,
+    },
+    /// The zhost's place in the mesh; its links; where spaces run.
+    Mesh {
+        #[command(subcommand)]
+        command: Option<MeshCommand>,
+    },
+    /// Deploy and control topologies.
+    Topo {
+        #[command(subcommand)]
+        command: TopoCommand,
+    },
+    /// The spaces of the cluster, and one in detail.
+    Spaces {
+        #[command(subcommand)]
+        command: Option<SpacesCommand>,
+    },
+    /// Make and look at packages; asks no zhost.
+    Mex {
+        #[command(subcommand)]
+        command: MexCommand,
+    },
+    /// Make an operator's key (mode 600) and print its public half for the zhosts' `operators`.
+    Keygen {
+        /// Where to put it; must not exist.
+        file: PathBuf,
+    },
+    /// Make a secret file (mode 600) for `secret-file` or `control-secret-file`.
+    Secret {
+        /// Where to put it; must not exist.
+        file: PathBuf,
+    },
+    /// Type commands one after the other.
+    Shell,
+}
+
+#[derive(Subcommand)]
+pub enum ClusterCommand {
+    /// Every zhost of the roster.
+    Zhosts,
+    /// Take a dead zhost off the roster; it no longer counts for majorities.
+    Remove {
+        /// Name or id.
+        zhost: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum MeshCommand {
+    /// The zhost's links.
+    Peers,
+    /// Where every space runs.
+    Spaces,
+    /// Round trips to one zhost, or to all.
+    Ping {
+        /// Name or id.
+        zhost: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum TopoCommand {
+    /// Deploy a signed package; under a known name it replaces what runs.
+    Submit {
+        /// The package.
+        mex: PathBuf,
+    },
+    /// All topologies.
+    List,
+    /// One topology: its state, why it failed, where its spaces are.
+    Status {
+        /// Name or id.
+        topology: String,
+    },
+    /// Close its spaces; it stays listed.
+    Stop {
+        /// Name or id.
+        topology: String,
+    },
+    /// Close its spaces and forget it.
+    Delete {
+        /// Name or id.
+        topology: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum SpacesCommand {
+    /// One space in detail.
+    Status {
+        /// Name, or topology/name.
+        space: String,
+    },
+    /// A space's last log lines.
+    Logs {
+        /// Name, or topology/name.
+        space: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum MexCommand {
+    /// Make a publisher's key (mode 600) and print its public half for the zhosts' `publishers`.
+    Keygen {
+        /// Where to put it; must not exist.
+        file: PathBuf,
+    },
+    /// Build a package from a directory with manifest.yaml, topology.yaml and spaces/.
+    Build {
+        /// The directory.
+        dir: PathBuf,
+        /// The package to write.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Sign it with this publisher's key.
+        #[arg(short, long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Sign a package in place.
+    Sign {
+        /// The package.
+        mex: PathBuf,
+        /// The publisher's key.
+        #[arg(short, long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Check a package as a zhost would.
+    Verify {
+        /// The package.
+        mex: PathBuf,
+        /// A trusted publisher; without any, every signature counts.
+        #[arg(short, long, value_name = "KEY")]
+        publisher: Vec<String>,
+    },
+    /// Show what a package holds.
+    Inspect {
+        /// The package.
+        mex: PathBuf,
+    },
+}
+
+impl Command {
+    /// Carries the command out.
+    pub fn run(&self, options: &Options) -> Outcome {
+        let request = match self {
+            Self::Mex { command } => return packages::run(command, options.json),
+            Self::Keygen { file } => return keys::make_operator_key(file),
+            Self::Secret { file } => return keys::make_secret(file),
+            Self::Shell => return Err("this is the shell".into()),
+            Self::Status => Request::Status,
+            Self::Cluster { command: None } => Request::Cluster,
+            Self::Cluster { command: Some(ClusterCommand::Zhosts) } => Request::Zhosts,
+            Self::Cluster { command: Some(ClusterCommand::Remove { zhost }) } => Request::ClusterRemove(zhost.clone()),
+            Self::Mesh { command: None } => Request::Mesh,
+            Self::Mesh { command: Some(MeshCommand::Peers) } => Request::MeshPeers,
+            Self::Mesh { command: Some(MeshCommand::Spaces) } => Request::MeshSpaces,
+            Self::Mesh { command: Some(MeshCommand::Ping { zhost }) } => Request::MeshPing(zhost.clone()),
+            Self::Topo { command } => command.request()?,
+            Self::Spaces { command: None } => Request::Spaces,
+            Self::Spaces { command: Some(SpacesCommand::Status { space }) } => Request::SpaceStatus(space.clone()),
+            Self::Spaces { command: Some(SpacesCommand::Logs { space }) } => Request::SpaceLogs(space.clone()),
+        };
+        let profile = Profile::gather(options)?;
+        let reply = session::ask(&profile, &request, !options.json)?;
+        render::render(&request, reply, options.json)
+    }
+}
+
+impl TopoCommand {
+    fn request(&self) -> Result<Request, String> {
+        Ok(match self {
+            Self::Submit { mex } => {
+                let package = std::fs::read(mex).map_err(|e| format!("{}: {e}", mex.display()))?;
+                Request::TopoSubmit(package)
+            }
+            Self::List => Request::TopoList,
+            Self::Status { topology } => Request::TopoStatus(topology.clone()),
+            Self::Stop { topology } => Request::TopoStop(topology.clone()),
+            Self::Delete { topology } => Request::TopoDelete(topology.clone()),
+        })
+    }
+}
