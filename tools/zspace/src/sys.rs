@@ -1,0 +1,51 @@
+//! Time, logging, randomness.
+
+use crate::{Refusal, imports, outcome};
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For the author.
+    Debug = 0,
+    /// For the operator, nothing wrong.
+    Info = 1,
+    /// Something is odd.
+    Warn = 2,
+    /// Something failed.
+    Error = 3,
+}
+
+/// Writes a line to the space's log. Needs `sys.log`.
+pub fn log(level: Level, text: &str) {
+    imports::log(level as i32, text.as_ptr(), text.len());
+}
+
+/// Milliseconds since 1970, if the zhost's clock is set.
+pub fn time_ms() -> Option<u64> {
+    u64::try_from(imports::time_ms()).ok().filter(|ms| *ms > 0)
+}
+
+/// Monotonic microseconds.
+pub fn now_us() -> u64 {
+    imports::now_us() as u64
+}
+
+/// After this call of `process`, calls it again no sooner than this, unless a message comes.
+pub fn sleep_ms(ms: u32) {
+    imports::sleep(ms);
+}
+
+/// Gives the other spaces a turn now.
+pub fn yield_now() {
+    imports::yield_now();
+}
+
+/// Sends a message to oneself.
+pub fn self_emit(data: &[u8]) -> Result<(), Refusal> {
+    outcome(imports::self_emit(data.as_ptr(), data.len())).map(drop)
+}
+
+/// Fills a buffer with randomness.
+pub fn random(buffer: &mut [u8]) {
+    imports::random(buffer.as_mut_ptr(), buffer.len());
+}
