@@ -1,0 +1,84 @@
+//! What the other tasks run: the agent, zctl, and the guests in their package directory.
+
+use crate::{
+    Outcome,
+    setup::{self, AGENT_TARGET, GUEST_TARGET, GuestRoute},
+    steps,
+};
+use std::{fs, path::PathBuf};
+
+/// The guests of the demo topology.
+pub const GARDEN: [&str; 3] = ["camera", "sensors", "tally"];
+
+/// Programs and packages, ready to run.
+pub struct Artifacts {
+    /// The agent, as it is shipped.
+    pub zhost: PathBuf,
+    /// The operator's tool.
+    pub zctl: PathBuf,
+    /// The demo topology's package directory, with its WASM.
+    pub garden: PathBuf,
+}
+
+/// Builds everything.
+pub fn build() -> Outcome<Artifacts> {
+    let zhost = build_agent()?;
+    eprintln!("building zctl");
+    steps::run(&mut steps::command("cargo", &["build", "--quiet", "--package", "zctl"]))?;
+    build_guests()?;
+    let target = steps::root().join("target");
+    Ok(Artifacts { zhost, zctl: target.join("debug/zctl"), garden: assemble_garden()? })
+}
+
+/// Builds the agent as it is shipped: optimised, and static where this computer can.
+pub fn build_agent() -> Outcome<PathBuf> {
+    eprintln!("building the agent (the first time takes some minutes)");
+    let mut args = vec!["build", "--quiet", "--release", "--package", "zhost"];
+    let target = steps::root().join("target");
+    if setup::has_rustup_target(AGENT_TARGET) {
+        args.extend(["--target", AGENT_TARGET]);
+        steps::run(&mut steps::command("cargo", &args))?;
+        return Ok(target.join(AGENT_TARGET).join("release/zhost"));
+    }
+    steps::run(&mut steps::command("cargo", &args))?;
+    Ok(target.join("release/zhost"))
+}
+
+/// Builds the guests from source, the way setup found to work.
+pub fn build_guests() -> Outcome {
+    eprintln!("building the spaces");
+    let spaces = steps::root().join("tests/spaces");
+    let target_dir = steps::root().join("target/spaces");
+    let target_dir = target_dir.to_string_lossy();
+    let args = ["build", "--quiet", "--release", "--target", GUEST_TARGET, "--target-dir", &target_dir];
+    match setup::guest_route() {
+        GuestRoute::Debian => {
+            let (rustc, cargo) = setup::debian_tools()?;
+            let mut command = steps::command(&cargo, &args);
+            command.arg("-Zbuild-std=core,alloc,panic_abort").current_dir(spaces);
+            command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+            steps::run(command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld"))
+        }
+        _ => steps::run(steps::command("cargo", &args).current_dir(spaces)),
+    }
+}
+
+/// Puts the garden's sources and WASM together as a package directory.
+fn assemble_garden() -> Outcome<PathBuf> {
+    let source = steps::root().join("tests/spaces/garden");
+    let built = steps::root().join("target/spaces").join(GUEST_TARGET).join("release");
+    let garden = steps::root().join("target/garden");
+    let copy = |from: PathBuf, to: PathBuf| {
+        let parent = to.parent().map(fs::create_dir_all).unwrap_or(Ok(()));
+        parent.and_then(|()| fs::copy(&from, &to)).map(drop).map_err(|e| format!("{}: {e}", from.display()))
+    };
+    for file in ["manifest.yaml", "topology.yaml"] {
+        copy(source.join(file), garden.join(file))?;
+    }
+    for space in GARDEN {
+        let dir = PathBuf::from("spaces").join(space);
+        copy(source.join(&dir).join("space.yaml"), garden.join(&dir).join("space.yaml"))?;
+        copy(built.join(format!("{space}.wasm")), garden.join(&dir).join("core.wasm"))?;
+    }
+    Ok(garden)
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask …`: everything a developer does.
+
+mod artifacts;
+mod cluster;
+mod demo;
+mod setup;
+mod size;
+mod steps;
+mod test;
+mod view;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What a task came to.
+type Outcome<T = ()> = Result<T, String>;
+
+/// Everything a developer does.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything a developer does.")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing: WASM target, test runner, linker. Says what it does; does nothing twice.
+    Setup {
+        /// How guests are built: with rustup's target, with Debian's Rust, or whichever works.
+        #[arg(long, value_enum, default_value_t = setup::GuestRoute::Auto)]
+        guests: setup::GuestRoute,
+    },
+    /// A real cluster on this computer runs a signed topology, loses zhosts, and heals.
+    Demo {
+        /// Print the result as JSON instead of the live view.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A cluster on this computer to play with.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
+    },
+    /// All tests.
+    Test,
+    /// Simulate clusters under faults drawn from seeds.
+    Sim {
+        /// Seeds, such as 0..500 or 17.
+        #[arg(long, default_value = "0..200")]
+        seeds: String,
+        /// Boards in the cluster.
+        #[arg(long, default_value_t = 7)]
+        zhosts: usize,
+        /// Print the whole trace of every seed.
+        #[arg(long)]
+        trace: bool,
+    },
+    /// How large the agent is, on flash and in memory; fails over budget.
+    Size,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Setup { guests } => setup::run(guests),
+        Task::Demo { json } => demo::run(json),
+        Task::Cluster { command } => cluster::run(&command),
+        Task::Test => test::run(),
+        Task::Sim { seeds, zhosts, trace } => test::sim(&seeds, zhosts, trace),
+        Task::Size => size::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

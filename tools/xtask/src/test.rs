@@ -1,0 +1,48 @@
+//! All tests, in the order in which they fail fastest.
+
+use crate::{Outcome, demo, setup, size, steps};
+
+/// Seeds of the simulator that every test runs.
+const SIM_SEEDS: &str = "0..200";
+/// Workspaces apart from the main one, whose formatting is checked too.
+const OTHER_WORKSPACES: [&str; 1] = ["tests/spaces/Cargo.toml"];
+
+/// Runs all tests.
+pub fn run() -> Outcome {
+    setup::run(setup::GuestRoute::Auto)?;
+    say("formatting");
+    cargo(&["fmt", "--all", "--check"])?;
+    for manifest in OTHER_WORKSPACES {
+        cargo(&["fmt", "--all", "--check", "--manifest-path", manifest])?;
+    }
+    say("lints");
+    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    say("unit, property and transcript tests");
+    cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"])?;
+    say("simulated clusters");
+    sim(SIM_SEEDS, 7, false)?;
+    say("documentation");
+    steps::run(steps::command("cargo", &["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    say("a real cluster on this computer");
+    demo::run(false)?;
+    say("size");
+    size::run()
+}
+
+fn say(what: &str) {
+    println!("== {what}");
+}
+
+fn cargo(args: &[&str]) -> Outcome {
+    steps::run(&mut steps::command("cargo", args))
+}
+
+/// Runs the simulator.
+pub fn sim(seeds: &str, zhosts: usize, trace: bool) -> Outcome {
+    let zhosts = zhosts.to_string();
+    let mut args = vec!["run", "--quiet", "--package", "zhost-sim", "--", "--seeds", seeds, "--zhosts", &zhosts];
+    if trace {
+        args.push("--trace");
+    }
+    cargo(&args)
+}
