@@ -156,7 +156,8 @@ impl Document {
     pub fn beats(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Topology(a, x), Self::Topology(b, y)) => {
-                let order = a.counter.cmp(&b.counter).then(x.wanted.cmp(&y.wanted)).then(a.writer.cmp(&b.writer));
+                let order =
+                    a.counter.cmp(&b.counter).then(x.wanted.cmp(&y.wanted)).then(a.writer.cmp(&b.writer));
                 order == Ordering::Greater
             }
             (Self::Roster(a, _), Self::Roster(b, _)) => a > b,
@@ -168,7 +169,9 @@ impl Document {
     /// Whether the content is of the kind that `key` names.
     pub fn fits(&self, key: &DocumentKey) -> bool {
         match (key, self) {
-            (DocumentKey::Topology(_), Self::Topology(..)) | (DocumentKey::Roster(_), Self::Roster(..)) => true,
+            (DocumentKey::Topology(_), Self::Topology(..)) | (DocumentKey::Roster(_), Self::Roster(..)) => {
+                true
+            }
             (DocumentKey::Placement(_, slot), Self::Placement(placement)) => *slot == placement.version.slot,
             _ => false,
         }
@@ -178,7 +181,9 @@ impl Document {
     pub fn fingerprint(&self) -> u64 {
         let mix = |a: u64, b: u64| zhost_base::id::rendezvous(a, ZhostId(b));
         match self {
-            Self::Topology(stamp, topology) => mix(stamp.counter << 2 | topology.wanted as u64, stamp.writer.0),
+            Self::Topology(stamp, topology) => {
+                mix(stamp.counter << 2 | topology.wanted as u64, stamp.writer.0)
+            }
             Self::Roster(stamp, _) => mix(stamp.counter, stamp.writer.0),
             Self::Placement(placement) => {
                 let v = placement.version;
@@ -198,9 +203,18 @@ impl Document {
     /// One sentence for the log.
     pub fn describe(&self) -> String {
         match self {
-            Self::Topology(_, t) => alloc::format!("topology {} revision {} wanted {:?}", t.spec.name, t.revision, t.wanted),
-            Self::Roster(_, r) => alloc::format!("roster entry of {}{}", r.name, if r.removed { ", removed" } else { "" }),
-            Self::Placement(p) => alloc::format!("placement {}.{} of revision {}", p.version.term, p.version.counter, p.revision),
+            Self::Topology(_, t) => {
+                alloc::format!("topology {} revision {} wanted {:?}", t.spec.name, t.revision, t.wanted)
+            }
+            Self::Roster(_, r) => {
+                alloc::format!("roster entry of {}{}", r.name, if r.removed { ", removed" } else { "" })
+            }
+            Self::Placement(p) => alloc::format!(
+                "placement {}.{} of revision {}",
+                p.version.term,
+                p.version.counter,
+                p.revision
+            ),
         }
     }
 }

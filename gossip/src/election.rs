@@ -129,7 +129,9 @@ impl Election {
     /// The reign in force, and who announced it.
     pub fn reign(&self) -> Option<(ZhostId, &Reign)> {
         let others = self.view.reigns.iter().filter(|(owner, _)| *owner != self.me);
-        let all = others.map(|(owner, reign)| (*owner, reign)).chain(self.mine.as_ref().map(|mine| (self.me, mine)));
+        let all = others
+            .map(|(owner, reign)| (*owner, reign))
+            .chain(self.mine.as_ref().map(|mine| (self.me, mine)));
         all.max_by_key(|(owner, reign)| (reign.full, reign.term, *owner))
     }
 
@@ -184,7 +186,9 @@ impl Election {
     fn wanted_supers(&self) -> Vec<ZhostId> {
         let mut order: Vec<_> = self.view.candidates.iter().filter(|candidate| candidate.eligible).collect();
         let incumbency = |id: &ZhostId| self.last_supers.iter().position(|s| s == id).unwrap_or(usize::MAX);
-        order.sort_by_key(|candidate| (incumbency(&candidate.id), core::cmp::Reverse(candidate.capacity), candidate.id));
+        order.sort_by_key(|candidate| {
+            (incumbency(&candidate.id), core::cmp::Reverse(candidate.capacity), candidate.id)
+        });
         order.iter().take(supers_wanted(self.view.candidates.len())).map(|candidate| candidate.id).collect()
     }
 
@@ -197,7 +201,9 @@ impl Election {
     }
 
     fn majority_is_alive(&self) -> bool {
-        self.is_majority(self.view.candidates.iter().filter(|candidate| self.is_in_roster(candidate.id)).count())
+        self.is_majority(
+            self.view.candidates.iter().filter(|candidate| self.is_in_roster(candidate.id)).count(),
+        )
     }
 
     fn propose(&mut self, now: Instant) {
@@ -220,7 +226,9 @@ impl Election {
         let Some(campaign) = &self.campaign else { return };
         let request = Datagram::VoteRequest { proposer: self.me, term: campaign.term };
         for candidate in &self.view.candidates {
-            if candidate.id != self.me && !campaign.answers.contains_key(&candidate.id) && self.is_in_roster(candidate.id)
+            if candidate.id != self.me
+                && !campaign.answers.contains_key(&candidate.id)
+                && self.is_in_roster(candidate.id)
             {
                 self.outputs.push_back(ElectionOutput::Send(candidate.id, request.clone()));
             }
@@ -273,7 +281,10 @@ impl Election {
     pub fn handle_vote(&mut self, now: Instant, voter: ZhostId, term: u64, highest: u64, verdict: Verdict) {
         self.highest_term = self.highest_term.max(highest);
         let in_roster = self.is_in_roster(voter);
-        let Some(campaign) = self.campaign.as_mut().filter(|campaign| campaign.term == term && in_roster) else { return };
+        let Some(campaign) = self.campaign.as_mut().filter(|campaign| campaign.term == term && in_roster)
+        else {
+            return;
+        };
         campaign.answers.insert(voter, verdict);
         let granted = campaign.answers.values().filter(|verdict| **verdict == Verdict::Granted).count();
         if self.is_majority(granted) {

@@ -53,7 +53,10 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger as it was found on flash.
     pub fn restore(documents: impl IntoIterator<Item = (DocumentKey, Document)>) -> Self {
-        let entries = documents.into_iter().map(|(key, document)| (key, Entry { document, durable: true, previous: None })).collect();
+        let entries = documents
+            .into_iter()
+            .map(|(key, document)| (key, Entry { document, durable: true, previous: None }))
+            .collect();
         Self { entries, revision: 1 }
     }
 
@@ -76,7 +79,9 @@ impl Ledger {
 
     /// The fingerprints of everything held.
     pub fn digest(&self) -> LedgerMessage {
-        LedgerMessage::Digest(self.entries.iter().map(|(key, entry)| (*key, entry.document.fingerprint())).collect())
+        LedgerMessage::Digest(
+            self.entries.iter().map(|(key, entry)| (*key, entry.document.fingerprint())).collect(),
+        )
     }
 
     /// What a peer with this digest may lack, in messages of at most [`DOCUMENT_SIZE_MAX_BYTES`] or one document.
@@ -116,9 +121,10 @@ impl Ledger {
             None if !self.has_room_for(&key) => return Taken::Refused,
             _ => {}
         }
-        let previous = self.entries.remove(&key).and_then(|held| {
-            if held.durable { Some(held.document) } else { held.previous }
-        });
+        let previous = self
+            .entries
+            .remove(&key)
+            .and_then(|held| if held.durable { Some(held.document) } else { held.previous });
         self.entries.insert(key, Entry { document, durable: false, previous });
         self.revision += 1;
         Taken::New
@@ -126,7 +132,8 @@ impl Ledger {
 
     /// Whether a new document of this kind may be added.
     pub fn has_room_for(&self, key: &DocumentKey) -> bool {
-        let same_kind = |other: &&DocumentKey| core::mem::discriminant(*other) == core::mem::discriminant(key);
+        let same_kind =
+            |other: &&DocumentKey| core::mem::discriminant(*other) == core::mem::discriminant(key);
         let limit = match key {
             DocumentKey::Roster(_) => MEMBERS_MAX,
             DocumentKey::Topology(_) => TOPOLOGIES_MAX,

@@ -14,7 +14,10 @@ use core::{
     num::{NonZeroU8, NonZeroUsize},
     time::Duration,
 };
-use foca::{Config, Foca, Identity, Member, NoCustomBroadcast, Notification, PeriodicParams, PostcardCodec, State, Timer};
+use foca::{
+    Config, Foca, Identity, Member, NoCustomBroadcast, Notification, PeriodicParams, PostcardCodec, State,
+    Timer,
+};
 use serde::{Deserialize, Serialize};
 use zhost_base::{Generation, Instant, Rng, ZhostId, limits::MEMBERS_MAX};
 
@@ -22,8 +25,12 @@ use zhost_base::{Generation, Instant, Rng, ZhostId, limits::MEMBERS_MAX};
 const JOIN_PERIOD: Duration = Duration::from_secs(1);
 /// How often a zhost with peers asks one address that should be a member and is not; heals partitions.
 const REUNITE_PERIOD: Duration = Duration::from_secs(5);
-/// Suspicion lasts this long in clusters of up to ten, and grows with the logarithm of the size.
-const SUSPICION: Duration = Duration::from_millis(2000);
+/// How often one member is probed.
+const PROBE_PERIOD: Duration = Duration::from_millis(600);
+/// How long a probed member may take before others are asked to probe it.
+const PROBE_RTT: Duration = Duration::from_millis(200);
+/// Suspicion lasts this long in clusters of up to a hundred, and grows with the logarithm of the size.
+const SUSPICION: Duration = Duration::from_millis(1500);
 /// Envelope bytes around a SWIM packet.
 const ENVELOPE_BYTES: usize = 8;
 
@@ -108,10 +115,12 @@ impl foca::Runtime<Peer> for &mut Effects {
 
 fn config(members: usize) -> Config {
     let nonzero = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-    let every = |secs, members| Some(PeriodicParams { frequency: Duration::from_secs(secs), num_members: nonzero(members) });
+    let every = |secs, members| {
+        Some(PeriodicParams { frequency: Duration::from_secs(secs), num_members: nonzero(members) })
+    };
     Config {
-        probe_period: Duration::from_millis(1000),
-        probe_rtt: Duration::from_millis(300),
+        probe_period: PROBE_PERIOD,
+        probe_rtt: PROBE_RTT,
         num_indirect_probes: nonzero(3),
         max_transmissions: NonZeroU8::new(10).unwrap_or(NonZeroU8::MIN),
         suspect_to_down_after: SUSPICION * members.max(10).ilog10(),
@@ -120,7 +129,10 @@ fn config(members: usize) -> Config {
         notify_down_members: true,
         periodic_announce: every(30, 1),
         periodic_announce_to_down_members: every(5, 2),
-        periodic_gossip: Some(PeriodicParams { frequency: Duration::from_millis(200), num_members: nonzero(3) }),
+        periodic_gossip: Some(PeriodicParams {
+            frequency: Duration::from_millis(200),
+            num_members: nonzero(3),
+        }),
     }
 }
 
@@ -237,7 +249,9 @@ impl Membership {
     fn is_due_truly(&self, timer: &Timer<Peer>) -> bool {
         let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return true };
         self.foca.iter_members().any(|member| {
-            member.id() == member_id && member.incarnation() == *incarnation && member.state() == State::Suspect
+            member.id() == member_id
+                && member.incarnation() == *incarnation
+                && member.state() == State::Suspect
         })
     }
 
@@ -245,7 +259,8 @@ impl Membership {
         let hello = Datagram::Hello(*self.me());
         if self.alive.is_empty() {
             let own = self.me().addr;
-            self.outbox.extend(self.seeds.iter().filter(|seed| **seed != own).map(|seed| (*seed, hello.clone())));
+            self.outbox
+                .extend(self.seeds.iter().filter(|seed| **seed != own).map(|seed| (*seed, hello.clone())));
             self.next_join = now + JOIN_PERIOD;
         } else {
             let own = self.me().addr;

@@ -14,7 +14,7 @@ use zhost_base::{
     limits::{DATAGRAM_SIZE_MAX_BYTES, ROW_SIZE_MAX_BYTES, ROW_TOMBSTONE_TTL, ROWS_PER_OWNER_MAX},
 };
 
-/// Owners named in one digest; with more, successive digests rotate through them.
+/// Owners named in one digest; with more, successive digests go through them by id.
 const DIGEST_OWNERS_MAX: usize = 48;
 
 /// Encoded bytes of rows in one delta, so that it fits a sealed datagram with its headers.
@@ -30,6 +30,10 @@ pub enum RegistryMessage {
     Digest {
         /// Who sends it.
         from: ZhostId,
+        /// The owners spoken of are those from this id …
+        low: ZhostId,
+        /// … to this one; one that is not listed is not known to the sender.
+        high: ZhostId,
         /// At most [`DIGEST_OWNERS_MAX`].
         owners: Vec<DigestEntry>,
         /// Whether the receiver should ask back for what it lacks.
@@ -104,7 +108,13 @@ impl Registry {
     /// An empty registry of the zhost `me` in its start `generation`.
     pub fn new(me: ZhostId, generation: Generation) -> Self {
         let own = Owner { generation, ..Owner::default() };
-        Self { me, owners: BTreeMap::from([(me, own)]), graves: Vec::new(), revision: 1, digest_cursor: ZhostId(0) }
+        Self {
+            me,
+            owners: BTreeMap::from([(me, own)]),
+            graves: Vec::new(),
+            revision: 1,
+            digest_cursor: ZhostId(0),
+        }
     }
 
     /// Counts every change, so that callers recompute only after one.
@@ -196,24 +206,30 @@ impl Registry {
 
     /// One number that two registries share exactly if they are equally far with every owner.
     pub fn hash(&self) -> u64 {
-        self.owners.iter().fold(0, |acc, (id, owner)| {
+        self.owners.iter().filter(|(_, owner)| owner.version > 0).fold(0, |acc, (id, owner)| {
             let seed = owner.version.wrapping_mul(31).wrapping_add(u64::from(owner.generation.0));
             acc ^ zhost_base::id::rendezvous(seed, *id)
         })
     }
 
-    /// The next digest to send.
+    /// The next digest to send; with many owners, successive ones go through them by id.
     pub fn digest(&mut self, answer: bool) -> RegistryMessage {
-        let cursor = self.digest_cursor;
-        let rotated = self.owners.range(cursor..).chain(self.owners.range(..cursor));
-        let owners: Vec<DigestEntry> =
-            rotated.take(DIGEST_OWNERS_MAX).map(|(id, owner)| owner.digest_entry(*id)).collect();
-        if self.owners.len() > DIGEST_OWNERS_MAX
-            && let Some(last) = owners.last()
-        {
-            self.digest_cursor = ZhostId(last.owner.0.wrapping_add(1));
+        let message = self.digest_of(self.digest_cursor, ZhostId(u64::MAX), answer);
+        if let RegistryMessage::Digest { high, .. } = &message {
+            self.digest_cursor = ZhostId(high.0.wrapping_add(1));
         }
-        RegistryMessage::Digest { from: self.me, owners, answer }
+        message
+    }
+
+    /// A digest of the owners from `low` to at most `high`.
+    fn digest_of(&self, low: ZhostId, high: ZhostId, answer: bool) -> RegistryMessage {
+        let mut range = self.owners.range(low..=high.max(low)).map(|(id, owner)| owner.digest_entry(*id));
+        let owners: Vec<DigestEntry> = range.by_ref().take(DIGEST_OWNERS_MAX).collect();
+        let high = match (range.next(), owners.last()) {
+            (Some(_), Some(last)) => last.owner,
+            _ => high,
+        };
+        RegistryMessage::Digest { from: self.me, low, high, owners, answer }
     }
 
     /// How far our own rows have come.
@@ -243,7 +259,9 @@ impl Registry {
         alive: impl Fn(ZhostId) -> Option<Generation>,
     ) -> Vec<RegistryMessage> {
         match message {
-            RegistryMessage::Digest { owners, answer, .. } => self.answer_digest(&owners, answer, alive),
+            RegistryMessage::Digest { low, high, owners, answer, .. } => {
+                self.answer_digest((low, high.max(low)), &owners, answer, alive)
+            }
             RegistryMessage::Delta(deltas) => {
                 for delta in deltas {
                     if delta.owner != self.me && alive(delta.owner) == Some(delta.generation) {
@@ -256,32 +274,32 @@ impl Registry {
     }
 
     fn answer_digest(
-        &mut self,
+        &self,
+        (low, high): (ZhostId, ZhostId),
         theirs: &[DigestEntry],
         answer: bool,
         alive: impl Fn(ZhostId) -> Option<Generation>,
     ) -> Vec<RegistryMessage> {
         let mut answers = Vec::new();
-        let partial = theirs.len() >= DIGEST_OWNERS_MAX;
         let their = |id: ZhostId| theirs.iter().find(|entry| entry.owner == id);
-        let lacking = self.owners.iter().filter_map(|(id, owner)| match their(*id) {
+        let lacking = self.owners.range(low..=high).filter_map(|(id, owner)| match their(*id) {
             Some(entry) => owner.newer_than(entry).then_some((*id, Some(*entry))),
-            None if partial => None,
             None => (owner.version > 0).then_some((*id, None)),
         });
         let delta = self.delta(lacking);
         if !delta.is_empty() {
             answers.push(RegistryMessage::Delta(delta));
         }
-        let behind = theirs.iter().any(|entry| {
+        let behind = theirs.iter().find(|entry| {
             entry.owner != self.me
                 && alive(entry.owner) == Some(entry.generation)
-                && self.owners.get(&entry.owner).is_none_or(|own| {
-                    (own.generation, own.version) < (entry.generation, entry.version)
-                })
+                && self
+                    .owners
+                    .get(&entry.owner)
+                    .is_none_or(|own| (own.generation, own.version) < (entry.generation, entry.version))
         });
-        if answer && behind {
-            answers.push(self.digest(false));
+        if let Some(first) = behind.filter(|_| answer) {
+            answers.push(self.digest_of(first.owner, high, false));
         }
         answers
     }
@@ -304,7 +322,9 @@ impl Registry {
 
     fn apply(&mut self, delta: OwnerDelta) {
         let owner = self.owners.entry(delta.owner).or_default();
-        if delta.generation > owner.generation || (delta.after == 0 && delta.floor > owner.floor.max(owner.version)) {
+        if delta.generation > owner.generation
+            || (delta.after == 0 && delta.floor > owner.floor.max(owner.version))
+        {
             *owner = Owner { generation: delta.generation, floor: delta.floor, ..Owner::default() };
         }
         let follows = delta.generation == owner.generation && delta.after <= owner.version;
@@ -343,7 +363,9 @@ impl Owner {
     fn delta(&self, id: ZhostId, entry: Option<DigestEntry>, room: &mut usize) -> OwnerDelta {
         let same_start = entry.filter(|entry| entry.generation == self.generation);
         // Behind the floor a copy may hold rows whose tombstones are gone: it must start afresh.
-        let after = same_start.filter(|entry| entry.version.max(entry.floor) >= self.floor).map_or(0, |entry| entry.version);
+        let after = same_start
+            .filter(|entry| entry.version.max(entry.floor) >= self.floor)
+            .map_or(0, |entry| entry.version);
         let mut changes: Vec<_> = self.rows.iter().filter(|(_, cell)| cell.version > after).collect();
         changes.sort_unstable_by_key(|(_, cell)| cell.version);
         let mut delta = OwnerDelta {
@@ -356,7 +378,9 @@ impl Owner {
         };
         let mut reached = after;
         for (key, cell) in changes {
-            let size = cell.row.as_ref().map_or(0, encoded_size) + key.encoded_size() + DELTA_ENTRY_OVERHEAD_BYTES / 2;
+            let size = cell.row.as_ref().map_or(0, encoded_size)
+                + key.encoded_size()
+                + DELTA_ENTRY_OVERHEAD_BYTES / 2;
             match room.checked_sub(size) {
                 Some(left) => *room = left,
                 None => {

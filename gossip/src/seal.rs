@@ -5,9 +5,7 @@
 //! incarnations, versions or terms of its own.
 
 use alloc::vec::Vec;
-use chacha20poly1305::{
-    AeadInPlace, KeyInit, Tag, XChaCha20Poly1305, XNonce,
-};
+use chacha20poly1305::{AeadInPlace, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zhost_base::Rng;
@@ -78,7 +76,11 @@ impl Sealer {
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plain);
         let (head, body) = sealed.split_at_mut(HEADER_SIZE_BYTES + NONCE_SIZE_BYTES);
-        match self.cipher.encrypt_in_place_detached(XNonce::from_slice(&nonce), &head[..HEADER_SIZE_BYTES], body) {
+        match self.cipher.encrypt_in_place_detached(
+            XNonce::from_slice(&nonce),
+            &head[..HEADER_SIZE_BYTES],
+            body,
+        ) {
             Ok(tag) => sealed.extend_from_slice(&tag),
             // Only a plaintext of 256 GiB is refused; an empty datagram is dropped by everybody.
             Err(_) => sealed.clear(),
@@ -129,6 +131,9 @@ mod tests {
         let ours = Sealer::new(&ClusterSecret::new([1; 32]));
         let theirs = Sealer::new(&ClusterSecret::new([2; 32])).seal(&mut Rng::from_number(1), b"x");
         assert_eq!(ours.open(&theirs), Err(OpenError::WrongSecret));
-        assert_eq!(ours.open(b"GET / HTTP/1.1 and then something longer than a header"), Err(OpenError::Malformed));
+        assert_eq!(
+            ours.open(b"GET / HTTP/1.1 and then something longer than a header"),
+            Err(OpenError::Malformed)
+        );
     }
 }

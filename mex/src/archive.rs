@@ -31,7 +31,10 @@ pub fn read(bytes: &[u8]) -> Result<Files, MexError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(archive_error)?;
     check_frame(bytes, &archive)?;
     if archive.len() > MEX_FILES_MAX {
-        return Err(MexError::Bomb(format!("it holds {} files, at most {MEX_FILES_MAX} are allowed", archive.len())));
+        return Err(MexError::Bomb(format!(
+            "it holds {} files, at most {MEX_FILES_MAX} are allowed",
+            archive.len()
+        )));
     }
     if archive.has_duplicate_names() {
         return Err(archive_error("a file name occurs twice"));
@@ -64,13 +67,18 @@ pub fn read(bytes: &[u8]) -> Result<Files, MexError> {
 /// The end record is the last thing, the directory stands right before it, and the checksum matches.
 fn check_frame(bytes: &[u8], archive: &ZipArchive<Cursor<&[u8]>>) -> Result<(), MexError> {
     let comment = archive.comment();
-    let end = bytes.len().checked_sub(END_RECORD_SIZE_BYTES + comment.len()).ok_or_else(|| archive_error("it is cut"))?;
+    let end = bytes
+        .len()
+        .checked_sub(END_RECORD_SIZE_BYTES + comment.len())
+        .ok_or_else(|| archive_error("it is cut"))?;
     let (before, record) = bytes.split_at(end);
     let comment_size = usize::from(u16::from_le_bytes([record[20], record[21]]));
     if archive.offset() != 0 || !record.starts_with(b"PK\x05\x06") || comment_size != comment.len() {
         return Err(archive_error("there are bytes before or behind it"));
     }
-    let word = |at: usize| u64::from(u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]));
+    let word = |at: usize| {
+        u64::from(u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]))
+    };
     if word(16) != archive.central_directory_start() || word(16) + word(12) != end as u64 {
         return Err(archive_error("its directory is not where it should be"));
     }
@@ -92,7 +100,9 @@ fn checked_name(entry: &zip::read::ZipFile<'_, Cursor<&[u8]>>) -> Result<String,
     let name = entry.name().map_err(archive_error)?.into_owned();
     let plain_part = |part: &str| !part.is_empty() && part != "." && part != "..";
     let plain = name.split('/').all(plain_part)
-        && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|'))
         && name.len() <= 200;
     if !plain || entry.is_symlink() || entry.is_dir() {
         return Err(MexError::Path(name.chars().take(200).collect()));

@@ -56,15 +56,21 @@ impl fmt::Display for MexError {
                 zhost_base::limits::MEX_SIZE_MAX_BYTES
             ),
             Self::Archive(reason) => write!(f, "the package is not a sound ZIP archive: {reason}"),
-            Self::Checksum => f.write_str("the package is damaged: its checksum does not match; copy or build it again"),
+            Self::Checksum => {
+                f.write_str("the package is damaged: its checksum does not match; copy or build it again")
+            }
             Self::Bomb(reason) => write!(f, "the package unpacks to too much: {reason}"),
             Self::Path(name) => write!(f, "the package holds a file with an unsafe name: {name:?}"),
             Self::Missing(name) => write!(f, "the package lacks the file {name}"),
             Self::Unexpected(name) => write!(f, "the package holds {name}, which nothing in it declares"),
             Self::Yaml { file, reason } | Self::Rule { file, reason } => write!(f, "{file}: {reason}"),
-            Self::Hash(name) => write!(f, "{name} is not the file the manifest was made for: its SHA-256 differs"),
+            Self::Hash(name) => {
+                write!(f, "{name} is not the file the manifest was made for: its SHA-256 differs")
+            }
             Self::Unsigned => f.write_str("the package is not signed; sign it with `zctl mex sign`"),
-            Self::BadSignature => f.write_str("the package's signature is wrong: the manifest is not what was signed"),
+            Self::BadSignature => {
+                f.write_str("the package's signature is wrong: the manifest is not what was signed")
+            }
             Self::Untrusted(key) => write!(
                 f,
                 "the package is signed by a publisher this cluster does not trust: {key}; add the key to the cluster's publishers, or sign with a trusted one"

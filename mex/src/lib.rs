@@ -12,7 +12,7 @@ mod manifest;
 mod package;
 mod signature;
 mod topology;
-mod yaml;
+pub mod yaml;
 
 pub use build::{build, sign};
 pub use error::MexError;

@@ -72,16 +72,9 @@ impl Package {
 
 fn check_integrity(manifest: &Manifest, files: &Files) -> Result<(), MexError> {
     let rule = |reason: &str| MexError::Rule { file: MANIFEST.into(), reason: reason.into() };
-    let integrity = manifest.integrity.as_ref().ok_or_else(|| rule("the integrity block is missing"))?;
-    if integrity.algorithm != "sha256" {
-        return Err(rule("integrity.algorithm must be sha256"));
-    }
-    let mut listed = BTreeMap::new();
-    for file in &integrity.files {
-        if listed.insert(file.path.as_str(), file.hash.as_str()).is_some() {
-            return Err(rule(&format!("{} is listed twice", file.path)));
-        }
-    }
+    let listed = manifest.integrity.as_ref().ok_or_else(|| rule("the integrity block is missing"))?;
+    let mut listed: BTreeMap<&str, &str> =
+        listed.iter().map(|(path, hash)| (path.as_str(), hash.as_str())).collect();
     for (name, content) in files.iter().filter(|(name, _)| *name != MANIFEST) {
         let hash = listed.remove(name.as_str()).ok_or_else(|| MexError::Unexpected(name.clone()))?;
         if hash != hex_hash(content) {
@@ -102,12 +95,12 @@ pub(crate) fn hex_hash(content: &[u8]) -> String {
 /// Checks what the files mean, and that each of them means something.
 pub(crate) fn checked_content(manifest: &Manifest, files: &Files) -> Result<TopologySpec, MexError> {
     let rule = |reason: String| MexError::Rule { file: MANIFEST.into(), reason };
-    if manifest.spec.topology != TOPOLOGY {
+    if manifest.topology != TOPOLOGY {
         return Err(rule(format!("spec.topology must be {TOPOLOGY}")));
     }
     let text = files.get(TOPOLOGY).ok_or_else(|| MexError::Missing(TOPOLOGY.into()))?;
     let topology = topology::read(text, manifest.metadata.version.clone())?;
-    if !topology.spaces.iter().map(|space| &space.name).eq(&manifest.spec.spaces) {
+    if !topology.spaces.iter().map(|space| &space.name).eq(&manifest.spaces) {
         return Err(rule(format!("spec.spaces must list the spaces of {TOPOLOGY} in the same order")));
     }
     for space in &topology.spaces {
@@ -130,7 +123,9 @@ fn is_declared(file: &str, topology: &TopologySpec) -> bool {
     if matches!(file, MANIFEST | TOPOLOGY | "world/layout.yaml") || file.starts_with("recognizers/") {
         return true;
     }
-    let Some((space, rest)) = file.strip_prefix("spaces/").and_then(|rest| rest.split_once('/')) else { return false };
+    let Some((space, rest)) = file.strip_prefix("spaces/").and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
     topology.spaces.iter().any(|declared| {
         declared.name.as_str() == space
             && match declared.kind {

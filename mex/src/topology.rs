@@ -1,11 +1,14 @@
 //! `topology.yaml` and `space.yaml`: the graph, checked.
 
-use crate::{error::MexError, yaml};
-use serde::Deserialize;
+use crate::{
+    error::MexError,
+    manifest::read_annotations,
+    yaml::{self, Mapping, YamlError},
+};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use zhost_base::{
-    Name, PathSpec, SpaceKind, SpaceSpec, TopologyId, TopologySpec,
+    Name, PathSpec, SpaceSpec, TopologyId, TopologySpec,
     limits::{CAPABILITIES_MAX, PATHS_PER_TOPOLOGY_MAX, SPACES_PER_TOPOLOGY_MAX},
 };
 
@@ -15,81 +18,6 @@ pub const TOPOLOGY: &str = "topology.yaml";
 const MEMORY_DEFAULT_KIB: u32 = 4096;
 const MEMORY_MAX_KIB: u32 = 256 * 1024;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Topology {
-    api_version: String,
-    kind: String,
-    metadata: Metadata,
-    spaces: Vec<Space>,
-    #[serde(default)]
-    paths: Vec<Path>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metadata {
-    name: Name,
-    #[serde(default, rename = "owner")]
-    _owner: Option<String>,
-    #[serde(default, rename = "annotations")]
-    _annotations: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Space {
-    name: Name,
-    #[serde(rename = "type")]
-    kind: SpaceKind,
-    #[serde(default)]
-    capabilities: Vec<Name>,
-    #[serde(default)]
-    path: Option<String>,
-    #[serde(default)]
-    resources: Resources,
-    #[serde(default)]
-    placement: Constraints,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Resources {
-    #[serde(rename = "memoryKiB")]
-    memory_kib: u32,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self { memory_kib: MEMORY_DEFAULT_KIB }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Constraints {
-    #[serde(default)]
-    region: Option<Name>,
-    #[serde(default)]
-    kind: Option<Name>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Path {
-    from: Name,
-    to: Name,
-    name: Name,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SpaceFile {
-    api_version: String,
-    kind: String,
-    metadata: Metadata,
-}
-
 /// The id of the topology with this name.
 pub fn topology_id(name: &Name) -> TopologyId {
     let hash = Sha256::new().chain_update(b"zhost topology ").chain_update(name.as_str()).finalize();
@@ -98,47 +26,106 @@ pub fn topology_id(name: &Name) -> TopologyId {
 
 /// Reads `topology.yaml`; `version` is the package's.
 pub fn read(bytes: &[u8], version: Name) -> Result<TopologySpec, MexError> {
-    let topology: Topology = yaml::read(TOPOLOGY, bytes)?;
-    if topology.api_version != "samoza/v1" || topology.kind != "Topology" {
-        return Err(rule("expected apiVersion: samoza/v1 and kind: Topology"));
-    }
-    if topology.spaces.is_empty() {
+    let in_file = |e: YamlError| e.in_file(TOPOLOGY);
+    let mut root = yaml::parse(bytes).and_then(yaml::Node::mapping).map_err(in_file)?;
+    let name = read_head(&mut root, "Topology").map_err(in_file)?;
+    let spaces = root.required("spaces").and_then(yaml::Node::list).map_err(in_file)?;
+    let paths =
+        root.optional("paths").map(yaml::Node::list).transpose().map_err(in_file)?.unwrap_or_default();
+    root.finish().map_err(in_file)?;
+    if spaces.is_empty() {
         return Err(rule("a topology has at least one space"));
     }
-    if topology.spaces.len() > SPACES_PER_TOPOLOGY_MAX {
+    if spaces.len() > SPACES_PER_TOPOLOGY_MAX {
         return Err(rule(format!("a topology has at most {SPACES_PER_TOPOLOGY_MAX} spaces")));
     }
-    if topology.paths.len() > PATHS_PER_TOPOLOGY_MAX {
+    if paths.len() > PATHS_PER_TOPOLOGY_MAX {
         return Err(rule(format!("a topology has at most {PATHS_PER_TOPOLOGY_MAX} paths")));
     }
-    let spaces = topology.spaces.into_iter().map(checked_space).collect::<Result<Vec<_>, _>>()?;
+    let spaces =
+        spaces.into_iter().map(|space| read_space(space).map_err(in_file)).collect::<Result<Vec<_>, _>>()?;
+    spaces.iter().try_for_each(check_space)?;
     let mut names = BTreeSet::new();
     if let Some(twice) = spaces.iter().find(|space| !names.insert(&space.name)) {
         return Err(rule(format!("the space {} is declared twice", twice.name)));
     }
-    let paths = checked_paths(&spaces, topology.paths)?;
-    Ok(TopologySpec { name: topology.metadata.name, version, spaces, paths })
+    let paths =
+        paths.into_iter().map(|path| read_path(path).map_err(in_file)).collect::<Result<Vec<_>, _>>()?;
+    let paths = checked_paths(&spaces, paths)?;
+    Ok(TopologySpec { name, version, spaces, paths })
 }
 
-fn checked_space(space: Space) -> Result<SpaceSpec, MexError> {
-    let name = &space.name;
-    if space.path.is_some_and(|path| path.trim_end_matches('/') != format!("spaces/{name}")) {
-        return Err(rule(format!("the path of space {name} must be spaces/{name}")));
+/// What topologies and spaces begin with: version, kind, name.
+fn read_head(root: &mut Mapping, kind: &str) -> Result<Name, YamlError> {
+    root.required("apiVersion")?.expect("samoza/v1")?;
+    root.required("kind")?.expect(kind)?;
+    let mut metadata = root.required("metadata")?.mapping()?;
+    let name = metadata.value("name")?;
+    metadata.optional("owner").map(yaml::Node::text).transpose()?;
+    metadata.optional("annotations").map(read_annotations).transpose()?;
+    metadata.finish()?;
+    Ok(name)
+}
+
+fn read_space(node: yaml::Node) -> Result<SpaceSpec, YamlError> {
+    let mut space = node.mapping()?;
+    let name: Name = space.value("name")?;
+    let kind = space.value("type")?;
+    let capabilities = space.optional("capabilities").map(yaml::Node::list).transpose()?.unwrap_or_default();
+    if let Some(path) = space.optional("path") {
+        path.expect(&format!("spaces/{name}"))?;
     }
+    let memory_kib: u32 = match space.optional("resources") {
+        Some(resources) => {
+            let mut resources = resources.mapping()?;
+            let memory_kib = resources.value("memoryKiB")?;
+            resources.finish()?;
+            memory_kib
+        }
+        None => MEMORY_DEFAULT_KIB,
+    };
+    let (mut region, mut zhost_kind) = (None, None);
+    if let Some(placement) = space.optional("placement") {
+        let mut placement = placement.mapping()?;
+        region = placement.optional("region").map(yaml::Node::value).transpose()?;
+        zhost_kind = placement.optional("kind").map(yaml::Node::value).transpose()?;
+        placement.finish()?;
+    }
+    space.finish()?;
+    Ok(SpaceSpec {
+        name,
+        kind,
+        capabilities: capabilities.into_iter().map(yaml::Node::value).collect::<Result<_, _>>()?,
+        memory_bytes: memory_kib.saturating_mul(1024),
+        region,
+        zhost_kind,
+    })
+}
+
+fn check_space(space: &SpaceSpec) -> Result<(), MexError> {
+    let name = &space.name;
     if space.capabilities.len() > CAPABILITIES_MAX {
         return Err(rule(format!("space {name} declares more than {CAPABILITIES_MAX} capabilities")));
     }
-    if !(64..=MEMORY_MAX_KIB).contains(&space.resources.memory_kib) {
-        return Err(rule(format!("space {name}: resources.memoryKiB must lie between 64 and {MEMORY_MAX_KIB}")));
+    if !(64..=MEMORY_MAX_KIB).contains(&(space.memory_bytes / 1024)) {
+        return Err(rule(format!(
+            "space {name}: resources.memoryKiB must lie between 64 and {MEMORY_MAX_KIB}"
+        )));
     }
-    Ok(SpaceSpec {
-        name: space.name,
-        kind: space.kind,
-        capabilities: space.capabilities,
-        memory_bytes: space.resources.memory_kib * 1024,
-        region: space.placement.region,
-        zhost_kind: space.placement.kind,
-    })
+    Ok(())
+}
+
+struct Path {
+    from: Name,
+    to: Name,
+    name: Name,
+}
+
+fn read_path(node: yaml::Node) -> Result<Path, YamlError> {
+    let mut path = node.mapping()?;
+    let read = Path { from: path.value("from")?, to: path.value("to")?, name: path.value("name")? };
+    path.finish()?;
+    Ok(read)
 }
 
 fn checked_paths(spaces: &[SpaceSpec], paths: Vec<Path>) -> Result<Vec<PathSpec>, MexError> {
@@ -149,7 +136,11 @@ fn checked_paths(spaces: &[SpaceSpec], paths: Vec<Path>) -> Result<Vec<PathSpec>
     let mut seen = BTreeSet::new();
     let mut checked = Vec::with_capacity(paths.len());
     for path in paths {
-        let spec = PathSpec { from: index(&path.name, &path.from)?, to: index(&path.name, &path.to)?, name: path.name };
+        let spec = PathSpec {
+            from: index(&path.name, &path.from)?,
+            to: index(&path.name, &path.to)?,
+            name: path.name,
+        };
         if spec.from == spec.to {
             return Err(rule(format!("path {} leads from {} to itself", spec.name, path.from)));
         }
@@ -163,10 +154,12 @@ fn checked_paths(spaces: &[SpaceSpec], paths: Vec<Path>) -> Result<Vec<PathSpec>
 
 /// Checks a `space.yaml`.
 pub fn check_space_file(file: &str, bytes: &[u8], name: &Name) -> Result<(), MexError> {
-    let space: SpaceFile = yaml::read(file, bytes)?;
-    if space.api_version != "samoza/v1" || space.kind != "Space" || space.metadata.name != *name {
-        let reason = format!("expected apiVersion: samoza/v1, kind: Space and metadata.name: {name}");
-        return Err(MexError::Rule { file: file.into(), reason });
+    let in_file = |e: YamlError| e.in_file(file);
+    let mut root = yaml::parse(bytes).and_then(yaml::Node::mapping).map_err(in_file)?;
+    let declared = read_head(&mut root, "Space").map_err(in_file)?;
+    root.finish().map_err(in_file)?;
+    if declared != *name {
+        return Err(MexError::Rule { file: file.into(), reason: format!("metadata.name must be {name}") });
     }
     Ok(())
 }

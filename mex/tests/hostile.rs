@@ -103,9 +103,7 @@ fn unsigned_and_wrongly_signed_packages_are_told_apart() {
     let stranger = PublisherKey::from_seed([8; 32]);
     let by_stranger = sign(&build(source()).unwrap(), &stranger).unwrap();
     assert_eq!(open(&by_stranger).unwrap_err(), MexError::Untrusted(stranger.public()));
-    let mut files: Files = Package::open(&signed(source()), Trust::Anybody)
-        .map(|_| source())
-        .unwrap();
+    let mut files: Files = Package::open(&signed(source()), Trust::Anybody).map(|_| source()).unwrap();
     files.insert("manifest.yaml".into(), b"x".to_vec());
     assert!(matches!(build(files), Err(MexError::Yaml { .. })));
 }
@@ -125,13 +123,16 @@ fn a_signature_over_another_manifest_is_refused() {
         }
         files.push((name, content));
     }
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
     assert_eq!(open(&pack(&files)).unwrap_err(), MexError::BadSignature);
 }
 
 #[test]
 fn paths_that_lead_outside_are_refused() {
-    for name in ["../evil", "/etc/passwd", "a/../../b", "a\\b", "c:evil", "spaces//x", "./x", "dir/", "tab\there"] {
+    for name in
+        ["../evil", "/etc/passwd", "a/../../b", "a\\b", "c:evil", "spaces//x", "./x", "dir/", "tab\there"]
+    {
         let error = open(&pack(&[(name, b"x")])).unwrap_err();
         assert!(matches!(error, MexError::Path(_)), "{name}: {error}");
     }
@@ -178,7 +179,7 @@ fn contradictions_are_named() {
         ("samoza/v1", "samoza/v9", "samoza/v1"),
         ("type: DATA", "type: UI", "core.wasm, which nothing in it declares"),
         ("[data.write]", "[data.write], resources: {memoryKiB: 1}", "memoryKiB"),
-        ("[data.write]", "[data.write], path: spaces/eye", "must be spaces/store"),
+        ("[data.write]", "[data.write], path: spaces/eye", "expected spaces/store"),
         ("{name: eye,", "{name: e/ye,", "cannot stand there"),
     ];
     for (from, to, expected) in cases {

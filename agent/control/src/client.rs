@@ -160,7 +160,9 @@ impl Client {
                 self.pump(now);
             }
             Packet::Fragment { message, index, count, bytes } => {
-                let Some((ack, whole)) = self.receiver.handle_fragment(message, index, count, bytes) else { return };
+                let Some((ack, whole)) = self.receiver.handle_fragment(message, index, count, bytes) else {
+                    return;
+                };
                 if let State::Open { channel, .. } = &mut self.state {
                     self.outbox.push_back(channel.seal(self.session, &ack));
                 }

@@ -95,7 +95,10 @@ impl Server {
             return;
         }
         let rng = self.rng.fork();
-        let Ok(mut handshake) = noise::handshake(Role::Responder, &self.identity, &self.key, PROLOGUE, rng) else { return };
+        let Ok(mut handshake) = noise::handshake(Role::Responder, &self.identity, &self.key, PROLOGUE, rng)
+        else {
+            return;
+        };
         let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
         let read = handshake.read_message(body, &mut buffer);
         let Ok(size) = read.and_then(|_| handshake.write_message(&[], &mut buffer)) else { return };
@@ -107,9 +110,11 @@ impl Server {
     }
 
     fn take_token(&mut self, now: Instant) -> bool {
-        let refill = now.since(self.refilled_at).as_millis() as u64 * u64::from(CONTROL_HANDSHAKES_PER_SECOND) / 1000;
+        let refill =
+            now.since(self.refilled_at).as_millis() as u64 * u64::from(CONTROL_HANDSHAKES_PER_SECOND) / 1000;
         if refill > 0 {
-            self.tokens = self.tokens.saturating_add(refill.min(1 << 20) as u32).min(CONTROL_HANDSHAKES_BURST);
+            self.tokens =
+                self.tokens.saturating_add(refill.min(1 << 20) as u32).min(CONTROL_HANDSHAKES_BURST);
             self.refilled_at = now;
         }
         match self.tokens.checked_sub(1) {
@@ -123,7 +128,8 @@ impl Server {
 
     fn make_room(&mut self) {
         if self.sessions.len() >= CONTROL_SESSIONS_MAX
-            && let Some(id) = self.sessions.iter().min_by_key(|(_, session)| session.expires_at).map(|(id, _)| *id)
+            && let Some(id) =
+                self.sessions.iter().min_by_key(|(_, session)| session.expires_at).map(|(id, _)| *id)
         {
             self.sessions.remove(&id);
         }
@@ -135,11 +141,14 @@ impl Server {
         let Some(mut handshake) = handshake.take() else { return };
         let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
         let finished = handshake.read_message(body, &mut buffer).is_ok();
-        let known = handshake.get_remote_static().is_some_and(|key| self.operators.iter().any(|operator| operator == key));
+        let known = handshake
+            .get_remote_static()
+            .is_some_and(|key| self.operators.iter().any(|operator| operator == key));
         match handshake.into_stateless_transport_mode() {
             Ok(transport) if finished && known => {
                 let channel = Channel::new(transport);
-                session.state = State::Open { channel, receiver: Receiver::default(), senders: VecDeque::new() };
+                session.state =
+                    State::Open { channel, receiver: Receiver::default(), senders: VecDeque::new() };
                 session.expires_at = now + IDLE_MAX;
             }
             _ => {
@@ -156,7 +165,9 @@ impl Server {
         session.expires_at = now + IDLE_MAX;
         match packet {
             Packet::Fragment { message, index, count, bytes } => {
-                let Some((ack, whole)) = receiver.handle_fragment(message, index, count, bytes) else { return };
+                let Some((ack, whole)) = receiver.handle_fragment(message, index, count, bytes) else {
+                    return;
+                };
                 self.outbox.push_back((from, channel.seal(id.0, &ack)));
                 if let Some((message, bytes)) = whole {
                     self.requests.push_back((id, message, bytes));
@@ -206,7 +217,10 @@ impl Server {
             State::Open { senders, .. } => senders.front().and_then(Sender::poll_timeout),
             State::Handshake { .. } => None,
         };
-        let timers = self.sessions.values().flat_map(|session| [resend(session), Some((session.expires_at, "idle session"))]);
+        let timers = self
+            .sessions
+            .values()
+            .flat_map(|session| [resend(session), Some((session.expires_at, "idle session"))]);
         timers.flatten().min()
     }
 

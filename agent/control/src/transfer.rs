@@ -157,7 +157,12 @@ impl Receiver {
             return Some((Packet::Ack { message, next: count, beyond: 0 }, None));
         }
         let whole = index + 1 == count || bytes.len() == FRAGMENT_SIZE_BYTES;
-        if count == 0 || count > FRAGMENTS_MAX || index >= count || bytes.len() > FRAGMENT_SIZE_BYTES || !whole {
+        if count == 0
+            || count > FRAGMENTS_MAX
+            || index >= count
+            || bytes.len() > FRAGMENT_SIZE_BYTES
+            || !whole
+        {
             return None;
         }
         if message > self.message {
@@ -204,7 +209,10 @@ mod tests {
         for serial in 0..10_000_000 {
             while let Some(packet) = sender.poll_packet(now) {
                 if !rng.chance(loss) {
-                    under_way.insert((now + one_way + Duration::from_micros(rng.below(2000)), rng.number()), packet);
+                    under_way.insert(
+                        (now + one_way + Duration::from_micros(rng.below(2000)), rng.number()),
+                        packet,
+                    );
                 }
             }
             if sender.is_done() {
@@ -226,7 +234,16 @@ mod tests {
                 }
             }
         }
-        assert!(got == Some((1, message)), "seed {seed}: base {} next {} of {} at {now}, {} under way, rto {:?}, timer {:?}", sender.base, sender.next, sender.count, under_way.len(), sender.rto, sender.poll_timeout());
+        assert!(
+            got == Some((1, message)),
+            "seed {seed}: base {} next {} of {} at {now}, {} under way, rto {:?}, timer {:?}",
+            sender.base,
+            sender.next,
+            sender.count,
+            under_way.len(),
+            sender.rto,
+            sender.poll_timeout()
+        );
         now.since(start)
     }
 

@@ -18,7 +18,8 @@ fn read(file: &str) -> Result<String, DeviceError> {
 
 /// Busy and total processor time since boot, in ticks, from the first line of `/proc/stat`.
 fn parse_cpu_ticks(stat: &str) -> Option<(u64, u64)> {
-    let fields: Vec<u64> = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|f| f.parse().ok()).collect();
+    let fields: Vec<u64> =
+        stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|f| f.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal; guest time is counted in user already.
     let total: u64 = fields.iter().take(8).sum();
     let idle = fields.get(3)? + fields.get(4)?;
@@ -42,9 +43,12 @@ pub struct Cpu(Mutex<Option<(u64, u64)>>);
 impl Cpu {
     /// Percent of all processors in use since the last call; since boot at the first.
     pub fn percent(&self) -> Result<u8, DeviceError> {
-        let now = parse_cpu_ticks(&read("/proc/stat")?).ok_or_else(|| failed("/proc/stat", "unknown format"))?;
+        let now =
+            parse_cpu_ticks(&read("/proc/stat")?).ok_or_else(|| failed("/proc/stat", "unknown format"))?;
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (busy, total) = last.replace(now).map_or(now, |then| (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1)));
+        let (busy, total) = last
+            .replace(now)
+            .map_or(now, |then| (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1)));
         Ok((busy * 100).checked_div(total).unwrap_or(0).min(100) as u8)
     }
 }
@@ -74,7 +78,9 @@ impl Memory {
 impl Sensor for Memory {
     fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
         let (used, total) = self.kib()?;
-        Ok(Reading::Json(format!("{{\"type\":\"memory\",\"value\":{used},\"unit\":\"KiB\",\"total\":{total}}}")))
+        Ok(Reading::Json(format!(
+            "{{\"type\":\"memory\",\"value\":{used},\"unit\":\"KiB\",\"total\":{total}}}"
+        )))
     }
 }
 
@@ -99,14 +105,19 @@ mod tests {
     fn the_kernels_own_words_are_understood() {
         assert_eq!(parse_cpu_ticks("cpu  10 0 20 60 10 0 0 0 0 0\ncpu0 1 2"), Some((30, 100)));
         assert_eq!(parse_cpu_ticks("intr 5"), None);
-        assert_eq!(parse_memory_kib("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable:   60 kB\n"), Some((40, 100)));
+        assert_eq!(
+            parse_memory_kib("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable:   60 kB\n"),
+            Some((40, 100))
+        );
         assert_eq!(parse_memory_kib("MemTotal: 1 kB\nMemAvailable: 2 kB"), None);
     }
 
     #[test]
     fn this_machines_sensors_read() {
         for sensor in [&Cpu::default() as &dyn Sensor, &Memory, &Uptime] {
-            assert!(matches!(sensor.read(Instant::ZERO), Ok(Reading::Json(json)) if json.contains("\"value\":")));
+            assert!(
+                matches!(sensor.read(Instant::ZERO), Ok(Reading::Json(json)) if json.contains("\"value\":"))
+            );
         }
     }
 }

@@ -35,7 +35,8 @@ impl ReplayCamera {
         if fs::metadata(file)?.len() > RECORDING_MAX_BYTES {
             return Err(io::Error::other(format!("a recording has at most {RECORDING_MAX_BYTES} bytes")));
         }
-        let pictures = parse(&fs::read(file)?).ok_or_else(|| io::Error::other("not a sequence of binary PGM pictures"))?;
+        let pictures = parse(&fs::read(file)?)
+            .ok_or_else(|| io::Error::other("not a sequence of binary PGM pictures"))?;
         Ok(Self { pictures, period })
     }
 }
@@ -56,7 +57,8 @@ fn parse_picture(bytes: &[u8]) -> Option<(Picture, &[u8])> {
     let (height, rest) = parse_number(rest)?;
     let (max, rest) = parse_number(rest)?;
     let rest = rest.strip_prefix(b"\n").or_else(|| rest.strip_prefix(b" "))?;
-    let size = (width as usize).checked_mul(height as usize).filter(|size| (1..=PIXELS_MAX).contains(size))?;
+    let size =
+        (width as usize).checked_mul(height as usize).filter(|size| (1..=PIXELS_MAX).contains(size))?;
     if max != 255 {
         return None;
     }
@@ -77,7 +79,13 @@ impl Sensor for ReplayCamera {
         let sequence = now.as_micros() / (self.period.as_micros() as u64).max(1);
         let picture = &self.pictures[(sequence % self.pictures.len() as u64) as usize];
         let Picture { width, height, .. } = *picture;
-        Ok(Reading::Frame(Frame { sequence, width, height, fourcc: *b"GREY", pixels: picture.pixels.clone() }))
+        Ok(Reading::Frame(Frame {
+            sequence,
+            width,
+            height,
+            fourcc: *b"GREY",
+            pixels: picture.pixels.clone(),
+        }))
     }
 }
 
@@ -100,7 +108,14 @@ mod tests {
 
     #[test]
     fn what_is_no_recording_is_refused() {
-        for bytes in [&b""[..], b"P6 1 1 255\nabc", b"P5 2 2 255\nabc", b"P5 0 1 255\n", b"P5 99999 99999 255\n", b"P5 1 1 65535\nab"] {
+        for bytes in [
+            &b""[..],
+            b"P6 1 1 255\nabc",
+            b"P5 2 2 255\nabc",
+            b"P5 0 1 255\n",
+            b"P5 99999 99999 255\n",
+            b"P5 1 1 65535\nab",
+        ] {
             assert!(parse(bytes).is_none());
         }
     }

@@ -169,7 +169,9 @@ impl Link {
 
     fn cut_frames(&mut self) -> Result<(), LinkError> {
         let mut consumed = 0;
-        while let Some((length, rest)) = self.plain_in[consumed..].split_first_chunk::<FRAME_LENGTH_SIZE_BYTES>() {
+        while let Some((length, rest)) =
+            self.plain_in[consumed..].split_first_chunk::<FRAME_LENGTH_SIZE_BYTES>()
+        {
             let length = u32::from_be_bytes(*length) as usize;
             if length > FRAME_SIZE_MAX_BYTES {
                 return Err(LinkError::TooLarge);
@@ -256,8 +258,14 @@ mod tests {
             if from_a.is_none() && from_b.is_none() {
                 return Ok(());
             }
-            from_a.iter().flat_map(|bytes| bytes.chunks(chunk)).try_for_each(|bytes| b.handle_bytes(bytes))?;
-            from_b.iter().flat_map(|bytes| bytes.chunks(chunk)).try_for_each(|bytes| a.handle_bytes(bytes))?;
+            from_a
+                .iter()
+                .flat_map(|bytes| bytes.chunks(chunk))
+                .try_for_each(|bytes| b.handle_bytes(bytes))?;
+            from_b
+                .iter()
+                .flat_map(|bytes| bytes.chunks(chunk))
+                .try_for_each(|bytes| a.handle_bytes(bytes))?;
         }
     }
 

@@ -54,7 +54,13 @@ impl CryptoResolver for SeededResolver {
 }
 
 /// Starts a handshake under the pre-shared key `psk`; `rng` must be used for this handshake alone.
-pub fn handshake(role: Role, identity: &Identity, psk: &[u8; 32], prologue: &[u8], rng: Rng) -> Result<HandshakeState, snow::Error> {
+pub fn handshake(
+    role: Role,
+    identity: &Identity,
+    psk: &[u8; 32],
+    prologue: &[u8],
+    rng: Rng,
+) -> Result<HandshakeState, snow::Error> {
     let builder = Builder::with_resolver(PATTERN.parse()?, Box::new(SeededResolver(rng)))
         .local_private_key(identity.private())?
         .psk(0, psk)?

@@ -97,7 +97,9 @@ impl Node {
     fn needed_blobs(&self) -> BTreeMap<BlobDigest, u32> {
         let mut needed = BTreeMap::new();
         for (id, topology) in self.ledger.topologies() {
-            let runs_here = self.obeyed_placement(id).is_some_and(|placement| placement.homes.contains(&Home::On(self.id)));
+            let runs_here = self
+                .obeyed_placement(id)
+                .is_some_and(|placement| placement.homes.contains(&Home::On(self.id)));
             if runs_here || self.keepers(topology.package).contains(&self.id) {
                 needed.insert(topology.package, topology.package_bytes);
             }
@@ -111,7 +113,8 @@ impl Node {
         self.blobs.pulls.retain(|digest, _| needed.contains_key(digest));
         self.blobs.retry_at = None;
         for (digest, size_bytes) in needed {
-            let under_way = self.blobs.pulls.contains_key(&digest) || self.blobs.closing.contains_key(&digest);
+            let under_way =
+                self.blobs.pulls.contains_key(&digest) || self.blobs.closing.contains_key(&digest);
             if !self.blobs.is_complete(digest) && !under_way && self.blobs.pulls.len() < PULLS_MAX {
                 self.start_pull(now, digest, size_bytes);
             }
@@ -120,9 +123,14 @@ impl Node {
     }
 
     fn start_pull(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
-        let holders = self.registry.rows().filter(|(_, key, _)| **key == RowKey::Blob(digest)).map(|(owner, _, _)| owner);
+        let holders = self
+            .registry
+            .rows()
+            .filter(|(_, key, _)| **key == RowKey::Blob(digest))
+            .map(|(owner, _, _)| owner);
         let holders: Vec<ZhostId> = holders.filter(|holder| self.links.is_up(*holder)).collect();
-        let nearest = holders.iter().min_by_key(|holder| self.links.rtt_us(**holder).unwrap_or(u64::MAX)).copied();
+        let nearest =
+            holders.iter().min_by_key(|holder| self.links.rtt_us(**holder).unwrap_or(u64::MAX)).copied();
         // The nearest holder first; any other if that did not work the last time.
         let retried = self.blobs.retry_at.is_some();
         let Some(holder) = (if retried { self.rng.pick(&holders).copied() } else { nearest }) else {
@@ -132,7 +140,8 @@ impl Node {
         if size_bytes == 0 || size_bytes as usize > MEX_SIZE_MAX_BYTES {
             return;
         }
-        let pull = Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, deadline: now + PULL_TIMEOUT };
+        let pull =
+            Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, deadline: now + PULL_TIMEOUT };
         self.blobs.pulls.insert(digest, pull);
         self.ask_pieces(digest);
     }
@@ -148,7 +157,8 @@ impl Node {
 
     pub(crate) fn handle_blob_request(&mut self, peer: ZhostId, digest: BlobDigest, index: u32) {
         if self.blobs.is_complete(digest) {
-            let request = DiskRequest::Read { table: table::BLOBS, key: zhost_runtime::blob_key(digest, index) };
+            let request =
+                DiskRequest::Read { table: table::BLOBS, key: zhost_runtime::blob_key(digest, index) };
             self.disk(request, Purpose::BlobRead { digest, index, peer });
         } else {
             self.links.send(peer, &Frame::BlobPiece { digest, index, bytes: Vec::new() });
@@ -211,7 +221,13 @@ impl Node {
         self.blobs.retry_at = Some(now + PULL_RETRY);
     }
 
-    pub(crate) fn handle_blob_piece_written(&mut self, now: Instant, digest: BlobDigest, last: bool, written: bool) {
+    pub(crate) fn handle_blob_piece_written(
+        &mut self,
+        now: Instant,
+        digest: BlobDigest,
+        last: bool,
+        written: bool,
+    ) {
         if !written {
             self.blobs.closing.remove(&digest);
             self.give_up_pull(now, digest);
@@ -228,12 +244,14 @@ impl Node {
 
     pub(crate) fn blobs_timeout(&mut self, now: Instant) {
         let silent = |pull: &Pull| pull.deadline <= now;
-        let overdue: Vec<BlobDigest> = self.blobs.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();
+        let overdue: Vec<BlobDigest> =
+            self.blobs.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();
         overdue.into_iter().for_each(|digest| self.give_up_pull(now, digest));
         if self.blobs.retry_at.is_some_and(|at| at <= now) {
             let needed = self.needed_blobs();
             for (digest, size_bytes) in needed {
-                let idle = !self.blobs.pulls.contains_key(&digest) && !self.blobs.closing.contains_key(&digest);
+                let idle =
+                    !self.blobs.pulls.contains_key(&digest) && !self.blobs.closing.contains_key(&digest);
                 if !self.blobs.is_complete(digest) && idle && self.blobs.pulls.len() < PULLS_MAX {
                     self.start_pull(now, digest, size_bytes);
                 }
@@ -247,9 +265,11 @@ impl Node {
         if !self.ready {
             return;
         }
-        let mut wanted: BTreeSet<BlobDigest> = self.ledger.topologies().map(|(_, topology)| topology.package).collect();
+        let mut wanted: BTreeSet<BlobDigest> =
+            self.ledger.topologies().map(|(_, topology)| topology.package).collect();
         wanted.extend(self.commands.blobs());
-        let surplus: Vec<_> = self.blobs.complete.iter().filter(|(d, _)| !wanted.contains(d)).map(|(d, s)| (*d, *s)).collect();
+        let surplus: Vec<_> =
+            self.blobs.complete.iter().filter(|(d, _)| !wanted.contains(d)).map(|(d, s)| (*d, *s)).collect();
         for (digest, size_bytes) in surplus {
             self.blobs.complete.remove(&digest);
             self.registry.remove(now, &RowKey::Blob(digest));

@@ -88,7 +88,11 @@ impl Node {
             let asker = Asker::Operator(session, message);
             match Request::decode(&bytes) {
                 Some(request) => self.handle_request(now, asker, request),
-                None => self.answer(now, asker, Reply::Refused("the request makes no sense to this zhost; do versions differ?".into())),
+                None => self.answer(
+                    now,
+                    asker,
+                    Reply::Refused("the request makes no sense to this zhost; do versions differ?".into()),
+                ),
             }
         }
         progress
@@ -98,14 +102,17 @@ impl Node {
     pub(crate) fn handle_query(&mut self, now: Instant, peer: ZhostId, serial: u64, request: &[u8]) {
         let asker = Asker::Zhost(peer, serial);
         match Request::decode(request) {
-            Some(request @ (Request::SpaceStatus(_) | Request::SpaceLogs(_))) => self.handle_request(now, asker, request),
+            Some(request @ (Request::SpaceStatus(_) | Request::SpaceLogs(_))) => {
+                self.handle_request(now, asker, request)
+            }
             _ => self.answer(now, asker, Reply::Refused("zhosts do not ask each other that".into())),
         }
     }
 
     /// Another zhost answers what we asked on behalf of an operator.
     pub(crate) fn handle_answer(&mut self, now: Instant, _peer: ZhostId, serial: u64, reply: Vec<u8>) {
-        let reply = Reply::decode(&reply).unwrap_or_else(|| Reply::Refused("the zhost's answer makes no sense".into()));
+        let reply = Reply::decode(&reply)
+            .unwrap_or_else(|| Reply::Refused("the zhost's answer makes no sense".into()));
         if let Some(command) = self.commands.under_way.remove(&serial) {
             self.answer(now, command.asker, reply);
         }
@@ -114,7 +121,9 @@ impl Node {
     fn answer(&mut self, now: Instant, asker: Asker, reply: Reply) {
         match asker {
             Asker::Operator(session, message) => self.control.reply(now, session, message, reply.encode()),
-            Asker::Zhost(peer, serial) => self.links.send(peer, &Frame::Answer { serial, reply: reply.encode() }),
+            Asker::Zhost(peer, serial) => {
+                self.links.send(peer, &Frame::Answer { serial, reply: reply.encode() })
+            }
         }
     }
 
@@ -128,9 +137,9 @@ impl Node {
             Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
-            Request::SpaceStatus(ref name) | Request::SpaceLogs(ref name) => self
-                .resolve_space(name)
-                .and_then(|key| self.ask_host_of(now, asker, &key, &request)),
+            Request::SpaceStatus(ref name) | Request::SpaceLogs(ref name) => {
+                self.resolve_space(name).and_then(|key| self.ask_host_of(now, asker, &key, &request))
+            }
             other => self.report(now, other).map(Some),
         };
         match outcome {
@@ -142,13 +151,16 @@ impl Node {
 
     fn begin(&mut self, now: Instant, asker: Asker, within: Duration, waiting: Waiting) -> u64 {
         self.commands.serial += 1;
-        self.commands.under_way.insert(self.commands.serial, Command { asker, deadline: now + within, waiting });
+        self.commands
+            .under_way
+            .insert(self.commands.serial, Command { asker, deadline: now + within, waiting });
         self.commands.serial
     }
 
     /// Checks a package and puts it on our flash; the document follows when it is there.
     fn submit(&mut self, now: Instant, asker: Asker, bytes: &[u8]) -> Result<(), String> {
-        let package = Package::open(bytes, Trust::Publishers(&self.config.publishers)).map_err(|e| e.to_string())?;
+        let package =
+            Package::open(bytes, Trust::Publishers(&self.config.publishers)).map_err(|e| e.to_string())?;
         check_spaces(&package, self.interpreter.as_ref())?;
         let id = zhost_mex::topology_id(&package.topology.name);
         let key = DocumentKey::Topology(id);
@@ -163,7 +175,9 @@ impl Node {
             revision: old.map_or(0, |old| old.revision) + 1,
             package: digest,
             package_bytes: u32::try_from(bytes.len()).map_err(|_| "the package is too large")?,
-            created_unix_ms: old.filter(|old| old.wanted != Wanted::Deleted).map_or(unix_ms, |old| old.created_unix_ms),
+            created_unix_ms: old
+                .filter(|old| old.wanted != Wanted::Deleted)
+                .map_or(unix_ms, |old| old.created_unix_ms),
             updated_unix_ms: unix_ms,
             spec: package.topology,
         };
@@ -187,7 +201,8 @@ impl Node {
         command: u64,
         result: Result<DiskReply, StoreError>,
     ) {
-        let Some(Command { asker, waiting: Waiting::Package { document, .. }, .. }) = self.commands.under_way.remove(&command)
+        let Some(Command { asker, waiting: Waiting::Package { document, .. }, .. }) =
+            self.commands.under_way.remove(&command)
         else {
             return;
         };
@@ -199,14 +214,28 @@ impl Node {
         self.write_topology(now, asker, id, document, Some(digest));
     }
 
-    fn write_topology(&mut self, now: Instant, asker: Asker, id: TopologyId, document: TopologyDocument, blob: Option<BlobDigest>) {
+    fn write_topology(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        id: TopologyId,
+        document: TopologyDocument,
+        blob: Option<BlobDigest>,
+    ) {
         let key = DocumentKey::Topology(id);
         let document = Document::Topology(self.ledger.next_stamp(&key, self.id), document);
         self.log(Level::Info, format!("operator: {}", document.describe()));
         self.write_for(now, asker, key, document, blob);
     }
 
-    fn write_for(&mut self, now: Instant, asker: Asker, key: DocumentKey, document: Document, blob: Option<BlobDigest>) {
+    fn write_for(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        key: DocumentKey,
+        document: Document,
+        blob: Option<BlobDigest>,
+    ) {
         let fingerprint = document.fingerprint();
         let waiting = Waiting::Copies { key, fingerprint, blob, stored: BTreeSet::new() };
         self.begin(now, asker, DURABLE_WITHIN, waiting);
@@ -234,7 +263,8 @@ impl Node {
             return Err(format!("zhost {name} is alive; stop it first, then remove it"));
         }
         let key = DocumentKey::Roster(id);
-        let document = Document::Roster(self.ledger.next_stamp(&key, self.id), RosterEntry { removed: true, ..entry });
+        let document =
+            Document::Roster(self.ledger.next_stamp(&key, self.id), RosterEntry { removed: true, ..entry });
         self.log(Level::Info, format!("operator: {}", document.describe()));
         self.write_for(now, asker, key, document, None);
         Ok(())
@@ -247,7 +277,8 @@ impl Node {
             _ => None,
         });
         if let Some(command) = failed.and_then(|serial| self.commands.under_way.remove(&serial)) {
-            let reason = "the flash of this zhost refused it and nothing changed; see its log, or ask another zhost";
+            let reason =
+                "the flash of this zhost refused it and nothing changed; see its log, or ask another zhost";
             self.answer(now, command.asker, Reply::Refused(reason.into()));
         }
     }
@@ -270,7 +301,11 @@ impl Node {
         for serial in serials {
             let Some(command) = self.commands.under_way.get(&serial) else { continue };
             let Waiting::Copies { key, blob, stored, .. } = &command.waiting else { continue };
-            let has_blob = |zhost: &&ZhostId| blob.is_none_or(|digest| self.registry.row(**zhost, &RowKey::Blob(digest)) == Some(&Row::Blob));
+            let has_blob = |zhost: &&ZhostId| {
+                blob.is_none_or(|digest| {
+                    self.registry.row(**zhost, &RowKey::Blob(digest)) == Some(&Row::Blob)
+                })
+            };
             let durability = Durability {
                 copies: stored.iter().filter(has_blob).count() as u32,
                 wanted: self.ledger.roster().count().clamp(1, COPIES) as u32,
@@ -289,7 +324,9 @@ impl Node {
     }
 
     fn submitted(&self, id: TopologyId, durability: Durability) -> Reply {
-        let Some(topology) = self.ledger.topology(id) else { return Reply::Refused("it was deleted meanwhile".into()) };
+        let Some(topology) = self.ledger.topology(id) else {
+            return Reply::Refused("it was deleted meanwhile".into());
+        };
         Reply::Submitted(Submitted {
             id: id.to_string(),
             name: topology.spec.name.to_string(),
@@ -301,7 +338,13 @@ impl Node {
     }
 
     /// Answers from here if the space is here, else asks the zhost that runs it.
-    fn ask_host_of(&mut self, now: Instant, asker: Asker, key: &SpaceKey, request: &Request) -> Result<Option<Reply>, String> {
+    fn ask_host_of(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        key: &SpaceKey,
+        request: &Request,
+    ) -> Result<Option<Reply>, String> {
         let host = self.host_of(key).filter(|host| *host != self.id && self.links.is_up(*host));
         match (host, asker) {
             (Some(host), Asker::Operator(..)) => {
@@ -324,15 +367,24 @@ impl Node {
     }
 
     pub(crate) fn commands_timeout(&mut self, now: Instant) {
-        let due: Vec<u64> =
-            self.commands.under_way.iter().filter(|(_, command)| command.deadline <= now).map(|(serial, _)| *serial).collect();
+        let due: Vec<u64> = self
+            .commands
+            .under_way
+            .iter()
+            .filter(|(_, command)| command.deadline <= now)
+            .map(|(serial, _)| *serial)
+            .collect();
         self.check_durability(now);
         for serial in due {
             let Some(command) = self.commands.under_way.remove(&serial) else { continue };
             let reply = match command.waiting {
                 Waiting::Pings(peers) => self.pings(&peers),
-                Waiting::Answer => Reply::Refused("the zhost that runs the space does not answer; try again".into()),
-                Waiting::Package { .. } => Reply::Refused("the flash of this zhost is too slow; ask another zhost".into()),
+                Waiting::Answer => {
+                    Reply::Refused("the zhost that runs the space does not answer; try again".into())
+                }
+                Waiting::Package { .. } => {
+                    Reply::Refused("the flash of this zhost is too slow; ask another zhost".into())
+                }
                 Waiting::Copies { .. } => continue,
             };
             self.answer(now, command.asker, reply);
@@ -348,7 +400,9 @@ fn check_spaces(package: &Package, interpreter: &dyn Interpreter) -> Result<(), 
         }
         let wasm = package.wasm(&space.name).ok_or_else(|| format!("space '{}' has no WASM", space.name))?;
         let has_path = package.topology.has_path(&space.name);
-        interpreter.check(wasm, space, has_path).map_err(|error| format!("space '{}': {error}", space.name))?;
+        interpreter
+            .check(wasm, space, has_path)
+            .map_err(|error| format!("space '{}': {error}", space.name))?;
     }
     Ok(())
 }

@@ -25,7 +25,10 @@ impl Node {
         let slot = match self.reign_slot() {
             Some((Slot::Full, _)) => Slot::Full,
             Some((Slot::Provisional, term))
-                if self.ledger.durable_placement(id, Slot::Provisional).is_some_and(|p| p.version.term == term) =>
+                if self
+                    .ledger
+                    .durable_placement(id, Slot::Provisional)
+                    .is_some_and(|p| p.version.term == term) =>
             {
                 Slot::Provisional
             }
@@ -51,7 +54,10 @@ impl Node {
 
     fn reconcile_topology(&mut self, _now: Instant, id: TopologyId) {
         let Some((slot, term)) = self.reign_slot() else { return };
-        let Some(topology) = self.ledger.topology(id).filter(|topology| topology.wanted == Wanted::Running) else { return };
+        let Some(topology) = self.ledger.topology(id).filter(|topology| topology.wanted == Wanted::Running)
+        else {
+            return;
+        };
         let newest = self.ledger.placement(id, slot);
         let other = if slot == Slot::Full { Slot::Provisional } else { Slot::Full };
         // A new reign goes on from what is obeyed now; after that, from what it wrote itself.
@@ -63,13 +69,21 @@ impl Node {
         let carried = base.is_some_and(|base| base.revision == topology.revision && base.settled);
         let settled = carried || self.all_running(id, topology, &homes);
         let unchanged = newest.is_some_and(|newest| {
-            newest.homes == homes && newest.settled == settled && newest.revision == topology.revision && newest.version.term == term
+            newest.homes == homes
+                && newest.settled == settled
+                && newest.revision == topology.revision
+                && newest.version.term == term
         });
         if unchanged {
             return;
         }
-        let counter = [slot, other].iter().filter_map(|slot| self.ledger.placement(id, *slot)).map(|p| p.version.counter).max();
-        let version = PlacementVersion { slot, term, counter: counter.unwrap_or(0) + 1, coordinator: self.id };
+        let counter = [slot, other]
+            .iter()
+            .filter_map(|slot| self.ledger.placement(id, *slot))
+            .map(|p| p.version.counter)
+            .max();
+        let version =
+            PlacementVersion { slot, term, counter: counter.unwrap_or(0) + 1, coordinator: self.id };
         let placement = Placement { version, revision: topology.revision, homes, settled };
         let text = self.describe_placement(topology, &placement);
         self.log(Level::Info, text);
@@ -82,7 +96,13 @@ impl Node {
             Home::Nowhere(reason) => format!("{} nowhere: {reason}", space.name),
         });
         let places: Vec<String> = places.collect();
-        format!("placing {} ({}.{}): {}", topology.spec.name, placement.version.term, placement.version.counter, places.join(", "))
+        format!(
+            "placing {} ({}.{}): {}",
+            topology.spec.name,
+            placement.version.term,
+            placement.version.counter,
+            places.join(", ")
+        )
     }
 
     /// The homes of an earlier placement, in the order of the present spec. A space of an earlier revision keeps its
@@ -96,12 +116,18 @@ impl Node {
             let key = RowKey::Space(SpaceKey { topology: id, space: name.clone() });
             self.registry.rows().find(|(_, row_key, _)| **row_key == key).map(|(owner, _, _)| Home::On(owner))
         };
-        topology.spec.spaces.iter().map(|space| home(&space.name).unwrap_or_else(|| nowhere.clone())).collect()
+        topology
+            .spec
+            .spaces
+            .iter()
+            .map(|space| home(&space.name).unwrap_or_else(|| nowhere.clone()))
+            .collect()
     }
 
     /// The zhosts that may run spaces, with what the other topologies have placed there.
     fn sites(&self, except: TopologyId) -> Sites<'_> {
-        let usable = self.known_zhosts().filter(|(id, profile)| profile.runs_spaces && !self.is_judged_failed(*id));
+        let usable =
+            self.known_zhosts().filter(|(id, profile)| profile.runs_spaces && !self.is_judged_failed(*id));
         let mut sites: Sites<'_> = usable
             .map(|(id, profile)| {
                 let load = match self.registry.row(id, &RowKey::Load) {
@@ -112,7 +138,10 @@ impl Node {
             })
             .collect();
         for (id, topology) in self.ledger.topologies().filter(|(id, _)| *id != except) {
-            let Some(placement) = self.obeyed_placement(id).filter(|p| p.revision == topology.revision) else { continue };
+            let Some(placement) = self.obeyed_placement(id).filter(|p| p.revision == topology.revision)
+            else {
+                continue;
+            };
             if topology.wanted != Wanted::Running {
                 continue;
             }
@@ -132,7 +161,8 @@ impl Node {
             Home::On(zhost) => {
                 let key = SpaceKey { topology: id, space: space.name.clone() };
                 self.space_row(*zhost, &key).is_some_and(|row| {
-                    row.revision == topology.revision && matches!(row.state, SpaceState::Running | SpaceState::Ended)
+                    row.revision == topology.revision
+                        && matches!(row.state, SpaceState::Running | SpaceState::Ended)
                 })
             }
             Home::Nowhere(_) => false,

@@ -2,7 +2,10 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, net::SocketAddr};
-use zhost_base::{BlobDigest, Generation, ZhostId, limits::{MEMBERS_MAX, TOPOLOGIES_MAX}};
+use zhost_base::{
+    BlobDigest, Generation, ZhostId,
+    limits::{MEMBERS_MAX, TOPOLOGIES_MAX},
+};
 use zhost_gossip::{
     document::{Document, DocumentKey},
     election::Ballot,
@@ -45,11 +48,21 @@ pub(crate) enum Purpose {
     Document(DocumentKey, u64),
     Ballot(Ballot),
     /// A piece of a blob that is being pulled; the last one comes with the index entry.
-    BlobPiece { digest: BlobDigest, last: bool },
+    BlobPiece {
+        digest: BlobDigest,
+        last: bool,
+    },
     /// The blob of a submit; the number is the command's.
-    SubmittedBlob { digest: BlobDigest, command: u64 },
+    SubmittedBlob {
+        digest: BlobDigest,
+        command: u64,
+    },
     /// A piece that a peer asked for.
-    BlobRead { digest: BlobDigest, index: u32, peer: ZhostId },
+    BlobRead {
+        digest: BlobDigest,
+        index: u32,
+        peer: ZhostId,
+    },
 }
 
 impl DiskRequest {
@@ -80,7 +93,8 @@ impl Recovered {
         let generation = Generation(generation.0.saturating_add(1));
         store.commit(&[generation_write(generation)])?;
         let documents = store.scan(table::LEDGER, b"", 3 * TOPOLOGIES_MAX + MEMBERS_MAX)?;
-        let documents = documents.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
+        let documents =
+            documents.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         let blobs = store.scan(BLOB_INDEX, b"", usize::MAX)?;
         let blobs = blobs.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         Ok(Self {

@@ -21,7 +21,12 @@ pub(crate) struct Documents {
 
 impl Node {
     /// Takes a document in, on its way to flash; tells `from` when it is there.
-    pub(crate) fn take_document(&mut self, key: DocumentKey, document: Document, from: Option<ZhostId>) -> Taken {
+    pub(crate) fn take_document(
+        &mut self,
+        key: DocumentKey,
+        document: Document,
+        from: Option<ZhostId>,
+    ) -> Taken {
         let fingerprint = document.fingerprint();
         let write = document_write(&key, &document);
         let taken = self.ledger.offer(key, document);
@@ -73,7 +78,13 @@ impl Node {
     }
 
     /// A document reached our flash, or could not: in that case what it replaced is back.
-    pub(crate) fn handle_document_written(&mut self, now: Instant, key: DocumentKey, fingerprint: u64, written: bool) {
+    pub(crate) fn handle_document_written(
+        &mut self,
+        now: Instant,
+        key: DocumentKey,
+        fingerprint: u64,
+        written: bool,
+    ) {
         let waiting = self.documents.waiting.remove(&(key, fingerprint)).unwrap_or_default();
         if !written {
             self.ledger.handle_failed(key, fingerprint);
@@ -81,7 +92,9 @@ impl Node {
             return;
         }
         self.ledger.handle_stored(key, fingerprint);
-        let Some(document) = self.ledger.document(&key).filter(|document| document.fingerprint() == fingerprint) else {
+        let Some(document) =
+            self.ledger.document(&key).filter(|document| document.fingerprint() == fingerprint)
+        else {
             return;
         };
         let document = document.clone();

@@ -72,7 +72,9 @@ impl Node {
     pub(crate) fn handle_gossip(&mut self, now: Instant, from: SocketAddr, sealed: &[u8]) {
         let plain = match self.sealer.open(sealed) {
             Ok(plain) => plain,
-            Err(OpenError::WrongSecret) => return self.note_stranger(from, "a datagram sealed with another secret"),
+            Err(OpenError::WrongSecret) => {
+                return self.note_stranger(from, "a datagram sealed with another secret");
+            }
             Err(OpenError::Malformed) => return,
         };
         match Datagram::decode(&plain) {

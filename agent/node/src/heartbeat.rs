@@ -49,7 +49,8 @@ impl Node {
             self.send_heartbeat(now);
         }
         if self.heartbeats.check_at <= now {
-            self.heartbeats.check_at = now + (self.config.timing.heartbeat / 2).max(Duration::from_millis(100));
+            self.heartbeats.check_at =
+                now + (self.config.timing.heartbeat / 2).max(Duration::from_millis(100));
             self.check_heartbeats(now);
         }
     }
@@ -129,7 +130,10 @@ impl Node {
             let centre = old * 25 + 12;
             if percent.abs_diff(centre) > 18 { new } else { old }
         };
-        let new = LoadBand { cpu: band(self.load.cpu_percent, old.cpu), memory: band(self.load.memory_percent, old.memory) };
+        let new = LoadBand {
+            cpu: band(self.load.cpu_percent, old.cpu),
+            memory: band(self.load.memory_percent, old.memory),
+        };
         if new != old {
             self.set_row(now, RowKey::Load, Row::Load(new));
         }

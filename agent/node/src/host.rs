@@ -129,8 +129,13 @@ impl Node {
         if !self.ready || self.is_shutting_down() {
             return wishes;
         }
-        for (id, topology) in self.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running) {
-            let Some(placement) = self.obeyed_placement(id).filter(|p| p.revision == topology.revision) else { continue };
+        for (id, topology) in
+            self.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running)
+        {
+            let Some(placement) = self.obeyed_placement(id).filter(|p| p.revision == topology.revision)
+            else {
+                continue;
+            };
             for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
                 if *home != Home::On(self.id) {
                     continue;
@@ -145,7 +150,8 @@ impl Node {
                     memory_bytes: space.memory_bytes,
                     paths: topology.spec.paths_from(&space.name).map(|(path, _)| path.name.clone()).collect(),
                 };
-                wishes.insert(key, Wish { launch, placement: placement.version, revision: topology.revision });
+                wishes
+                    .insert(key, Wish { launch, placement: placement.version, revision: topology.revision });
             }
         }
         wishes
@@ -245,7 +251,9 @@ impl Node {
     }
 
     fn handle_exit(&mut self, now: Instant, key: &SpaceKey, incarnation: u32, exit: Exit) {
-        let Some(space) = self.host.spaces.get_mut(key).filter(|space| space.launch.incarnation == incarnation) else {
+        let Some(space) =
+            self.host.spaces.get_mut(key).filter(|space| space.launch.incarnation == incarnation)
+        else {
             return;
         };
         let text = match &exit {
@@ -278,7 +286,8 @@ impl Node {
 
     pub(crate) fn host_timeout(&mut self, now: Instant) {
         let due = |space: &LocalSpace| space.restart_at.is_some_and(|at| at <= now);
-        let keys: Vec<SpaceKey> = self.host.spaces.iter().filter(|(_, space)| due(space)).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<SpaceKey> =
+            self.host.spaces.iter().filter(|(_, space)| due(space)).map(|(key, _)| key.clone()).collect();
         for key in keys {
             if let Some(space) = self.host.spaces.get_mut(&key) {
                 space.restarts += 1;

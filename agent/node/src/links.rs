@@ -107,7 +107,8 @@ impl Links {
 
     /// The members to be linked with; of two zhosts the one with the lower id connects.
     pub fn handle_members(&mut self, now: Instant, members: BTreeMap<ZhostId, SocketAddr>) {
-        let gone: Vec<_> = self.by_peer.iter().filter(|(id, _)| !members.contains_key(id)).map(|(_, c)| *c).collect();
+        let gone: Vec<_> =
+            self.by_peer.iter().filter(|(id, _)| !members.contains_key(id)).map(|(_, c)| *c).collect();
         gone.into_iter().for_each(|connection| self.close(connection));
         self.retries.retain(|id, _| members.contains_key(id));
         self.wanted = members;
@@ -135,7 +136,14 @@ impl Links {
         }
     }
 
-    fn open(&mut self, now: Instant, id: ConnectionId, role: Role, addr: SocketAddr, target: Option<ZhostId>) {
+    fn open(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        role: Role,
+        addr: SocketAddr,
+        target: Option<ZhostId>,
+    ) {
         let link = Link::new(now, role, &self.identity, &self.key, self.rng.fork());
         let connected = role == Role::Responder;
         self.connections.insert(id, Connection { link, addr, target, peer: None, connected, heard_at: now });
@@ -181,7 +189,9 @@ impl Links {
                 Some(Frame::Ping(serial)) => self.send(peer, &Frame::Pong(serial)),
                 Some(Frame::Pong(serial)) => self.handle_pong(now, peer, serial),
                 Some(frame) => self.outputs.push_back(LinkOutput::Frame(peer, frame)),
-                None => self.outputs.push_back(LinkOutput::Trouble(self.connections[&id].addr, LinkError::Forged)),
+                None => {
+                    self.outputs.push_back(LinkOutput::Trouble(self.connections[&id].addr, LinkError::Forged))
+                }
             }
         }
     }
@@ -282,7 +292,8 @@ impl Links {
             connection.link.handle_timeout(now).is_err()
                 || (connection.peer.is_some() && now.since(connection.heard_at) >= SILENCE_MAX)
         };
-        let expired: Vec<_> = self.connections.iter_mut().filter_map(|(id, c)| late(c).then_some(*id)).collect();
+        let expired: Vec<_> =
+            self.connections.iter_mut().filter_map(|(id, c)| late(c).then_some(*id)).collect();
         for id in expired {
             let target = self.connections.get(&id).and_then(|connection| connection.target);
             self.close(id);
@@ -300,9 +311,12 @@ impl Links {
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let handshakes = self.connections.values().filter_map(|connection| connection.link.poll_timeout());
-        let under_way = |id: &ZhostId| self.connections.values().any(|connection| connection.target == Some(*id));
-        let waits = |id: &ZhostId| self.wanted.contains_key(id) && !self.by_peer.contains_key(id) && !under_way(id);
-        let retries = self.retries.iter().filter(|(id, _)| waits(id)).map(|(_, retry)| (retry.at, "reconnect"));
+        let under_way =
+            |id: &ZhostId| self.connections.values().any(|connection| connection.target == Some(*id));
+        let waits =
+            |id: &ZhostId| self.wanted.contains_key(id) && !self.by_peer.contains_key(id) && !under_way(id);
+        let retries =
+            self.retries.iter().filter(|(id, _)| waits(id)).map(|(_, retry)| (retry.at, "reconnect"));
         handshakes.chain(retries).chain([(self.next_ping, "ping links")]).min()
     }
 

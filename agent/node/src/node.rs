@@ -158,7 +158,12 @@ impl Node {
             registry: Registry::new(id, generation),
             ledger,
             election: Election::new(id, recovered.ballot, rng.fork()),
-            links: Links::new(now, config.identity.clone(), config.secret.derive("zhost link v1"), rng.fork()),
+            links: Links::new(
+                now,
+                config.identity.clone(),
+                config.secret.derive("zhost link v1"),
+                rng.fork(),
+            ),
             gossip: Gossip::new(now),
             documents: Documents::default(),
             blobs: Blobs::new(recovered.blobs),
@@ -168,7 +173,13 @@ impl Node {
             routing: Routing::default(),
             commands: Commands::default(),
             histories: Histories::default(),
-            control: Server::new(now, config.identity.clone(), config.control_key, config.operators.clone(), rng.fork()),
+            control: Server::new(
+                now,
+                config.identity.clone(),
+                config.control_key,
+                config.operators.clone(),
+                rng.fork(),
+            ),
             interpreter,
             load: Load::default(),
             ready: founds_cluster,
@@ -291,14 +302,20 @@ impl Node {
         }
         match purpose {
             Purpose::Nothing => {}
-            Purpose::Document(key, fingerprint) => self.handle_document_written(now, key, fingerprint, result.is_ok()),
+            Purpose::Document(key, fingerprint) => {
+                self.handle_document_written(now, key, fingerprint, result.is_ok())
+            }
             Purpose::Ballot(ballot) => {
                 if result.is_ok() {
                     self.election.handle_ballot_stored(now, ballot);
                 }
             }
-            Purpose::BlobPiece { digest, last } => self.handle_blob_piece_written(now, digest, last, result.is_ok()),
-            Purpose::SubmittedBlob { digest, command } => self.handle_submitted_blob(now, digest, command, result),
+            Purpose::BlobPiece { digest, last } => {
+                self.handle_blob_piece_written(now, digest, last, result.is_ok())
+            }
+            Purpose::SubmittedBlob { digest, command } => {
+                self.handle_submitted_blob(now, digest, command, result)
+            }
             Purpose::BlobRead { digest, index, peer } => self.handle_blob_read(digest, index, peer, result),
         }
         self.settle(now);
@@ -437,20 +454,31 @@ impl Node {
             progress = true;
             match event {
                 MembershipEvent::Up(peer) => {
-                    self.log(Level::Info, format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation));
+                    self.log(
+                        Level::Info,
+                        format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation),
+                    );
                     self.membership.add_seed(peer.addr);
                     self.gossip.hurry(now);
                 }
                 MembershipEvent::Down(peer) => {
-                    self.log(Level::Warn, format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id));
+                    self.log(
+                        Level::Warn,
+                        format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
+                    );
                 }
-                MembershipEvent::Refuted => self.log(Level::Warn, "refuted the rumour of our own death".into()),
+                MembershipEvent::Refuted => {
+                    self.log(Level::Warn, "refuted the rumour of our own death".into())
+                }
                 MembershipEvent::Regenerated(generation) => {
                     self.generation = generation;
                     self.registry.regenerate(generation);
                     let write = crate::disk::generation_write(generation);
                     self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
-                    self.log(Level::Warn, format!("the cluster knows later starts of this zhost: now {generation}"));
+                    self.log(
+                        Level::Warn,
+                        format!("the cluster knows later starts of this zhost: now {generation}"),
+                    );
                 }
             }
         }
@@ -495,7 +523,9 @@ impl Node {
             Frame::Heartbeat(heartbeat) => self.handle_heartbeat(now, peer, heartbeat),
             Frame::Ledger(message) => self.handle_ledger(now, peer, message),
             Frame::BlobRequest { digest, index } => self.handle_blob_request(peer, digest, index),
-            Frame::BlobPiece { digest, index, bytes } => self.handle_blob_piece(now, peer, digest, index, bytes),
+            Frame::BlobPiece { digest, index, bytes } => {
+                self.handle_blob_piece(now, peer, digest, index, bytes)
+            }
             Frame::Message { to, incarnation, from, path, payload } => {
                 self.handle_remote_message(&to, incarnation, from, path, payload);
             }

@@ -50,7 +50,12 @@ impl Site<'_> {
 }
 
 /// Places the spaces of a topology: those whose home still suits stay, the others go where the fewest spaces are.
-pub(crate) fn place(topology: TopologyId, spaces: &[SpaceSpec], homes: &[Home], sites: &mut Sites<'_>) -> Vec<Home> {
+pub(crate) fn place(
+    topology: TopologyId,
+    spaces: &[SpaceSpec],
+    homes: &[Home],
+    sites: &mut Sites<'_>,
+) -> Vec<Home> {
     let mut placed: Vec<Option<Home>> = vec![None; spaces.len()];
     for ((space, home), slot) in spaces.iter().zip(homes).zip(&mut placed) {
         if let Home::On(id) = home

@@ -4,8 +4,8 @@ use crate::node::Node;
 use std::collections::BTreeMap;
 use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
 use zhost_control::protocol::{
-    Cluster, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, Service, Space, SpaceDetail, Status, Topology,
-    TopologyLine, Transition, Zhost,
+    Cluster, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, Service, Space, SpaceDetail, Status,
+    Topology, TopologyLine, Transition, Zhost,
 };
 use zhost_gossip::{
     document::{Home, RosterEntry, TopologyDocument},
@@ -42,12 +42,17 @@ impl Node {
     }
 
     pub(crate) fn resolve_zhost(&self, name: &str) -> Result<(ZhostId, RosterEntry), String> {
-        let matches = |(id, entry): &(ZhostId, &RosterEntry)| entry.name.as_str() == name || id.to_string() == name;
+        let matches =
+            |(id, entry): &(ZhostId, &RosterEntry)| entry.name.as_str() == name || id.to_string() == name;
         let mut found = self.ledger.roster().filter(matches);
-        let unknown = || format!("there is no zhost '{name}' in the roster; `zctl cluster zhosts` shows those there are");
+        let unknown = || {
+            format!("there is no zhost '{name}' in the roster; `zctl cluster zhosts` shows those there are")
+        };
         let (id, entry) = found.next().ok_or_else(unknown)?;
         match found.next() {
-            Some(_) => Err(format!("several zhosts are called '{name}'; use the id that `zctl cluster zhosts --json` shows")),
+            Some(_) => Err(format!(
+                "several zhosts are called '{name}'; use the id that `zctl cluster zhosts --json` shows"
+            )),
             None => Ok((id, entry.clone())),
         }
     }
@@ -58,11 +63,17 @@ impl Node {
             Some((topology, space)) => (Some(self.resolve_topology(topology)?.0), space),
             None => (None, name),
         };
-        let mut found = self.ledger.topologies().filter(|(id, _)| topology.is_none_or(|wanted| *id == wanted)).filter_map(|(id, t)| {
-            let space = t.spec.spaces.iter().find(|declared| declared.name.as_str() == space)?;
-            Some(SpaceKey { topology: id, space: space.name.clone() })
-        });
-        let key = found.next().ok_or_else(|| format!("there is no space '{name}'; `zctl spaces` shows those there are"))?;
+        let mut found = self
+            .ledger
+            .topologies()
+            .filter(|(id, _)| topology.is_none_or(|wanted| *id == wanted))
+            .filter_map(|(id, t)| {
+                let space = t.spec.spaces.iter().find(|declared| declared.name.as_str() == space)?;
+                Some(SpaceKey { topology: id, space: space.name.clone() })
+            });
+        let key = found
+            .next()
+            .ok_or_else(|| format!("there is no space '{name}'; `zctl spaces` shows those there are"))?;
         match found.next() {
             Some(_) => Err(format!("several topologies have a space '{name}'; write it as topology/space")),
             None => Ok(key),
@@ -72,7 +83,8 @@ impl Node {
     /// The zhost that runs a space, or is meant to.
     pub(crate) fn host_of(&self, key: &SpaceKey) -> Option<ZhostId> {
         let row_key = RowKey::Space(key.clone());
-        let by_row = self.registry.owners().map(|(id, _)| id).find(|id| self.registry.row(*id, &row_key).is_some());
+        let by_row =
+            self.registry.owners().map(|(id, _)| id).find(|id| self.registry.row(*id, &row_key).is_some());
         by_row.or_else(|| {
             let index = self.spec_of(key)?.spaces.iter().position(|space| space.name == key.space)?;
             match self.obeyed_placement(key.topology)?.homes.get(index)? {
@@ -87,7 +99,11 @@ impl Node {
         let states: Vec<_> = self.ledger.topologies().map(|(id, t)| self.topology_state(id, t).0).collect();
         let running = states.iter().filter(|state| **state == crate::TopologyState::Running).count();
         let ready = if self.ready { "ok" } else { "waiting for the cluster" };
-        let service = |name: &str, state: &str, detail: String| Service { name: name.into(), state: state.into(), detail };
+        let service = |name: &str, state: &str, detail: String| Service {
+            name: name.into(),
+            state: state.into(),
+            detail,
+        };
         Status {
             zhost: self.config.name.to_string(),
             id: self.id.to_string(),
@@ -99,7 +115,11 @@ impl Node {
                 service("zmesh", ready, format!("mode {mode}, {} links", self.links.peers().count())),
                 service("zrms", ready, format!("topologies {running}/{} running", states.len())),
                 service("zrun", "ok", format!("{} spaces", self.host.running().count())),
-                service("ledger", "ok", format!("{} documents, {} packages", self.ledger.documents().count(), self.blobs.count())),
+                service(
+                    "ledger",
+                    "ok",
+                    format!("{} documents, {} packages", self.ledger.documents().count(), self.blobs.count()),
+                ),
             ],
         }
     }
@@ -114,7 +134,9 @@ impl Node {
             name: self.config.cluster.to_string(),
             term: reign.map_or(0, |reign| reign.term),
             full: reign.is_some_and(|reign| reign.full),
-            supers: reign.map(|reign| reign.supers.iter().map(|id| self.zhost_name(*id)).collect()).unwrap_or_default(),
+            supers: reign
+                .map(|reign| reign.supers.iter().map(|id| self.zhost_name(*id)).collect())
+                .unwrap_or_default(),
             alive: self.membership.peers().count() as u32 + 1,
             roster: self.ledger.roster().count() as u32,
             topologies: topologies.into_iter().map(|(state, count)| (state.into(), count)).collect(),
@@ -150,7 +172,9 @@ impl Node {
             region: text(profile.map(|profile| profile.region.to_string())),
             super_node,
             spaces: spaces as u32,
-            capabilities: profile.map(|p| p.capabilities.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            capabilities: profile
+                .map(|p| p.capabilities.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             addr: text(profile.map(|profile| profile.link_addr.to_string())),
             control_addr: text(profile.and_then(|profile| profile.control_addr).map(|addr| addr.to_string())),
         }
@@ -188,7 +212,11 @@ impl Node {
                 zhost: self.zhost_name(*peer),
                 hops: u32::from(linked),
                 rtt_us: self.links.rtt_us(*peer).filter(|_| linked),
-                path: if linked { format!("{} -> {}", self.config.name, self.zhost_name(*peer)) } else { "-".into() },
+                path: if linked {
+                    format!("{} -> {}", self.config.name, self.zhost_name(*peer))
+                } else {
+                    "-".into()
+                },
             }
         };
         Reply::Pings(peers.iter().map(ping).collect())
@@ -202,7 +230,10 @@ impl Node {
         let spaces = rows.map(|(owner, key, row)| Space {
             space: key.space.to_string(),
             zhost: self.zhost_name(owner),
-            topology: self.ledger.topology(key.topology).map_or_else(|| "-".into(), |t| t.spec.name.to_string()),
+            topology: self
+                .ledger
+                .topology(key.topology)
+                .map_or_else(|| "-".into(), |t| t.spec.name.to_string()),
             state: row.state.as_str().into(),
             restarts: row.restarts,
         });
@@ -219,7 +250,8 @@ impl Node {
                 name: topology.spec.name.to_string(),
                 version: topology.spec.version.to_string(),
                 state: self.topology_state(id, topology).0.as_str().into(),
-                running: lines.iter().filter(|line| line.state == SpaceState::Running.as_str()).count() as u32,
+                running: lines.iter().filter(|line| line.state == SpaceState::Running.as_str()).count()
+                    as u32,
                 spaces: topology.spec.spaces.len() as u32,
             }
         };
@@ -268,7 +300,8 @@ impl Node {
         let row = host.and_then(|host| self.space_row(host, key));
         let local = self.host.space(key);
         let path = |from: &zhost_base::Name| {
-            let paths = topology.spec.paths_from(from).filter(|(_, to)| to.name == key.space || *from == key.space);
+            let paths =
+                topology.spec.paths_from(from).filter(|(_, to)| to.name == key.space || *from == key.space);
             paths.map(|(path, to)| format!("{from} -> {} ({})", to.name, path.name)).collect::<Vec<_>>()
         };
         Ok(SpaceDetail {

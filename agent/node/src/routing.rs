@@ -58,7 +58,9 @@ impl Node {
             let Some(spec) = self.spec_of(key) else { continue };
             for (index, (_, to)) in spec.paths_from(&key.space).enumerate() {
                 let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-                let target = self.locate(&to).filter(|target| target.zhost == self.id || self.links.is_up(target.zhost));
+                let target = self
+                    .locate(&to)
+                    .filter(|target| target.zhost == self.id || self.links.is_up(target.zhost));
                 let state = (space.launch.incarnation, target);
                 let slot = (key.clone(), index as u8);
                 if self.routing.targets.get(&slot) != Some(&state) {
@@ -98,7 +100,14 @@ impl Node {
         }
     }
 
-    pub(crate) fn handle_remote_message(&mut self, to: &SpaceKey, incarnation: u32, from: Name, path: Name, payload: Vec<u8>) {
+    pub(crate) fn handle_remote_message(
+        &mut self,
+        to: &SpaceKey,
+        incarnation: u32,
+        from: Name,
+        path: Name,
+        payload: Vec<u8>,
+    ) {
         self.routing.received += 1;
         self.deliver(to, incarnation, from, path, payload);
     }
@@ -107,7 +116,8 @@ impl Node {
         let declared = self.spec_of(to).is_some_and(|spec| {
             spec.paths_from(&from).any(|(declared, target)| declared.name == path && target.name == to.space)
         });
-        let space = self.host.space_mut(to).filter(|space| space.launch.incarnation == incarnation && declared);
+        let space =
+            self.host.space_mut(to).filter(|space| space.launch.incarnation == incarnation && declared);
         match space {
             Some(space) if space.mailbox < MAILBOX_MAX_MESSAGES => {
                 space.mailbox += 1;
@@ -138,7 +148,9 @@ impl Node {
     pub(crate) fn flush_credits(&mut self) {
         for ((to, path, incarnation), messages) in std::mem::take(&mut self.routing.credits) {
             match self.locate(&to).map(|target| target.zhost) {
-                Some(zhost) if zhost == self.id => self.handle_credit(zhost, &to, &path, incarnation, messages),
+                Some(zhost) if zhost == self.id => {
+                    self.handle_credit(zhost, &to, &path, incarnation, messages)
+                }
                 Some(zhost) => self.links.send(zhost, &Frame::Credit { to, path, incarnation, messages }),
                 // A sender that starts anew gets a full window anyway.
                 None => {}
@@ -147,7 +159,14 @@ impl Node {
     }
 
     /// The target of a path on `from` consumed messages.
-    pub(crate) fn handle_credit(&mut self, from: ZhostId, to: &SpaceKey, path: &Name, incarnation: u32, messages: u32) {
+    pub(crate) fn handle_credit(
+        &mut self,
+        from: ZhostId,
+        to: &SpaceKey,
+        path: &Name,
+        incarnation: u32,
+        messages: u32,
+    ) {
         let expected = Target { zhost: from, incarnation };
         let index = self.spec_of(to).and_then(|spec| {
             let mut paths = spec.paths_from(&to.space);

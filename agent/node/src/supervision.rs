@@ -48,7 +48,9 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut last = Duration::ZERO;
         for crash in 1..CRASHES_MAX {
-            let Decision::RestartAt(at) = supervision.handle_crash(now, &mut rng) else { panic!("held at crash {crash}") };
+            let Decision::RestartAt(at) = supervision.handle_crash(now, &mut rng) else {
+                panic!("held at crash {crash}")
+            };
             assert!(at.since(now) > last);
             last = at.since(now);
             now = at;

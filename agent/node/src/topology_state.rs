@@ -50,7 +50,11 @@ impl Histories {
 
 impl Node {
     /// The state of a topology, and why it is not running if it failed.
-    pub(crate) fn topology_state(&self, id: TopologyId, topology: &TopologyDocument) -> (TopologyState, Option<String>) {
+    pub(crate) fn topology_state(
+        &self,
+        id: TopologyId,
+        topology: &TopologyDocument,
+    ) -> (TopologyState, Option<String>) {
         if topology.wanted != Wanted::Running {
             return (TopologyState::Stopped, None);
         }
@@ -67,7 +71,10 @@ impl Node {
             let row = self.space_row(zhost, &key).filter(|row| row.revision == topology.revision);
             match row.map(|row| row.state).filter(|_| !self.is_judged_failed(zhost)) {
                 Some(SpaceState::Held) => {
-                    let reason = format!("space '{}' crashed too often and is held; see `zctl spaces status {0}`", space.name);
+                    let reason = format!(
+                        "space '{}' crashed too often and is held; see `zctl spaces status {0}`",
+                        space.name
+                    );
                     return (TopologyState::Failed, Some(reason));
                 }
                 Some(SpaceState::Running | SpaceState::Ended) => {}
@@ -85,7 +92,8 @@ impl Node {
     /// Notes the states that changed.
     pub(crate) fn record_histories(&mut self, now: Instant) {
         let unix_ms = self.unix_ms(now);
-        let states: Vec<_> = self.ledger.topologies().map(|(id, t)| (id, self.topology_state(id, t).0)).collect();
+        let states: Vec<_> =
+            self.ledger.topologies().map(|(id, t)| (id, self.topology_state(id, t).0)).collect();
         self.histories.changes.retain(|id, _| states.iter().any(|(known, _)| known == id));
         for (id, state) in states {
             let changes = self.histories.changes.entry(id).or_default();

@@ -52,7 +52,12 @@ fn unlock(module: &str, function: &str) -> Option<Unlock> {
 pub const BASE_CAPABILITIES: [&str; 3] = ["data.read", "data.write", "sys.log"];
 
 /// Checks one import of a space.
-pub fn check_import(module: &str, function: &str, space: &SpaceSpec, has_path: bool) -> Result<(), LoadError> {
+pub fn check_import(
+    module: &str,
+    function: &str,
+    space: &SpaceSpec,
+    has_path: bool,
+) -> Result<(), LoadError> {
     let import = format!("{module}.{function}");
     let declares = |name: &str| space.capabilities.iter().any(|declared| declared.as_str() == name);
     let missing = match unlock(module, function) {

@@ -145,7 +145,8 @@ impl Context {
             return;
         }
         let cut = &text[..text.len().min(limits::LOG_LINE_SIZE_MAX_BYTES)];
-        let line: String = String::from_utf8_lossy(cut).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String =
+            String::from_utf8_lossy(cut).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.logs.push((level, line));
     }
 
@@ -153,7 +154,8 @@ impl Context {
         if payload.len() > limits::MESSAGE_SIZE_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
-        let index = self.paths.iter().position(|p| p.name.as_str().as_bytes() == path).ok_or(Refusal::NotFound)?;
+        let index =
+            self.paths.iter().position(|p| p.name.as_str().as_bytes() == path).ok_or(Refusal::NotFound)?;
         self.paths[index].credit = self.paths[index].credit.checked_sub(1).ok_or(Refusal::TryAgain)?;
         self.emitted.push((index as u8, payload));
         Ok(())
@@ -196,10 +198,14 @@ impl Context {
 
     pub(crate) fn data_write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Refusal> {
         let value_size = value.as_ref().map_or(0, Vec::len);
-        if key.is_empty() || key.len() > budget::DATA_KEY_MAX_BYTES || value_size > budget::DATA_VALUE_MAX_BYTES {
+        if key.is_empty()
+            || key.len() > budget::DATA_KEY_MAX_BYTES
+            || value_size > budget::DATA_VALUE_MAX_BYTES
+        {
             return Err(Refusal::TooLarge);
         }
-        if self.data_writes.len() >= budget::DATA_WRITES_PER_CALL_MAX && !self.data_writes.contains_key(&key) {
+        if self.data_writes.len() >= budget::DATA_WRITES_PER_CALL_MAX && !self.data_writes.contains_key(&key)
+        {
             return Err(Refusal::TryAgain);
         }
         self.data_writes.insert(key, value);
@@ -208,7 +214,8 @@ impl Context {
 
     /// Keys starting with `prefix`, each behind its length in two little-endian bytes, as many as fit `room`.
     pub(crate) fn data_list(&self, prefix: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
-        let stored = self.store.scan(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
+        let stored =
+            self.store.scan(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
         let mut keys: BTreeMap<Vec<u8>, bool> = stored.into_iter().map(|(key, _)| (key, true)).collect();
         let written = self.data_writes.iter().filter(|(key, _)| key.starts_with(prefix));
         keys.extend(written.map(|(key, value)| (key.clone(), value.is_some())));
@@ -232,7 +239,9 @@ impl Context {
         }
         match self.devices.read(self.now, &capability) {
             Ok(crate::Reading::Json(json)) => Ok(json.into_bytes()),
-            Ok(crate::Reading::Frame(frame)) if self.last_frame == Some(frame.sequence) => Err(Refusal::TryAgain),
+            Ok(crate::Reading::Frame(frame)) if self.last_frame == Some(frame.sequence) => {
+                Err(Refusal::TryAgain)
+            }
             Ok(crate::Reading::Frame(frame)) => {
                 self.last_frame = Some(frame.sequence);
                 Ok(frame.encode())

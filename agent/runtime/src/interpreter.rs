@@ -77,7 +77,12 @@ pub trait Interpreter: Send {
     fn check(&self, wasm: &[u8], space: &SpaceSpec, has_path: bool) -> Result<(), LoadError>;
 
     /// Makes a guest with at most `memory_bytes` of linear memory.
-    fn instantiate(&self, wasm: &[u8], context: Context, memory_bytes: u32) -> Result<Box<dyn Guest>, LoadError>;
+    fn instantiate(
+        &self,
+        wasm: &[u8],
+        context: Context,
+        memory_bytes: u32,
+    ) -> Result<Box<dyn Guest>, LoadError>;
 }
 
 /// An instance of a module.

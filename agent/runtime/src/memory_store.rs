@@ -19,7 +19,8 @@ impl Store for MemoryStore {
     fn scan(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Entries, StoreError> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let from = (table.to_owned(), prefix.to_vec());
-        let entries = tables.range(from..).take_while(|((name, key), _)| name == table && key.starts_with(prefix));
+        let entries =
+            tables.range(from..).take_while(|((name, key), _)| name == table && key.starts_with(prefix));
         Ok(entries.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 

@@ -22,7 +22,9 @@ fn definition(table: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> 
 
 impl<B: StorageBackend> RedbStore<B> {
     /// Opens the store, repairing it if it was not closed.
-    pub fn open(open: impl Fn() -> Result<B, std::io::Error> + Send + Sync + 'static) -> Result<Self, StoreError> {
+    pub fn open(
+        open: impl Fn() -> Result<B, std::io::Error> + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
         let store = Self { open: Box::new(open), database: Mutex::new(None) };
         store.with(|_| Ok(()))?;
         Ok(store)

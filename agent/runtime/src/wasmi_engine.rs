@@ -7,8 +7,9 @@ use crate::{
 };
 use std::fmt;
 use wasmi::{
-    AsContext, Caller, CompilationMode, Config, Engine, Error, Extern, ExternType, Func, Instance, Linker, Memory, Module,
-    ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, TrapCode, Val, ValType,
+    AsContext, Caller, CompilationMode, Config, Engine, Error, Extern, ExternType, Func, Instance, Linker,
+    Memory, Module, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, TrapCode, Val,
+    ValType,
     errors::{HostError, LinkerError},
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
@@ -49,12 +50,19 @@ impl Interpreter for Wasmi {
         }
         let is_call = |export: Export| match module.get_export(export.name()) {
             None => Some(false),
-            Some(ExternType::Func(ty)) if ty.params().is_empty() && ty.results() == [ValType::I32] => Some(true),
+            Some(ExternType::Func(ty)) if ty.params().is_empty() && ty.results() == [ValType::I32] => {
+                Some(true)
+            }
             Some(_) => None,
         };
         for export in [Export::OnInit, Export::OnProcess, Export::OnClose] {
             match is_call(export) {
-                None => return Err(LoadError::Export(format!("its export {} is not a function () -> i32", export.name()))),
+                None => {
+                    return Err(LoadError::Export(format!(
+                        "its export {} is not a function () -> i32",
+                        export.name()
+                    )));
+                }
                 Some(false) if export == Export::OnProcess => {
                     return Err(LoadError::Export("it does not export on_process".into()));
                 }
@@ -62,7 +70,9 @@ impl Interpreter for Wasmi {
             }
         }
         match module.get_export("memory") {
-            Some(ExternType::Memory(memory)) if memory.minimum().saturating_mul(65_536) <= u64::from(space.memory_bytes) => {
+            Some(ExternType::Memory(memory))
+                if memory.minimum().saturating_mul(65_536) <= u64::from(space.memory_bytes) =>
+            {
                 Ok(())
             }
             Some(ExternType::Memory(_)) => Err(LoadError::Export(format!(
@@ -73,7 +83,12 @@ impl Interpreter for Wasmi {
         }
     }
 
-    fn instantiate(&self, wasm: &[u8], mut context: Context, memory_bytes: u32) -> Result<Box<dyn Guest>, LoadError> {
+    fn instantiate(
+        &self,
+        wasm: &[u8],
+        mut context: Context,
+        memory_bytes: u32,
+    ) -> Result<Box<dyn Guest>, LoadError> {
         let engine = engine();
         let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
         let mut linker = Linker::new(&engine);
@@ -180,7 +195,9 @@ impl HostError for Yield {}
 type Env<'a> = Caller<'a, Context>;
 
 fn memory(env: &Env<'_>) -> Result<Memory, Error> {
-    env.get_export("memory").and_then(Extern::into_memory).ok_or_else(|| Error::from(TrapCode::MemoryOutOfBounds))
+    env.get_export("memory")
+        .and_then(Extern::into_memory)
+        .ok_or_else(|| Error::from(TrapCode::MemoryOutOfBounds))
 }
 
 /// The guest's bytes at `pointer`.
@@ -192,11 +209,18 @@ fn bytes(env: &Env<'_>, pointer: u32, size: u32) -> Result<Vec<u8>, Error> {
 }
 
 /// Hands `result` to the guest's buffer, if it fits, and gives its size or the refusal.
-fn answer(env: &mut Env<'_>, result: Result<Vec<u8>, Refusal>, pointer: u32, room: u32) -> Result<i32, Error> {
+fn answer(
+    env: &mut Env<'_>,
+    result: Result<Vec<u8>, Refusal>,
+    pointer: u32,
+    room: u32,
+) -> Result<i32, Error> {
     match result {
         Ok(content) if content.len() > room as usize => Ok(Refusal::TooLarge as i32),
         Ok(content) => {
-            memory(env)?.write(env, pointer as usize, &content).map_err(|_| Error::from(TrapCode::MemoryOutOfBounds))?;
+            memory(env)?
+                .write(env, pointer as usize, &content)
+                .map_err(|_| Error::from(TrapCode::MemoryOutOfBounds))?;
             Ok(content.len() as i32)
         }
         Err(refusal) => Ok(refusal as i32),
@@ -211,20 +235,28 @@ fn link_imports(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
     link_sys(linker)?;
     link_net(linker)?;
     link_data(linker)?;
-    linker.func_wrap("sensors", "read", |mut env: Env<'_>, name: u32, size: u32, buffer: u32, room: u32| {
-        let name = bytes(&env, name, size)?;
-        let reading = env.data_mut().sensor_read(&name);
-        answer(&mut env, reading, buffer, room)
-    })?;
+    linker.func_wrap(
+        "sensors",
+        "read",
+        |mut env: Env<'_>, name: u32, size: u32, buffer: u32, room: u32| {
+            let name = bytes(&env, name, size)?;
+            let reading = env.data_mut().sensor_read(&name);
+            answer(&mut env, reading, buffer, room)
+        },
+    )?;
     Ok(())
 }
 
 fn link_sys(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
-    linker.func_wrap("sys", "log", |mut env: Env<'_>, level: i32, text: u32, size: u32| -> Result<(), Error> {
-        let text = bytes(&env, text, size)?;
-        env.data_mut().log(LogLevel::from_number(level), &text);
-        Ok(())
-    })?;
+    linker.func_wrap(
+        "sys",
+        "log",
+        |mut env: Env<'_>, level: i32, text: u32, size: u32| -> Result<(), Error> {
+            let text = bytes(&env, text, size)?;
+            env.data_mut().log(LogLevel::from_number(level), &text);
+            Ok(())
+        },
+    )?;
     linker.func_wrap("sys", "time_ms", |env: Env<'_>| env.data().unix_ms() as i64)?;
     linker.func_wrap("sys", "now_us", |env: Env<'_>| env.data().now.as_micros() as i64)?;
     linker.func_wrap("sys", "sleep", |mut env: Env<'_>, ms: u32| {
@@ -245,11 +277,15 @@ fn link_sys(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
 }
 
 fn link_net(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
-    linker.func_wrap("net", "emit_to", |mut env: Env<'_>, path: u32, path_size: u32, data: u32, size: u32| {
-        let path = bytes(&env, path, path_size)?;
-        let payload = bytes(&env, data, size)?;
-        Ok::<i32, Error>(status(env.data_mut().emit_to(&path, payload)))
-    })?;
+    linker.func_wrap(
+        "net",
+        "emit_to",
+        |mut env: Env<'_>, path: u32, path_size: u32, data: u32, size: u32| {
+            let path = bytes(&env, path, path_size)?;
+            let payload = bytes(&env, data, size)?;
+            Ok::<i32, Error>(status(env.data_mut().emit_to(&path, payload)))
+        },
+    )?;
     linker.func_wrap("net", "recv_next", |mut env: Env<'_>, buffer: u32, room: u32| {
         let payload = env.data_mut().recv_next(room as usize);
         answer(&mut env, payload, buffer, room)
@@ -262,16 +298,24 @@ fn link_net(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
 }
 
 fn link_data(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
-    linker.func_wrap("data", "get", |mut env: Env<'_>, key: u32, key_size: u32, buffer: u32, room: u32| {
-        let key = bytes(&env, key, key_size)?;
-        let value = env.data().data_get(&key);
-        answer(&mut env, value, buffer, room)
-    })?;
-    linker.func_wrap("data", "list", |mut env: Env<'_>, prefix: u32, prefix_size: u32, buffer: u32, room: u32| {
-        let prefix = bytes(&env, prefix, prefix_size)?;
-        let list = env.data().data_list(&prefix, room as usize);
-        answer(&mut env, list, buffer, room)
-    })?;
+    linker.func_wrap(
+        "data",
+        "get",
+        |mut env: Env<'_>, key: u32, key_size: u32, buffer: u32, room: u32| {
+            let key = bytes(&env, key, key_size)?;
+            let value = env.data().data_get(&key);
+            answer(&mut env, value, buffer, room)
+        },
+    )?;
+    linker.func_wrap(
+        "data",
+        "list",
+        |mut env: Env<'_>, prefix: u32, prefix_size: u32, buffer: u32, room: u32| {
+            let prefix = bytes(&env, prefix, prefix_size)?;
+            let list = env.data().data_list(&prefix, room as usize);
+            answer(&mut env, list, buffer, room)
+        },
+    )?;
     linker.func_wrap("data", "put", |mut env: Env<'_>, key: u32, key_size: u32, value: u32, size: u32| {
         let (key, value) = (bytes(&env, key, key_size)?, bytes(&env, value, size)?);
         Ok::<i32, Error>(status(env.data_mut().data_write(key, Some(value))))

@@ -193,14 +193,17 @@ impl Worker {
                 }
                 self.enqueue(&key);
             }
-            Err(reason) => self.events.push_back(WorkerEvent::Exited(key, incarnation, Exit::Crashed(reason))),
+            Err(reason) => {
+                self.events.push_back(WorkerEvent::Exited(key, incarnation, Exit::Crashed(reason)))
+            }
         }
     }
 
     fn load(&mut self, launch: Launch) -> Result<Box<dyn Guest>, String> {
         let mut package = Vec::with_capacity(launch.package_bytes as usize);
         for index in 0..launch.package_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
-            let piece = self.store.get(table::BLOBS, &blob_key(launch.package, index)).map_err(|e| e.to_string())?;
+            let piece =
+                self.store.get(table::BLOBS, &blob_key(launch.package, index)).map_err(|e| e.to_string())?;
             package.extend_from_slice(&piece.ok_or("its package is not complete on this zhost")?);
         }
         if zhost_mex::digest(&package) != launch.package {
@@ -227,8 +230,11 @@ impl Worker {
 
     /// Wakes sleepers and ends those that do not close in time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due = |task: &Task| task.wake_at.is_some_and(|at| at <= now) || task.close_by.is_some_and(|by| by <= now);
-        let keys: Vec<SpaceKey> = self.tasks.iter().filter(|(_, task)| due(task)).map(|(key, _)| key.clone()).collect();
+        let due = |task: &Task| {
+            task.wake_at.is_some_and(|at| at <= now) || task.close_by.is_some_and(|by| by <= now)
+        };
+        let keys: Vec<SpaceKey> =
+            self.tasks.iter().filter(|(_, task)| due(task)).map(|(key, _)| key.clone()).collect();
         for key in keys {
             if self.tasks.get(&key).is_some_and(|task| task.close_by.is_some_and(|by| by <= now)) {
                 self.finish(&key, Exit::Closed);
@@ -277,7 +283,9 @@ impl Worker {
         let phase = self.tasks.get(key).map(|task| task.phase);
         let exit = match phase {
             Some(Phase::Close) => Exit::Closed,
-            Some(Phase::Init) => Exit::Crashed("on_init did not end within its fuel; the watchdog ended it".into()),
+            Some(Phase::Init) => {
+                Exit::Crashed("on_init did not end within its fuel; the watchdog ended it".into())
+            }
             _ => Exit::Crashed("on_process did not end within its fuel; the watchdog ended it".into()),
         };
         self.finish(key, exit);
@@ -325,7 +333,8 @@ impl Worker {
         }
         let table = &context.table;
         let writes = std::mem::take(&mut context.data_writes).into_iter();
-        let writes: Vec<Write> = writes.map(|(key, value)| Write { table: table.clone(), key, value }).collect();
+        let writes: Vec<Write> =
+            writes.map(|(key, value)| Write { table: table.clone(), key, value }).collect();
         self.store.commit(&writes)
     }
 
@@ -335,15 +344,19 @@ impl Worker {
         let context = task.guest.context();
         let dropped = std::mem::take(&mut context.logs_dropped);
         if dropped > 0 {
-            context.logs.push((LogLevel::Warn, format!("{dropped} more lines dropped: too many in one call")));
+            context
+                .logs
+                .push((LogLevel::Warn, format!("{dropped} more lines dropped: too many in one call")));
         }
         let logs = context.logs.drain(..).map(|(level, text)| WorkerEvent::Log(key.clone(), level, text));
         self.events.extend(logs);
-        let consumed = context.consumed.drain(..).filter_map(|message| {
-            Some(WorkerEvent::Consumed(key.clone(), message.from?, message.path))
-        });
+        let consumed = context
+            .consumed
+            .drain(..)
+            .filter_map(|message| Some(WorkerEvent::Consumed(key.clone(), message.from?, message.path)));
         self.events.extend(consumed);
-        let emitted = context.emitted.drain(..).map(|(path, payload)| WorkerEvent::Emitted(key.clone(), path, payload));
+        let emitted =
+            context.emitted.drain(..).map(|(path, payload)| WorkerEvent::Emitted(key.clone(), path, payload));
         self.events.extend(emitted);
     }
 

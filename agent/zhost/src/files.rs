@@ -61,7 +61,8 @@ pub fn identity(data_dir: &Path) -> io::Result<Identity> {
 /// Writes a secret so that a power cut leaves either all of it or nothing.
 fn write_secret(file: &Path, secret: &[u8; 32]) -> io::Result<()> {
     let unfinished = file.with_extension("new");
-    let mut opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let mut opened =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(opened, "{hex}")?;
     opened.sync_all()?;
@@ -72,7 +73,8 @@ fn write_secret(file: &Path, secret: &[u8; 32]) -> io::Result<()> {
 pub fn open_store(data_dir: &Path) -> Result<RedbStore<FileBackend>, StoreError> {
     let file: PathBuf = data_dir.join("zhost.redb");
     RedbStore::open(move || {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&file)?;
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&file)?;
         FileBackend::new(opened).map_err(io::Error::other)
     })
 }

@@ -24,7 +24,13 @@ impl Log for Logger {
         if self.enabled(record.metadata()) {
             let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
             // A log that cannot be written must not stop the agent.
-            let _ = writeln!(std::io::stderr(), "{} {:5} {}", Utc(unix.as_millis() as u64), record.level(), record.args());
+            let _ = writeln!(
+                std::io::stderr(),
+                "{} {:5} {}",
+                Utc(unix.as_millis() as u64),
+                record.level(),
+                record.args()
+            );
         }
     }
 

@@ -53,9 +53,15 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
     let board = Arc::new(board(settings)?);
     let (sockets, addr, control_addr) = bind(settings)?;
     let config = node_config(settings, &data_dir, board.as_ref(), addr, control_addr, clock.unix_origin_ms)?;
-    let store: Arc<dyn Store> = Arc::new(files::open_store(&data_dir).map_err(|e| settings.complain("data-dir", &e))?);
+    let store: Arc<dyn Store> =
+        Arc::new(files::open_store(&data_dir).map_err(|e| settings.complain("data-dir", &e))?);
     let recovered = Recovered::boot(store.as_ref()).map_err(|e| settings.complain("data-dir", &e))?;
-    log::info!("zhost {} {}: id {}, links and gossip at {addr}, zctl at {control_addr}", env!("CARGO_PKG_VERSION"), config.name, config.identity.zhost_id());
+    log::info!(
+        "zhost {} {}: id {}, links and gossip at {addr}, zctl at {control_addr}",
+        env!("CARGO_PKG_VERSION"),
+        config.name,
+        config.identity.zhost_id()
+    );
     let machine = Machine { clock, sockets, store, devices: board, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
     shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
@@ -67,7 +73,8 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
     let mut board = Board::discover();
     if let Some(file) = settings.text("camera-replay") {
         let period = Duration::from_millis(settings.parse("camera-period-ms")?);
-        let camera = ReplayCamera::open(Path::new(file), period).map_err(|e| settings.complain("camera-replay", &e))?;
+        let camera = ReplayCamera::open(Path::new(file), period)
+            .map_err(|e| settings.complain("camera-replay", &e))?;
         board.add("sensors.camera", Arc::new(camera));
     }
     Ok(board)
@@ -87,7 +94,10 @@ fn bind(settings: &Settings) -> Result<(Sockets, SocketAddr, SocketAddr), Settin
             Some(_) => settings.parse("advertise")?,
             None => reachable(listen, &settings.parse_list("join")?).map_err(failed("advertise"))?,
         };
-        let control_addr = SocketAddr::new(if control_addr.ip().is_unspecified() { addr.ip() } else { control_addr.ip() }, control_addr.port());
+        let control_addr = SocketAddr::new(
+            if control_addr.ip().is_unspecified() { addr.ip() } else { control_addr.ip() },
+            control_addr.port(),
+        );
         Ok((Sockets { gossip, links, control }, addr, control_addr))
     })
 }
@@ -103,7 +113,9 @@ fn reachable(listen: SocketAddr, join: &[SocketAddr]) -> std::io::Result<SocketA
     let socket = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0))?;
     match socket.connect(towards) {
         Ok(()) => Ok(SocketAddr::new(socket.local_addr()?.ip(), listen.port())),
-        Err(_) => Err(std::io::Error::other("this machine has no network yet; say how others reach it with --advertise")),
+        Err(_) => Err(std::io::Error::other(
+            "this machine has no network yet; say how others reach it with --advertise",
+        )),
     }
 }
 
@@ -139,7 +151,8 @@ fn node_config(
         memory_bytes: memory_mib.saturating_mul(1 << 20),
         capabilities: board.capabilities(),
         control_key: secret("control-secret-file")?,
-        operators: operators.ok_or_else(|| settings.complain("operators", &"expected keys of 64 hexadecimal digits"))?,
+        operators: operators
+            .ok_or_else(|| settings.complain("operators", &"expected keys of 64 hexadecimal digits"))?,
         publishers: settings.parse_list("publishers")?,
         timing: Timing {
             heartbeat: millis("heartbeat-ms")?,
@@ -147,6 +160,8 @@ fn node_config(
             alone: millis("alone-ms")?,
         },
         unix_origin_ms,
-        version: concat!(env!("CARGO_PKG_VERSION")).parse().map_err(|e| SettingsError(format!("version: {e}")))?,
+        version: concat!(env!("CARGO_PKG_VERSION"))
+            .parse()
+            .map_err(|e| SettingsError(format!("version: {e}")))?,
     })
 }

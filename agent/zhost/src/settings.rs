@@ -1,6 +1,7 @@
 //! Where settings come from: flags over environment over the config file over defaults.
 
 use std::{collections::BTreeMap, env, ffi::OsString, fmt, fs, path::Path};
+use zhost_mex::yaml;
 
 /// Size of a config file.
 const CONFIG_SIZE_MAX_BYTES: u64 = 64 * 1024;
@@ -14,7 +15,12 @@ pub struct Setting {
     pub default: Option<&'static str>,
 }
 
-const fn setting(name: &'static str, value: &'static str, help: &'static str, default: Option<&'static str>) -> Setting {
+const fn setting(
+    name: &'static str,
+    value: &'static str,
+    help: &'static str,
+    default: Option<&'static str>,
+) -> Setting {
     Setting { name, value, help, default }
 }
 
@@ -32,7 +38,12 @@ pub const SETTINGS: [Setting; 22] = [
     setting("secret-file", "FILE", "the cluster's secret: 64 hexadecimal digits, mode 600", None),
     setting("control-secret-file", "FILE", "the secret of zctl sessions, likewise", None),
     setting("operators", "KEY,…", "public keys of operators who may command (zctl keygen)", Some("")),
-    setting("publishers", "KEY,…", "public keys of publishers whose packages run (zctl mex keygen)", Some("")),
+    setting(
+        "publishers",
+        "KEY,…",
+        "public keys of publishers whose packages run (zctl mex keygen)",
+        Some(""),
+    ),
     setting("eligible", "BOOL", "may become a super node", Some("true")),
     setting("run-spaces", "BOOL", "runs spaces", Some("true")),
     setting("memory-mib", "N", "memory given to spaces", Some("64")),
@@ -81,7 +92,9 @@ impl Settings {
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Invocation::Help),
                 lexopt::Arg::Long("version") | lexopt::Arg::Short('V') => return Ok(Invocation::Version),
                 lexopt::Arg::Long("config") => None,
-                lexopt::Arg::Long(name) => Some(known(name).ok_or_else(|| wrong(lexopt::Arg::Long(name).unexpected()))?),
+                lexopt::Arg::Long(name) => {
+                    Some(known(name).ok_or_else(|| wrong(lexopt::Arg::Long(name).unexpected()))?)
+                }
                 other => return Err(wrong(other.unexpected())),
             };
             let value = parser.value().map_err(wrong)?.to_string_lossy().into_owned();
@@ -114,13 +127,14 @@ impl Settings {
         if size > CONFIG_SIZE_MAX_BYTES {
             return Err(error(format!("has more than {CONFIG_SIZE_MAX_BYTES} bytes")));
         }
-        let text = fs::read_to_string(file).map_err(|e| error(e.to_string()))?;
-        let entries: BTreeMap<String, Value> =
-            serde_saphyr::from_str(&text).map_err(|e| error(e.without_snippet().to_string()))?;
+        let bytes = fs::read(file).map_err(|e| error(e.to_string()))?;
+        let entries = yaml::parse(&bytes).and_then(yaml::Node::mapping).map_err(|e| error(e.to_string()))?;
         let mut settings = Self::default();
-        for (name, value) in entries {
-            let name = known(&name).ok_or_else(|| error(format!("there is no setting '{name}'; see zhost --help")))?;
-            settings.put(name, value.into_text(), format!("{name} in {}", file.display()));
+        for (name, value) in entries.into_entries() {
+            let name = known(&name)
+                .ok_or_else(|| error(format!("there is no setting '{name}'; see zhost --help")))?;
+            let value = value.text_or_list().map_err(|e| error(e.to_string()))?.join(",");
+            settings.put(name, value, format!("{name} in {}", file.display()));
         }
         Ok(settings)
     }
@@ -136,7 +150,8 @@ impl Settings {
     where
         T::Err: fmt::Display,
     {
-        let text = self.text(name).ok_or_else(|| SettingsError(format!("--{name} is needed; see zhost --help")))?;
+        let text =
+            self.text(name).ok_or_else(|| SettingsError(format!("--{name} is needed; see zhost --help")))?;
         text.parse().map_err(|e| self.complain(name, &e))
     }
 
@@ -145,35 +160,16 @@ impl Settings {
     where
         T::Err: fmt::Display,
     {
-        let items = self.text(name).unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items =
+            self.text(name).unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
         items.map(|item| item.parse().map_err(|e| self.complain(name, &e))).collect()
     }
 
     /// Says what is wrong with a setting, and where it was set.
     pub fn complain(&self, name: &str, reason: &impl fmt::Display) -> SettingsError {
-        let source = self.0.get(name).map_or_else(|| format!("default of {name}"), |(_, source)| source.clone());
+        let source =
+            self.0.get(name).map_or_else(|| format!("default of {name}"), |(_, source)| source.clone());
         SettingsError(format!("{source}: {:?}: {reason}", self.text(name).unwrap_or_default()))
-    }
-}
-
-/// A value in the config file.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Value {
-    Bool(bool),
-    Number(i64),
-    Text(String),
-    List(Vec<String>),
-}
-
-impl Value {
-    fn into_text(self) -> String {
-        match self {
-            Self::Bool(value) => value.to_string(),
-            Self::Number(value) => value.to_string(),
-            Self::Text(value) => value,
-            Self::List(values) => values.join(","),
-        }
     }
 }
 
@@ -186,7 +182,8 @@ pub fn help() -> String {
          (YAML, the same names), and that before defaults.\n\nSettings:\n",
     );
     for Setting { name, value, help, default } in &SETTINGS {
-        let default = default.filter(|default| !default.is_empty()).map_or(String::new(), |d| format!(" [{d}]"));
+        let default =
+            default.filter(|default| !default.is_empty()).map_or(String::new(), |d| format!(" [{d}]"));
         text.push_str(&format!("  {:<32} {help}{default}\n", format!("--{name} {value}")));
     }
     text.push_str(

@@ -204,7 +204,12 @@ async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Ev
     }
 }
 
-async fn write(mut stream: TcpStream, outgoing: Receiver<Vec<u8>>, queued_bytes: Arc<AtomicUsize>, hang_up: Sender<()>) {
+async fn write(
+    mut stream: TcpStream,
+    outgoing: Receiver<Vec<u8>>,
+    queued_bytes: Arc<AtomicUsize>,
+    hang_up: Sender<()>,
+) {
     while let Ok(bytes) = outgoing.recv().await {
         queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
         if stream.write_all(&bytes).await.is_err() {

@@ -34,7 +34,10 @@ impl Workers {
             let (sender, commands) = mpsc::channel();
             let (surroundings, rng) = (surroundings.clone(), rng.fork());
             let name = format!("spaces-{index}");
-            thread::Builder::new().name(name).spawn(move || run(&surroundings, rng, &commands)).map(|_| sender)
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || run(&surroundings, rng, &commands))
+                .map(|_| sender)
         };
         (0..WORKERS).map(start).collect::<Result<_, _>>().map(Self)
     }
@@ -46,7 +49,11 @@ impl Workers {
             WorkerCommand::Stop(key) | WorkerCommand::Deliver(key, _) => key,
             WorkerCommand::Target { key, .. } | WorkerCommand::Credit { key, .. } => key,
         };
-        let index = key.space.as_str().bytes().fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
+        let index = key
+            .space
+            .as_str()
+            .bytes()
+            .fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
         // The thread lives as long as the process.
         let _ = self.0[(index % self.0.len() as u64) as usize].send(command);
     }
@@ -57,7 +64,8 @@ fn run(surroundings: &Surroundings, mut rng: Rng, commands: &mpsc::Receiver<Work
     let mut here: BTreeMap<SpaceKey, u32> = BTreeMap::new();
     loop {
         let Surroundings { store, devices, clock, .. } = surroundings;
-        let worker = Worker::new(Box::new(Wasmi), store.clone(), devices.clone(), rng.fork(), clock.unix_origin_ms);
+        let worker =
+            Worker::new(Box::new(Wasmi), store.clone(), devices.clone(), rng.fork(), clock.unix_origin_ms);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(surroundings, worker, commands, &mut here)));
         if outcome.is_ok() {
             return;
@@ -65,7 +73,11 @@ fn run(surroundings: &Surroundings, mut rng: Rng, commands: &mpsc::Receiver<Work
         log::error!("a worker panicked; its spaces start again");
         for (key, incarnation) in std::mem::take(&mut here) {
             let exit = Exit::Crashed("the worker that ran it panicked".into());
-            if surroundings.events.send_blocking(Event::Worker(WorkerEvent::Exited(key, incarnation, exit))).is_err() {
+            if surroundings
+                .events
+                .send_blocking(Event::Worker(WorkerEvent::Exited(key, incarnation, exit)))
+                .is_err()
+            {
                 return;
             }
         }
@@ -112,7 +124,10 @@ fn work(
 }
 
 /// Starts the thread that carries out disk requests in order.
-pub fn start_disk(store: Arc<dyn Store>, events: Sender<Event>) -> std::io::Result<mpsc::Sender<(u64, DiskRequest)>> {
+pub fn start_disk(
+    store: Arc<dyn Store>,
+    events: Sender<Event>,
+) -> std::io::Result<mpsc::Sender<(u64, DiskRequest)>> {
     let (sender, requests) = mpsc::channel::<(u64, DiskRequest)>();
     thread::Builder::new().name("disk".into()).spawn(move || {
         for (token, request) in requests {

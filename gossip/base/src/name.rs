@@ -28,7 +28,10 @@ impl fmt::Display for NameError {
             Self::Empty => f.write_str("a name cannot be empty"),
             Self::TooLong => write!(f, "a name has at most {NAME_SIZE_MAX_BYTES} characters"),
             Self::Character(c) => {
-                write!(f, "{c:?} cannot stand there in a name (use a-z A-Z 0-9 . _ -, starting with a letter, digit or _)")
+                write!(
+                    f,
+                    "{c:?} cannot stand there in a name (use a-z A-Z 0-9 . _ -, starting with a letter, digit or _)"
+                )
             }
         }
     }

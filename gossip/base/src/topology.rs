@@ -2,7 +2,7 @@
 
 use crate::{Name, TopologyId};
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// What an operator deploys: spaces, and the paths on which they may send.
@@ -37,7 +37,6 @@ pub struct SpaceSpec {
 
 /// The type of a space, as in the public MEX format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
 pub enum SpaceKind {
     /// Talks to the world: sensors, actuators.
     Io,
@@ -96,6 +95,24 @@ impl TopologySpec {
     pub fn has_path(&self, name: &Name) -> bool {
         let is = |index: u8| self.spaces.get(usize::from(index)).is_some_and(|space| space.name == *name);
         self.paths.iter().any(|path| is(path.from) || is(path.to))
+    }
+}
+
+/// The text is not a type of space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotASpaceKind;
+
+impl fmt::Display for NotASpaceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected IO, DATA, CALL, CHAT or UI")
+    }
+}
+
+impl FromStr for SpaceKind {
+    type Err = NotASpaceKind;
+    fn from_str(text: &str) -> Result<Self, NotASpaceKind> {
+        let kinds = [Self::Io, Self::Data, Self::Call, Self::Chat, Self::Ui];
+        kinds.into_iter().find(|kind| kind.as_str() == text).ok_or(NotASpaceKind)
     }
 }
 

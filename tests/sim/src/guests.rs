@@ -58,7 +58,8 @@ pub fn publisher() -> PublisherKey {
 
 /// A signed package of the topology `name`, whose camera space needs `capability`.
 pub fn package(name: &str, version: u32, capability: &str) -> Vec<u8> {
-    let space = |name: &str| format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {name}}}\n").into_bytes();
+    let space =
+        |name: &str| format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {name}}}\n").into_bytes();
     let manifest = format!(
         "apiVersion: samoza/v1\nkind: MEX\nmetadata: {{name: {name}, version: 0.0.{version}, publisher: sim}}\nspec: {{topology: topology.yaml, spaces: [eye, meter, store]}}\n"
     );

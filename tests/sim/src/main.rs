@@ -31,7 +31,8 @@ fn main() {
     let (mut failed, mut simulated, mut slowest) = (Vec::new(), 0.0, 0.0_f64);
     let total = options.seeds.end.saturating_sub(options.seeds.start);
     for seed in options.seeds.clone() {
-        let run = std::panic::catch_unwind(|| zhost_sim::scenario::faults(seed, options.zhosts, options.trace));
+        let run =
+            std::panic::catch_unwind(|| zhost_sim::scenario::faults(seed, options.zhosts, options.trace));
         match run {
             Ok(report) => {
                 simulated += report.simulated.as_secs_f64();
@@ -44,7 +45,10 @@ fn main() {
                     }
                     failed.push(seed);
                 } else if total == 1 {
-                    println!("seed {seed} passes (trace hash {:016x}, quiet after {:?})", report.trace_hash, report.quiet_after);
+                    println!(
+                        "seed {seed} passes (trace hash {:016x}, quiet after {:?})",
+                        report.trace_hash, report.quiet_after
+                    );
                 }
             }
             Err(_) => failed.push(seed),
@@ -61,7 +65,10 @@ fn main() {
         simulated / 3600.0 / wall,
     );
     if !failed.is_empty() {
-        println!("reproduce one with: cargo xtask sim --seeds {} --zhosts {} --trace", failed[0], options.zhosts);
+        println!(
+            "reproduce one with: cargo xtask sim --seeds {} --zhosts {} --trace",
+            failed[0], options.zhosts
+        );
         std::process::exit(1);
     }
 }

@@ -71,7 +71,12 @@ pub fn judge(world: &World, expected: &[Expectation]) -> Verdict {
                 verdict.push("a dead zhost leads".into());
             }
             if reign.full != (live.len() * 2 > model.roster) {
-                verdict.push(format!("the term is full: {}, with {} of {}", reign.full, live.len(), model.roster));
+                verdict.push(format!(
+                    "the term is full: {}, with {} of {}",
+                    reign.full,
+                    live.len(),
+                    model.roster
+                ));
             }
         }
     }
@@ -79,7 +84,10 @@ pub fn judge(world: &World, expected: &[Expectation]) -> Verdict {
         match model.topologies.get(&expectation.name) {
             None => verdict.push(format!("topology {} is lost", expectation.name)),
             Some((state, reason)) if *state != expectation.state => {
-                verdict.push(format!("topology {} is {state} ({reason:?}), not {}", expectation.name, expectation.state));
+                verdict.push(format!(
+                    "topology {} is {state} ({reason:?}), not {}",
+                    expectation.name, expectation.state
+                ));
             }
             Some(_) => {}
         }
@@ -97,7 +105,8 @@ pub fn judge(world: &World, expected: &[Expectation]) -> Verdict {
         let id = zhost_mex::topology_id(&name);
         let running = seen.iter().filter(|key| key.topology == id).count();
         if running != expectation.running {
-            verdict.push(format!("{running} spaces of {} run, not {}", expectation.name, expectation.running));
+            verdict
+                .push(format!("{running} spaces of {} run, not {}", expectation.name, expectation.running));
         }
     }
     verdict

@@ -140,7 +140,9 @@ impl Run {
             let end = self.world.now() + Duration::from_secs(40);
             self.world.run_until(end, |world| world.reply(number).is_some());
             match self.world.reply(number) {
-                Some(Some(Reply::Refused(_))) | Some(None) | None => self.world.run_for(Duration::from_secs(1)),
+                Some(Some(Reply::Refused(_))) | Some(None) | None => {
+                    self.world.run_for(Duration::from_secs(1))
+                }
                 Some(Some(reply)) => return Some(reply.clone()),
             }
         }

@@ -101,7 +101,11 @@ impl World {
 
     /// What the nodes with power see.
     pub fn inspect(&self) -> BTreeMap<usize, Inspection> {
-        let live = self.machines.iter().enumerate().filter_map(|(index, m)| Some((index, m.running.as_ref()?.node.inspect())));
+        let live = self
+            .machines
+            .iter()
+            .enumerate()
+            .filter_map(|(index, m)| Some((index, m.running.as_ref()?.node.inspect())));
         live.collect()
     }
 
@@ -281,7 +285,8 @@ impl World {
             }
         }
         for number in 0..self.operators.len() {
-            if !self.operators[number].is_done() && self.operators[number].client.poll_timeout().0 <= self.now {
+            if !self.operators[number].is_done() && self.operators[number].client.poll_timeout().0 <= self.now
+            {
                 self.operators[number].handle_timeout(self.now);
                 self.pump_operator(number);
             }
@@ -339,7 +344,8 @@ impl World {
 
     fn happen_connect(&mut self, from: End, life: u32, to: SocketAddr) {
         let target = self.machines.iter().position(|machine| machine.addr == to);
-        let open = target.filter(|to| self.machines[*to].running.is_some() && !self.network.is_cut(from.0, *to));
+        let open =
+            target.filter(|to| self.machines[*to].running.is_some() && !self.network.is_cut(from.0, *to));
         let Some((to, now)) = open.map(|to| (to, self.now)) else {
             self.schedule(self.now + Duration::from_millis(500), Event::Closed { end: from, life });
             return;

@@ -178,7 +178,8 @@ impl Cluster {
         if output.status.success() {
             return Ok(text);
         }
-        let reason = serde_json::from_str::<Value>(&text).ok().and_then(|v| v["error"].as_str().map(str::to_owned));
+        let reason =
+            serde_json::from_str::<Value>(&text).ok().and_then(|v| v["error"].as_str().map(str::to_owned));
         Err(reason.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
@@ -212,7 +213,11 @@ impl Cluster {
                 let _ = process.kill().and_then(|()| process.wait());
             }
         }
-        if stubborn.is_empty() { Ok(()) } else { Err(format!("did not end when asked to: {}", stubborn.join(", "))) }
+        if stubborn.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("did not end when asked to: {}", stubborn.join(", ")))
+        }
     }
 }
 
@@ -277,7 +282,8 @@ fn up(dir: &Path, count: usize) -> Outcome {
     down(dir)?;
     let mut cluster = Cluster::create(dir, &artifacts, cast(count))?;
     let mex = dir.join("garden.mex");
-    let (garden, key) = (artifacts.garden.display().to_string(), cluster.dir.join("publisher.key").display().to_string());
+    let (garden, key) =
+        (artifacts.garden.display().to_string(), cluster.dir.join("publisher.key").display().to_string());
     cluster.zctl(&["mex", "build", &garden, "--output", &mex.display().to_string(), "--key", &key])?;
     let mut pids = String::new();
     for index in 0..count {

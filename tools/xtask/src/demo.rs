@@ -61,7 +61,12 @@ impl Demo {
         self.step_since(Instant::now(), what, look)
     }
 
-    fn step_since<T>(&mut self, start: Instant, what: &str, mut look: impl FnMut(&Cluster) -> Outcome<Option<T>>) -> Outcome<T> {
+    fn step_since<T>(
+        &mut self,
+        start: Instant,
+        what: &str,
+        mut look: impl FnMut(&Cluster) -> Outcome<Option<T>>,
+    ) -> Outcome<T> {
         let mut last = String::new();
         while start.elapsed() < PATIENCE {
             match look(&self.cluster) {
@@ -102,7 +107,8 @@ impl Demo {
         let submitted = self.cluster.ask(&["topo", "submit", &mex])?;
         let durability = &submitted["durability"];
         self.steps.push(("submit acknowledged".into(), start.elapsed()));
-        self.view.say(&format!("submitted: {} of {} copies on flash", durability["copies"], durability["wanted"]));
+        self.view
+            .say(&format!("submitted: {} of {} copies on flash", durability["copies"], durability["wanted"]));
         if durability["copies"] != durability["wanted"] {
             return Err("the submit was not acknowledged as durable".into());
         }
@@ -118,14 +124,19 @@ impl Demo {
             return Err(format!("placed wrongly: camera on {camera}, tally on {tally}"));
         }
         let what = "pictures are counted, their brightness computed from pixels";
-        self.step(what, |cluster| Ok(report(cluster)?.filter(|report| report.frames > 0 && report.brightness > 0 && report.readings > 0)))?;
+        self.step(what, |cluster| {
+            Ok(report(cluster)?
+                .filter(|report| report.frames > 0 && report.brightness > 0 && report.readings > 0))
+        })?;
         Ok(())
     }
 
     fn lose_camera(&mut self) -> Outcome {
-        let victim = home(&self.cluster.ask(&["mesh", "spaces"])?, "camera").ok_or("the camera space is nowhere")?;
+        let victim =
+            home(&self.cluster.ask(&["mesh", "spaces"])?, "camera").ok_or("the camera space is nowhere")?;
         let before = report(&self.cluster)?.ok_or("the tally has not reported")?;
-        self.view.say(&format!("killing {victim}, which runs the camera space ({} frames so far)", before.frames));
+        self.view
+            .say(&format!("killing {victim}, which runs the camera space ({} frames so far)", before.frames));
         let start = Instant::now();
         self.cluster.kill(self.cluster.index_of(&victim)?)?;
         let what = "degraded, then running on the other camera zhost";
@@ -172,7 +183,8 @@ impl Demo {
 
     fn lose_super_and_local(&mut self) -> Outcome {
         let leader = self.step("all agree on a super node", |cluster| full_super(cluster, ZHOSTS))?;
-        let local = home(&self.cluster.ask(&["mesh", "spaces"])?, "camera").ok_or("the camera space is nowhere")?;
+        let local =
+            home(&self.cluster.ask(&["mesh", "spaces"])?, "camera").ok_or("the camera space is nowhere")?;
         self.view.say(&format!("killing the super node {leader} and the local {local} at once"));
         let (leader_index, local_index) = (self.cluster.index_of(&leader)?, self.cluster.index_of(&local)?);
         let start = Instant::now();
@@ -186,7 +198,11 @@ impl Demo {
         })?;
         let took = start.elapsed();
         if took > RECOVERY_MAX {
-            return Err(format!("recovery took {:.1} s, more than {} s", took.as_secs_f64(), RECOVERY_MAX.as_secs()));
+            return Err(format!(
+                "recovery took {:.1} s, more than {} s",
+                took.as_secs_f64(),
+                RECOVERY_MAX.as_secs()
+            ));
         }
         Ok(())
     }
@@ -197,15 +213,23 @@ impl Demo {
         let spaces = self.cluster.ask(&["mesh", "spaces"])?;
         let homes: Vec<(&str, usize)> = artifacts::GARDEN
             .into_iter()
-            .map(|space| Ok((space, self.cluster.index_of(&home(&spaces, space).ok_or("a space is nowhere")?)?)))
+            .map(|space| {
+                Ok((space, self.cluster.index_of(&home(&spaces, space).ok_or("a space is nowhere")?)?))
+            })
             .collect::<Outcome<_>>()?;
         self.cluster.ask(&["topo", "stop", "garden"])?;
-        self.step_since(start, "on_close of every space is in the logs, and nothing runs any more", |cluster| {
-            let closed = homes.iter().all(|(space, index)| cluster.log_contains(*index, &format!("[{space}] info: on_close")));
-            let topology = cluster.ask(&["topo", "status", "garden"])?;
-            let empty = cluster.ask(&["mesh", "spaces"])?.as_array().is_some_and(Vec::is_empty);
-            Ok((closed && empty && topology["state"] == "stopped").then_some(()))
-        })?;
+        self.step_since(
+            start,
+            "on_close of every space is in the logs, and nothing runs any more",
+            |cluster| {
+                let closed = homes
+                    .iter()
+                    .all(|(space, index)| cluster.log_contains(*index, &format!("[{space}] info: on_close")));
+                let topology = cluster.ask(&["topo", "status", "garden"])?;
+                let empty = cluster.ask(&["mesh", "spaces"])?.as_array().is_some_and(Vec::is_empty);
+                Ok((closed && empty && topology["state"] == "stopped").then_some(()))
+            },
+        )?;
         let start = Instant::now();
         self.cluster.end()?;
         self.steps.push(("all processes ended by themselves".into(), start.elapsed()));
@@ -215,9 +239,15 @@ impl Demo {
 
     fn summarise(&self, json: bool, outcome: &Outcome) {
         if json {
-            let steps: Vec<Value> =
-                self.steps.iter().map(|(what, took)| json!({ "step": what, "seconds": took.as_secs_f64() })).collect();
-            println!("{:#}", json!({ "ok": outcome.is_ok(), "failure": outcome.as_ref().err(), "steps": steps }));
+            let steps: Vec<Value> = self
+                .steps
+                .iter()
+                .map(|(what, took)| json!({ "step": what, "seconds": took.as_secs_f64() }))
+                .collect();
+            println!(
+                "{:#}",
+                json!({ "ok": outcome.is_ok(), "failure": outcome.as_ref().err(), "steps": steps })
+            );
             return;
         }
         println!("\nSummary");
@@ -242,7 +272,9 @@ fn full_super(cluster: &Cluster, count: usize) -> Outcome<Option<String>> {
     let name = view["supers"][0].as_str().filter(|_| view["full"] == true).map(str::to_owned);
     let zhosts = cluster.ask(&["cluster", "zhosts"])?;
     let zhosts = zhosts.as_array().ok_or("no list")?;
-    let reporting = zhosts.iter().filter(|zhost| zhost["state"] == "alive" && zhost["super_node"].as_str() == name.as_deref());
+    let reporting = zhosts
+        .iter()
+        .filter(|zhost| zhost["state"] == "alive" && zhost["super_node"].as_str() == name.as_deref());
     let reporting = reporting.count();
     Ok(name.filter(|_| reporting == count))
 }
@@ -272,7 +304,11 @@ fn report(cluster: &Cluster) -> Outcome<Option<Report>> {
     let parse = |line: &Value| {
         let text = line["text"].as_str()?;
         let number = |key: &str| text.split(' ').find_map(|word| word.strip_prefix(key))?.parse().ok();
-        Some(Report { frames: number("frames=")?, brightness: number("brightness=")?, readings: number("readings=")? })
+        Some(Report {
+            frames: number("frames=")?,
+            brightness: number("brightness=")?,
+            readings: number("readings=")?,
+        })
     };
     Ok(lines.iter().rev().find_map(parse))
 }

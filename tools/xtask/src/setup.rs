@@ -39,7 +39,9 @@ pub fn run(guests: GuestRoute) -> Outcome {
     need_nextest()?;
     need_guest_toolchain(guests)?;
     if !has_rustup_target(AGENT_TARGET) && !add_rustup_target(AGENT_TARGET) {
-        eprintln!("setup: rustup has no {AGENT_TARGET}; the agent is built for this computer's own libc instead");
+        eprintln!(
+            "setup: rustup has no {AGENT_TARGET}; the agent is built for this computer's own libc instead"
+        );
     }
     Ok(())
 }
@@ -57,10 +59,13 @@ fn need_nextest() -> Outcome {
 }
 
 fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
-    let rustup = wanted != GuestRoute::Debian && (has_rustup_target(GUEST_TARGET) || add_rustup_target(GUEST_TARGET));
+    let rustup =
+        wanted != GuestRoute::Debian && (has_rustup_target(GUEST_TARGET) || add_rustup_target(GUEST_TARGET));
     let route = match (rustup, wanted) {
         (true, _) => "rustup",
-        (false, GuestRoute::Rustup) => return Err(format!("rustup cannot add {GUEST_TARGET}; try --guests debian")),
+        (false, GuestRoute::Rustup) => {
+            return Err(format!("rustup cannot add {GUEST_TARGET}; try --guests debian"));
+        }
         (false, _) => {
             need_debian_rust()?;
             "debian"
@@ -68,12 +73,15 @@ fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
     };
     let file = route_file();
     let write = |_| fs::write(&file, route);
-    fs::create_dir_all(steps::root().join("target")).and_then(write).map_err(|e| format!("{}: {e}", file.display()))
+    fs::create_dir_all(steps::root().join("target"))
+        .and_then(write)
+        .map_err(|e| format!("{}: {e}", file.display()))
 }
 
 /// Whether the active toolchain has the target.
 pub fn has_rustup_target(target: &str) -> bool {
-    let installed = steps::output(&mut steps::command("rustc", &["--print", "target-libdir", "--target", target]));
+    let installed =
+        steps::output(&mut steps::command("rustc", &["--print", "target-libdir", "--target", target]));
     installed.is_ok_and(|dir| PathBuf::from(dir.trim()).is_dir())
 }
 
@@ -83,7 +91,8 @@ fn add_rustup_target(target: &str) -> bool {
 }
 
 fn need_debian_rust() -> Outcome {
-    let missing: Vec<&str> = DEBIAN_PACKAGES.into_iter().filter(|package| !steps::succeeds("dpkg", &["-s", package])).collect();
+    let missing: Vec<&str> =
+        DEBIAN_PACKAGES.into_iter().filter(|package| !steps::succeeds("dpkg", &["-s", package])).collect();
     if missing.is_empty() { Ok(()) } else { apt_install(&missing) }
 }
 
@@ -92,7 +101,9 @@ fn apt_install(packages: &[&str]) -> Outcome {
     let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
     let is_root = steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
     if !is_root {
-        return Err(format!("some Debian packages are missing; run this, then try again:\n  sudo apt-get update && sudo {install}"));
+        return Err(format!(
+            "some Debian packages are missing; run this, then try again:\n  sudo apt-get update && sudo {install}"
+        ));
     }
     eprintln!("setup: {install}");
     let quiet = |command: &mut std::process::Command| {
@@ -109,7 +120,8 @@ fn apt_install(packages: &[&str]) -> Outcome {
 pub fn debian_tools() -> Outcome<(String, String)> {
     let tool = |package: &str, name: &str| {
         let files = steps::output(&mut steps::command("dpkg", &["-L", package]))?;
-        let found = files.lines().find(|file| file.ends_with(&format!("/bin/{name}")) && !file.contains("/share/"));
+        let found =
+            files.lines().find(|file| file.ends_with(&format!("/bin/{name}")) && !file.contains("/share/"));
         found.map(str::to_owned).ok_or_else(|| format!("the Debian package {package} holds no {name}"))
     };
     Ok((tool("rustc-web", "rustc")?, tool("cargo-web", "cargo")?))

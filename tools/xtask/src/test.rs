@@ -22,7 +22,10 @@ pub fn run() -> Outcome {
     say("simulated clusters");
     sim(SIM_SEEDS, 7, false)?;
     say("documentation");
-    steps::run(steps::command("cargo", &["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    steps::run(
+        steps::command("cargo", &["doc", "--quiet", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
     say("a real cluster on this computer");
     demo::run(false)?;
     say("size");
@@ -40,7 +43,8 @@ fn cargo(args: &[&str]) -> Outcome {
 /// Runs the simulator.
 pub fn sim(seeds: &str, zhosts: usize, trace: bool) -> Outcome {
     let zhosts = zhosts.to_string();
-    let mut args = vec!["run", "--quiet", "--package", "zhost-sim", "--", "--seeds", seeds, "--zhosts", &zhosts];
+    let mut args =
+        vec!["run", "--quiet", "--package", "zhost-sim", "--", "--seeds", seeds, "--zhosts", &zhosts];
     if trace {
         args.push("--trace");
     }

@@ -83,13 +83,21 @@ impl View {
     fn table(&self, zhosts: &Value, spaces: &Value) -> Vec<String> {
         let text = |value: &Value, key: &str| value[key].as_str().unwrap_or("-").to_owned();
         let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        let mut lines = vec![String::new(), format!("  {:<10} {:<6} {:<7} {:<8} SPACES", "ZHOST", "ROLE", "STATE", "REGION")];
+        let mut lines = vec![
+            String::new(),
+            format!("  {:<10} {:<6} {:<7} {:<8} SPACES", "ZHOST", "ROLE", "STATE", "REGION"),
+        ];
         for zhost in rows(zhosts) {
             let name = text(&zhost, "name");
             let here = rows(spaces).into_iter().filter(|space| text(space, "zhost") == name);
-            let here: Vec<String> = here.map(|space| format!("{} ({})", text(&space, "space"), text(&space, "state"))).collect();
+            let here: Vec<String> =
+                here.map(|space| format!("{} ({})", text(&space, "space"), text(&space, "state"))).collect();
             let (role, state) = (text(&zhost, "role"), text(&zhost, "state"));
-            let line = format!("  {name:<10} {role:<6} {state:<7} {:<8} {}", text(&zhost, "region"), here.join(", "));
+            let line = format!(
+                "  {name:<10} {role:<6} {state:<7} {:<8} {}",
+                text(&zhost, "region"),
+                here.join(", ")
+            );
             lines.push(self.coloured(&line, &role, &state));
         }
         lines

@@ -192,15 +192,21 @@ impl Command {
             Self::Status => Request::Status,
             Self::Cluster { command: None } => Request::Cluster,
             Self::Cluster { command: Some(ClusterCommand::Zhosts) } => Request::Zhosts,
-            Self::Cluster { command: Some(ClusterCommand::Remove { zhost }) } => Request::ClusterRemove(zhost.clone()),
+            Self::Cluster { command: Some(ClusterCommand::Remove { zhost }) } => {
+                Request::ClusterRemove(zhost.clone())
+            }
             Self::Mesh { command: None } => Request::Mesh,
             Self::Mesh { command: Some(MeshCommand::Peers) } => Request::MeshPeers,
             Self::Mesh { command: Some(MeshCommand::Spaces) } => Request::MeshSpaces,
             Self::Mesh { command: Some(MeshCommand::Ping { zhost }) } => Request::MeshPing(zhost.clone()),
             Self::Topo { command } => command.request()?,
             Self::Spaces { command: None } => Request::Spaces,
-            Self::Spaces { command: Some(SpacesCommand::Status { space }) } => Request::SpaceStatus(space.clone()),
-            Self::Spaces { command: Some(SpacesCommand::Logs { space }) } => Request::SpaceLogs(space.clone()),
+            Self::Spaces { command: Some(SpacesCommand::Status { space }) } => {
+                Request::SpaceStatus(space.clone())
+            }
+            Self::Spaces { command: Some(SpacesCommand::Logs { space }) } => {
+                Request::SpaceLogs(space.clone())
+            }
         };
         let profile = Profile::gather(options)?;
         let reply = session::ask(&profile, &request, !options.json)?;

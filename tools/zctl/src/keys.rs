@@ -12,7 +12,9 @@ use zhost_mex::PublisherKey;
 /// Fills an array from the operating system's randomness.
 pub fn random() -> Result<[u8; 32], String> {
     let mut bytes = [0; 32];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(|e| format!("/dev/urandom: {e}"))?;
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|e| format!("/dev/urandom: {e}"))?;
     Ok(bytes)
 }
 

@@ -10,7 +10,8 @@ pub fn run(command: &MexCommand, json: bool) -> Outcome {
     match command {
         MexCommand::Keygen { file } => keys::make_publisher_key(file),
         MexCommand::Build { dir, output, key } => {
-            let mut package = zhost_mex::build(collect(dir)?).map_err(|e| format!("{}: {e}", dir.display()))?;
+            let mut package =
+                zhost_mex::build(collect(dir)?).map_err(|e| format!("{}: {e}", dir.display()))?;
             if let Some(key) = key {
                 package = zhost_mex::sign(&package, &publisher(key)?).map_err(|e| e.to_string())?;
             }
@@ -26,7 +27,8 @@ pub fn run(command: &MexCommand, json: bool) -> Outcome {
         }
         MexCommand::Verify { mex, publisher } => verify(mex, publisher),
         MexCommand::Inspect { mex } => {
-            let package = Package::open(&read(mex)?, Trust::Anybody).map_err(|e| format!("{}: {e}", mex.display()))?;
+            let package =
+                Package::open(&read(mex)?, Trust::Anybody).map_err(|e| format!("{}: {e}", mex.display()))?;
             render::package(&package, json)
         }
     }
@@ -34,7 +36,11 @@ pub fn run(command: &MexCommand, json: bool) -> Outcome {
 
 fn verify(mex: &Path, publishers: &[String]) -> Outcome {
     let error = |e: &dyn std::fmt::Display| format!("{}: {e}", mex.display());
-    let trusted = publishers.iter().map(|text| text.parse()).collect::<Result<Vec<PublicKey>, _>>().map_err(|e| error(&e))?;
+    let trusted = publishers
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<Vec<PublicKey>, _>>()
+        .map_err(|e| error(&e))?;
     let trust = if trusted.is_empty() { Trust::Anybody } else { Trust::Publishers(&trusted) };
     let package = Package::open(&read(mex)?, trust).map_err(|e| error(&e))?;
     let signer = package.signer.ok_or_else(|| error(&zhost_mex::MexError::Unsigned))?;
@@ -68,7 +74,9 @@ fn collect(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
             }
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
             let content = read(&path)?;
-            room = room.checked_sub(content.len()).ok_or_else(|| format!("{} holds too much for a package", dir.display()))?;
+            room = room
+                .checked_sub(content.len())
+                .ok_or_else(|| format!("{} holds too much for a package", dir.display()))?;
             files.insert(name, content);
             if files.len() > MEX_FILES_MAX {
                 return Err(format!("{} holds more than {MEX_FILES_MAX} files", dir.display()));

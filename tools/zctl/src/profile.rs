@@ -57,6 +57,8 @@ fn find(options: &Options) -> Result<PathBuf, String> {
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text.to_socket_addrs().map_err(|e| format!("{text:?} is not an address such as 192.168.1.10:9000: {e}"))?;
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|e| format!("{text:?} is not an address such as 192.168.1.10:9000: {e}"))?;
     found.next().ok_or_else(|| format!("{text:?} has no address"))
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use std::fmt::Write;
 use zhost_base::time::Utc;
 use zhost_control::protocol::{
-    Cluster, Durability, LogLine, Mesh, Peer, Ping, Reply, Request, Space, SpaceDetail, Status, Submitted, Topology,
-    TopologyLine, Zhost,
+    Cluster, Durability, LogLine, Mesh, Peer, Ping, Reply, Request, Space, SpaceDetail, Status, Submitted,
+    Topology, TopologyLine, Zhost,
 };
 use zhost_mex::Package;
 
@@ -131,7 +131,8 @@ fn cluster(cluster: &Cluster) -> String {
         (term, true) => format!("{term} (full)"),
         (term, false) => format!("{term} (provisional: a majority of the roster is missing)"),
     };
-    let topologies: Vec<String> = cluster.topologies.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let topologies: Vec<String> =
+        cluster.topologies.iter().map(|(state, count)| format!("{count} {state}")).collect();
     format!(
         "Cluster: {}\nTerm: {term}\nSuper nodes: {}\nZhosts: {} alive of {}\nTopologies: {}\n",
         cluster.name,
@@ -144,7 +145,10 @@ fn cluster(cluster: &Cluster) -> String {
 
 fn zhosts(zhosts: &[Zhost]) -> String {
     let rows = zhosts.iter().map(|z| {
-        let hardware = z.capabilities.iter().filter(|name| name.starts_with("sensors.") || name.starts_with("actuators."));
+        let hardware = z
+            .capabilities
+            .iter()
+            .filter(|name| name.starts_with("sensors.") || name.starts_with("actuators."));
         let hardware: Vec<&str> = hardware.map(String::as_str).collect();
         vec![
             z.name.clone(),
@@ -163,7 +167,12 @@ fn zhosts(zhosts: &[Zhost]) -> String {
 fn mesh(mesh: &Mesh) -> String {
     format!(
         "Zhost: {}\nLinks: {}\nMembers: {}\nMessages: {} sent, {} received, {} undelivered\n",
-        mesh.zhost, mesh.links, mesh.members, mesh.messages_sent, mesh.messages_received, mesh.messages_undelivered
+        mesh.zhost,
+        mesh.links,
+        mesh.members,
+        mesh.messages_sent,
+        mesh.messages_received,
+        mesh.messages_undelivered
     )
 }
 
@@ -208,7 +217,13 @@ fn submitted(submitted: &Submitted) -> String {
 
 fn topologies(topologies: &[TopologyLine]) -> String {
     let rows = topologies.iter().map(|t| {
-        vec![t.name.clone(), t.version.clone(), t.state.clone(), format!("{}/{}", t.running, t.spaces), t.id.clone()]
+        vec![
+            t.name.clone(),
+            t.version.clone(),
+            t.state.clone(),
+            format!("{}/{}", t.running, t.spaces),
+            t.id.clone(),
+        ]
     });
     table(&["TOPOLOGY", "VERSION", "STATE", "SPACES", "ID"], rows)
 }

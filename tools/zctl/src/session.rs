@@ -41,7 +41,8 @@ fn ask_one(profile: &Profile, addr: SocketAddr, request: &Request, progress: boo
     let start = SystemInstant::now();
     let now = || Instant::from_micros(1 + start.elapsed().as_micros() as u64);
     let rng = Rng::new(keys::random().map_err(|e| other(&e))?);
-    let mut client = Client::new(now(), &profile.operator, &profile.control_secret, rng).map_err(|e| other(&e))?;
+    let mut client =
+        Client::new(now(), &profile.operator, &profile.control_secret, rng).map_err(|e| other(&e))?;
     let bytes = request.encode();
     let bar = progress_bar(bytes.len(), progress);
     client.request(now(), bytes).map_err(|e| other(&e))?;
@@ -57,7 +58,8 @@ fn ask_one(profile: &Profile, addr: SocketAddr, request: &Request, progress: boo
         }
         if let Some(reply) = client.poll_reply() {
             bar.finish_and_clear();
-            return Reply::decode(&reply).ok_or_else(|| other(&"its answer makes no sense; do versions differ?"));
+            return Reply::decode(&reply)
+                .ok_or_else(|| other(&"its answer makes no sense; do versions differ?"));
         }
         let wait = client.poll_timeout().0.since(now()).max(Duration::from_millis(1));
         socket.set_read_timeout(Some(wait)).map_err(|e| other(&e))?;
@@ -80,7 +82,9 @@ fn progress_bar(size_bytes: usize, progress: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(size_bytes as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}")
+    {
         bar.set_style(style);
     }
     bar

@@ -30,13 +30,17 @@ fn ask(server: &mut Server, mut client: Client, loss: u64) -> (Result<Vec<u8>, C
         }
         server.handle_timeout(now);
         let up: Vec<_> = std::iter::from_fn(|| client.poll_datagram()).collect();
-        up.iter().filter(|_| !rng.chance(loss)).for_each(|datagram| server.handle_datagram(now, addr(), datagram));
+        up.iter()
+            .filter(|_| !rng.chance(loss))
+            .for_each(|datagram| server.handle_datagram(now, addr(), datagram));
         while let Some((session, message, request)) = server.poll_request() {
             server.reply(now, session, message, request);
         }
         let down: Vec<_> = std::iter::from_fn(|| server.poll_datagram()).collect();
         answers += down.len();
-        down.iter().filter(|_| !rng.chance(loss)).for_each(|(_, datagram)| client.handle_datagram(now, datagram));
+        down.iter()
+            .filter(|_| !rng.chance(loss))
+            .for_each(|(_, datagram)| client.handle_datagram(now, datagram));
         if let Some(reply) = client.poll_reply() {
             return (Ok(reply), answers);
         }

@@ -1,1 +1,102 @@
+//! Placement: capability, region, kind, room, and homes that stay.
 
+use super::*;
+use zhost_base::{Name, SpaceKind};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -> Profile {
+    Profile {
+        name: name("z"),
+        region: name(region),
+        kind: name(kind),
+        link_addr: ([127, 0, 0, 1], 1).into(),
+        control_addr: None,
+        eligible: true,
+        runs_spaces: true,
+        memory_bytes,
+        started_unix_ms: 0,
+        agent: name("1"),
+        capabilities: capabilities.iter().map(|text| name(text)).collect(),
+    }
+}
+
+fn space(capabilities: &[&str], region: Option<&str>, kind: Option<&str>) -> SpaceSpec {
+    SpaceSpec {
+        name: name("s"),
+        kind: SpaceKind::Io,
+        capabilities: capabilities.iter().map(|text| name(text)).collect(),
+        memory_bytes: 100,
+        region: region.map(name),
+        zhost_kind: kind.map(name),
+    }
+}
+
+fn sites(profiles: &[Profile]) -> Sites<'_> {
+    let site = |profile| Site { profile, load: LoadBand::default(), spaces: 0, memory_bytes: 0 };
+    profiles.iter().enumerate().map(|(index, profile)| (ZhostId(index as u64), site(profile))).collect()
+}
+
+const ID: TopologyId = TopologyId([3; 16]);
+
+fn homes(profiles: &[Profile], spaces: &[SpaceSpec], before: &[Home]) -> Vec<Home> {
+    place(ID, spaces, before, &mut sites(profiles))
+}
+
+#[test]
+fn a_space_goes_where_its_capability_is_and_the_rest_is_spread() {
+    let profiles = [
+        profile("a", "x", &[], 1000),
+        profile("a", "x", &["sensors.camera"], 1000),
+        profile("a", "x", &[], 1000),
+    ];
+    let spaces = [space(&[], None, None), space(&["sensors.camera"], None, None), space(&[], None, None)];
+    let mut placed = homes(&profiles, &spaces, &[]);
+    assert_eq!(placed[1], Home::On(ZhostId(1)));
+    placed.sort_by_key(|home| format!("{home:?}"));
+    assert_eq!(placed, [Home::On(ZhostId(0)), Home::On(ZhostId(1)), Home::On(ZhostId(2))]);
+}
+
+#[test]
+fn homes_that_still_suit_stay() {
+    let profiles = [profile("a", "x", &[], 1000), profile("a", "x", &[], 1000)];
+    let spaces = [space(&[], None, None), space(&[], None, None)];
+    let before = [Home::On(ZhostId(1)), Home::On(ZhostId(1))];
+    assert_eq!(homes(&profiles, &spaces, &before), before);
+    let gone = [Home::On(ZhostId(7)), Home::On(ZhostId(1))];
+    assert_eq!(homes(&profiles, &spaces, &gone), [Home::On(ZhostId(0)), Home::On(ZhostId(1))]);
+}
+
+#[test]
+fn the_reason_names_what_is_missing() {
+    let profiles = [profile("a", "x", &["sensors.camera"], 150)];
+    let why = |space: SpaceSpec| match &homes(&profiles, &[space], &[])[0] {
+        Home::Nowhere(reason) => reason.to_string(),
+        Home::On(id) => panic!("placed on {id}"),
+    };
+    assert_eq!(
+        why(space(&["sensors.sonar"], None, None)),
+        "no zhost satisfies capability requirement 'sensors.sonar'"
+    );
+    assert_eq!(why(space(&[], Some("b"), None)), "no zhost with the required capabilities in region 'b'");
+    assert_eq!(why(space(&[], None, Some("y"))), "no zhost with the required capabilities is of kind 'y'");
+    let big = SpaceSpec { memory_bytes: 151, ..space(&[], None, None) };
+    assert_eq!(why(big), "insufficient capacity on remaining zhosts");
+}
+
+#[test]
+fn room_is_not_given_away_twice() {
+    let profiles = [profile("a", "x", &[], 250)];
+    let spaces = [space(&[], None, None), space(&[], None, None), space(&[], None, None)];
+    let placed = homes(&profiles, &spaces, &[]);
+    assert_eq!(placed.iter().filter(|home| matches!(home, Home::On(_))).count(), 2);
+}
+
+#[test]
+fn everybody_computes_the_same() {
+    let profiles: Vec<Profile> = (0..9).map(|_| profile("a", "x", &[], 1000)).collect();
+    let spaces: Vec<SpaceSpec> = (0..9).map(|_| space(&[], None, None)).collect();
+    assert_eq!(homes(&profiles, &spaces, &[]), homes(&profiles, &spaces, &[]));
+}

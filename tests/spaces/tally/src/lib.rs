@@ -48,7 +48,9 @@ impl Tally {
     }
 
     fn store(&self) {
-        for (key, value) in [("frames", self.frames), ("brightness_sum", self.brightness_sum), ("readings", self.readings)] {
+        for (key, value) in
+            [("frames", self.frames), ("brightness_sum", self.brightness_sum), ("readings", self.readings)]
+        {
             if data::put(key, &value.to_le_bytes()).is_err() {
                 sys::log(sys::Level::Error, "a count cannot be stored");
             }
@@ -58,8 +60,11 @@ impl Tally {
 
 impl Space for Tally {
     fn init() -> Result<Self, i32> {
-        let tally =
-            Self { frames: load("frames"), brightness_sum: load("brightness_sum"), readings: load("readings") };
+        let tally = Self {
+            frames: load("frames"),
+            brightness_sum: load("brightness_sum"),
+            readings: load("readings"),
+        };
         sys::log(sys::Level::Info, "counting");
         Ok(tally)
     }

@@ -1,0 +1,352 @@
+//! Guests behaving and misbehaving, on a worker in virtual time.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use zhost_base::{Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
+use zhost_mex::PublisherKey;
+use zhost_runtime::{
+    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Message, Reading,
+    Store, Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
+};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn key(space: &str) -> SpaceKey {
+    SpaceKey { topology: zhost_mex::topology_id(&name("t")), space: name(space) }
+}
+
+fn module(body: &str) -> Vec<u8> {
+    wat::parse_str(format!("(module {body})")).unwrap()
+}
+
+fn spec(capabilities: &[&str]) -> SpaceSpec {
+    SpaceSpec {
+        name: name("guest"),
+        kind: SpaceKind::Io,
+        capabilities: capabilities.iter().map(|text| name(text)).collect(),
+        memory_bytes: 256 * 1024,
+        region: None,
+        zhost_kind: None,
+    }
+}
+
+struct Clockwork;
+
+impl Devices for Clockwork {
+    fn capabilities(&self) -> Vec<Name> {
+        vec![name("sensors.clock")]
+    }
+    fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {
+        match capability {
+            "sensors.clock" => Ok(Reading::Json(now.as_millis().to_string())),
+            _ => Err(DeviceError::Missing),
+        }
+    }
+}
+
+/// A worker with one guest per WAT body, each in a package of its own in the store.
+struct Bench {
+    worker: Worker,
+    store: Arc<MemoryStore>,
+    now: Instant,
+    events: Vec<WorkerEvent>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let worker =
+            Worker::new(Box::new(Wasmi), store.clone(), Arc::new(Clockwork), Rng::from_number(1), 1000);
+        Self { worker, store, now: Instant::from_micros(1), events: Vec::new() }
+    }
+
+    fn start(&mut self, space: &str, capabilities: &[&str], body: &str) {
+        let yaml = |kind: &str, rest: &str| {
+            format!("apiVersion: samoza/v1\nkind: {kind}\nmetadata: {{name: {space}{rest}\n").into_bytes()
+        };
+        let files = BTreeMap::from([
+            (
+                "manifest.yaml".into(),
+                yaml(
+                    "MEX",
+                    &format!(
+                        ", version: v1, publisher: p}}\nspec: {{topology: topology.yaml, spaces: [{space}]}}"
+                    ),
+                ),
+            ),
+            ("topology.yaml".into(), yaml("Topology", &format!("}}\nspaces: [{{name: {space}, type: IO}}]"))),
+            (format!("spaces/{space}/space.yaml"), yaml("Space", "}")),
+            (format!("spaces/{space}/core.wasm"), module(body)),
+        ]);
+        let package =
+            zhost_mex::sign(&zhost_mex::build(files).unwrap(), &PublisherKey::from_seed([1; 32])).unwrap();
+        let digest = zhost_mex::digest(&package);
+        let pieces = package.chunks(BLOB_CHUNK_SIZE_BYTES).zip(0..);
+        let write = |(piece, index): (&[u8], u32)| Write {
+            table: table::BLOBS.into(),
+            key: blob_key(digest, index),
+            value: Some(piece.to_vec()),
+        };
+        self.store.commit(&pieces.map(write).collect::<Vec<_>>()).unwrap();
+        let launch = Launch {
+            key: key(space),
+            incarnation: 1,
+            package: digest,
+            package_bytes: package.len() as u32,
+            capabilities: capabilities.iter().map(|text| name(text)).collect(),
+            memory_bytes: 256 * 1024,
+            paths: vec![name("out")],
+        };
+        self.worker.handle_command(self.now, WorkerCommand::Start(launch));
+    }
+
+    fn run_for(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            while self.worker.is_busy() {
+                self.worker.run_slice(self.now);
+                self.now += Duration::from_micros(100);
+            }
+            self.events.extend(std::iter::from_fn(|| self.worker.poll_event()));
+            match self.worker.poll_timeout() {
+                Some((at, _)) if at <= end => self.now = self.now.max(at),
+                _ => break,
+            }
+            self.worker.handle_timeout(self.now);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn logs(&self) -> Vec<&str> {
+        let text = |event| match event {
+            &WorkerEvent::Log(_, _, ref text) => Some(text.as_str()),
+            _ => None,
+        };
+        self.events.iter().filter_map(text).collect()
+    }
+
+    fn exit_of(&self, space: &str) -> Option<&Exit> {
+        self.events.iter().find_map(|event| match event {
+            WorkerEvent::Exited(exited, _, exit) if *exited == key(space) => Some(exit),
+            _ => None,
+        })
+    }
+}
+
+const LOG: &str = r#"(import "sys" "log" (func $log (param i32 i32 i32)))"#;
+const SLEEP: &str = r#"(import "sys" "sleep" (func $sleep (param i32)))"#;
+const MEMORY: &str = r#"(memory (export "memory") 1)"#;
+const IDLE: &str = r#"(func (export "on_process") (result i32) (i32.const 0))"#;
+
+fn check(capabilities: &[&str], has_path: bool, body: &str) -> Result<(), LoadError> {
+    Wasmi.check(&module(body), &spec(capabilities), has_path)
+}
+
+#[test]
+fn an_undeclared_import_is_refused_by_name() {
+    let log = format!("{LOG} {MEMORY} {IDLE}");
+    assert_eq!(check(&["sys.log"], false, &log), Ok(()));
+    let error = check(&[], false, &log).unwrap_err().to_string();
+    assert_eq!(error, "it imports sys.log but does not declare the capability sys.log");
+    let emit =
+        format!(r#"(import "net" "emit_to" (func (param i32 i32 i32 i32) (result i32))) {MEMORY} {IDLE}"#);
+    assert_eq!(check(&[], true, &emit), Ok(()));
+    assert!(
+        matches!(check(&[], false, &emit), Err(LoadError::Undeclared { import, .. }) if import == "net.emit_to")
+    );
+    let foreign = format!(r#"(import "env" "system" (func (param i32))) {MEMORY} {IDLE}"#);
+    assert_eq!(check(&[], false, &foreign), Err(LoadError::UnknownImport { import: "env.system".into() }));
+}
+
+#[test]
+fn a_module_without_what_it_needs_is_refused() {
+    assert!(matches!(check(&[], false, IDLE), Err(LoadError::Export(_))), "no memory");
+    assert!(matches!(check(&[], false, MEMORY), Err(LoadError::Export(_))), "no on_process");
+    let typed = format!(r#"{MEMORY} (func (export "on_process") (param i32) (result i32) (i32.const 0))"#);
+    assert!(matches!(check(&[], false, &typed), Err(LoadError::Export(_))), "wrong type");
+    let large = format!(r#"(memory (export "memory") 100) {IDLE}"#);
+    assert!(matches!(check(&[], false, &large), Err(LoadError::Export(_))), "more memory than allowed");
+    assert!(matches!(Wasmi.check(b"\0asm nonsense", &spec(&[]), false), Err(LoadError::Invalid(_))));
+}
+
+#[test]
+fn init_process_and_close_run_in_order() {
+    let mut bench = Bench::new();
+    let say = |export: &str, at: u32| {
+        format!(
+            r#"(func (export "{export}") (result i32) (call $log (i32.const 1) (i32.const {at}) (i32.const 4)) (i32.const 0))"#
+        )
+    };
+    let body = format!(
+        r#"{LOG} {MEMORY} (data (i32.const 0) "initworkdone") {} {} {}"#,
+        say("on_init", 0),
+        say("on_process", 4),
+        say("on_close", 8)
+    );
+    bench.start("guest", &["sys.log"], &body);
+    bench.run_for(Duration::from_millis(1500));
+    bench.worker.handle_command(bench.now, WorkerCommand::Stop(key("guest")));
+    bench.run_for(Duration::from_millis(10));
+    assert_eq!(bench.logs(), ["init", "work", "work", "done"]);
+    assert_eq!(bench.exit_of("guest"), Some(&Exit::Closed));
+}
+
+#[test]
+fn a_busy_loop_starves_nobody_and_is_ended_by_its_watchdog() {
+    let mut bench = Bench::new();
+    bench.start(
+        "spinner",
+        &[],
+        &format!(r#"{MEMORY} (func (export "on_process") (result i32) (loop $l (br $l)) (i32.const 0))"#),
+    );
+    let tick = format!(
+        r#"{LOG} {SLEEP} {MEMORY} (func (export "on_process") (result i32)
+            (call $log (i32.const 1) (i32.const 0) (i32.const 1)) (call $sleep (i32.const 5)) (i32.const 0))"#
+    );
+    bench.start("neighbour", &["sys.log"], &tick);
+    while bench.exit_of("spinner").is_none() {
+        bench.worker.run_slice(bench.now);
+        bench.now += Duration::from_millis(1);
+        bench.worker.handle_timeout(bench.now);
+        bench.events.extend(std::iter::from_fn(|| bench.worker.poll_event()));
+    }
+    assert!(matches!(bench.exit_of("spinner"), Some(Exit::Crashed(reason)) if reason.contains("watchdog")));
+    assert!(bench.logs().len() > 50, "the neighbour ran {} times", bench.logs().len());
+}
+
+#[test]
+fn a_trap_is_a_crash_with_its_reason_and_a_code_is_an_end() {
+    let mut bench = Bench::new();
+    bench.start("trap", &[], &format!(r#"{MEMORY} (func (export "on_process") (result i32) (unreachable))"#));
+    bench.start("wild", &["sys.log"], &format!(r#"{LOG} {MEMORY} (func (export "on_process") (result i32) (call $log (i32.const 1) (i32.const -5) (i32.const 50)) (i32.const 0))"#));
+    bench.start(
+        "quitter",
+        &[],
+        &format!(r#"{MEMORY} (func (export "on_process") (result i32) (i32.const 7))"#),
+    );
+    bench.start(
+        "refuser",
+        &[],
+        &format!(r#"{MEMORY} {IDLE} (func (export "on_init") (result i32) (i32.const 3))"#),
+    );
+    bench.run_for(Duration::from_millis(10));
+    let crashed = |space: &str, part: &str| matches!(bench.exit_of(space), Some(Exit::Crashed(reason)) if reason.contains(part));
+    assert!(crashed("trap", "unreachable"));
+    assert!(crashed("wild", "out of bounds"));
+    assert!(crashed("refuser", "on_init returned 3"));
+    assert_eq!(bench.exit_of("quitter"), Some(&Exit::Ended(7)));
+}
+
+#[test]
+fn memory_grows_to_its_limit_and_not_beyond() {
+    let mut bench = Bench::new();
+    // Four pages are allowed, one is there: growing by three works, by one more does not.
+    let body = format!(
+        r#"{MEMORY} (func (export "on_process") (result i32)
+            (if (i32.ne (memory.grow (i32.const 3)) (i32.const 1)) (then (unreachable)))
+            (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then (unreachable)))
+            (i32.const 9))"#
+    );
+    bench.start("grower", &[], &body);
+    bench.run_for(Duration::from_millis(10));
+    assert_eq!(bench.exit_of("grower"), Some(&Exit::Ended(9)));
+}
+
+#[test]
+fn sending_stops_at_the_credit_and_goes_on_with_more() {
+    let mut bench = Bench::new();
+    let body = format!(
+        r#"(import "net" "emit_to" (func $emit (param i32 i32 i32 i32) (result i32))) {SLEEP} {MEMORY}
+        (data (i32.const 0) "out")
+        (func (export "on_process") (result i32)
+            (loop $more (br_if $more (i32.eqz (call $emit (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 1)))))
+            (call $sleep (i32.const 10)) (i32.const 0))"#
+    );
+    bench.start("sender", &[], &body);
+    let sent = |bench: &mut Bench| {
+        bench.run_for(Duration::from_millis(30));
+        let emitted = bench.events.drain(..).filter(|event| matches!(event, WorkerEvent::Emitted(..)));
+        emitted.count()
+    };
+    assert_eq!(sent(&mut bench), 0, "its target is not running");
+    bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("sender"), path: 0, up: true });
+    assert_eq!(sent(&mut bench), zhost_base::limits::PATH_WINDOW_MESSAGES as usize);
+    bench
+        .worker
+        .handle_command(bench.now, WorkerCommand::Credit { key: key("sender"), path: 0, messages: 3 });
+    assert_eq!(sent(&mut bench), 3);
+    bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("sender"), path: 0, up: false });
+    assert_eq!(sent(&mut bench), 0);
+}
+
+#[test]
+fn what_was_put_is_durable_after_the_call_and_a_crash_undoes_it() {
+    let mut bench = Bench::new();
+    let put = r#"(import "data" "put" (func $put (param i32 i32 i32 i32) (result i32)))"#;
+    let body = |end: &str| {
+        format!(
+            r#"{put} {SLEEP} {MEMORY} (data (i32.const 0) "key") (func (export "on_process") (result i32)
+            (drop (call $put (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 2))) (call $sleep (i32.const 1000)) {end})"#
+        )
+    };
+    bench.start("keeper", &["data.write"], &body("(i32.const 0)"));
+    bench.start("faller", &["data.write"], &body("(unreachable)"));
+    bench.run_for(Duration::from_millis(10));
+    assert_eq!(bench.store.get(&table::data(&key("keeper")), b"key").unwrap(), Some(b"ke".to_vec()));
+    assert_eq!(bench.store.get(&table::data(&key("faller")), b"key").unwrap(), None);
+}
+
+#[test]
+fn sensors_answer_only_to_those_who_declared_them() {
+    let mut bench = Bench::new();
+    let body = format!(
+        r#"(import "sensors" "read" (func $read (param i32 i32 i32 i32) (result i32))) {MEMORY} (data (i32.const 0) "clock")
+        (func (export "on_process") (result i32) (call $read (i32.const 0) (i32.const 5) (i32.const 16) (i32.const 64)))"#
+    );
+    bench.start("declared", &["sensors.clock"], &body);
+    bench.start("sneaky", &["sensors.camera"], &body);
+    bench.run_for(Duration::from_millis(10));
+    assert!(matches!(bench.exit_of("declared"), Some(Exit::Ended(size)) if *size > 0));
+    assert_eq!(bench.exit_of("sneaky"), Some(&Exit::Ended(-4)));
+}
+
+#[test]
+fn a_chatterbox_is_cut_short() {
+    let mut bench = Bench::new();
+    let body = format!(
+        r#"{LOG} {SLEEP} {MEMORY} (func (export "on_process") (result i32) (local $n i32)
+            (loop $more (call $log (i32.const 0) (i32.const 0) (i32.const 60000))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $n) (i32.const 1000))))
+            (call $sleep (i32.const 60000)) (i32.const 0))"#
+    );
+    bench.start("chatterbox", &["sys.log"], &body);
+    bench.run_for(Duration::from_millis(10));
+    assert_eq!(bench.logs().len(), zhost_runtime::budget::LOG_LINES_PER_CALL_MAX + 1);
+    assert!(bench.logs().iter().all(|line| line.len() <= zhost_base::limits::LOG_LINE_SIZE_MAX_BYTES));
+    assert!(bench.logs().last().unwrap().contains("968 more lines dropped"));
+    assert!(matches!(&bench.events[0], WorkerEvent::Started(..) | WorkerEvent::Log(_, LogLevel::Debug, _)));
+}
+
+#[test]
+fn messages_arrive_in_order_and_are_reported_consumed() {
+    let mut bench = Bench::new();
+    let body = format!(
+        r#"{LOG} (import "net" "recv_next" (func $recv (param i32 i32) (result i32))) {MEMORY}
+        (func (export "on_process") (result i32) (local $size i32)
+            (loop $more (local.set $size (call $recv (i32.const 0) (i32.const 8)))
+                (if (i32.gt_s (local.get $size) (i32.const 0)) (then
+                    (call $log (i32.const 1) (i32.const 0) (local.get $size)) (br $more))))
+            (i32.const 0))"#
+    );
+    bench.start("reader", &["sys.log"], &body);
+    for text in ["one", "two", "three"] {
+        let message = Message { from: Some(name("writer")), path: name("in"), payload: text.into() };
+        bench.worker.handle_command(bench.now, WorkerCommand::Deliver(key("reader"), message));
+    }
+    bench.run_for(Duration::from_millis(10));
+    assert_eq!(bench.logs(), ["one", "two", "three"]);
+    let consumed = bench.events.iter().filter(|event| matches!(event, WorkerEvent::Consumed(..))).count();
+    assert_eq!(consumed, 3);
+}
