@@ -2,7 +2,7 @@
 
 use crate::{
     packet::{self, Channel, Kind, Packet},
-    transfer::{Receiver, Sender},
+    transfer::{Received, Receiver, Sender},
 };
 use snow::HandshakeState;
 use std::{collections::VecDeque, fmt, time::Duration};
@@ -160,7 +160,9 @@ impl Client {
                 self.pump(now);
             }
             Packet::Fragment { message, index, count, bytes } => {
-                let Some((ack, whole)) = self.receiver.handle_fragment(message, index, count, bytes) else {
+                let Some(Received { ack, whole }) =
+                    self.receiver.handle_fragment(message, index, count, bytes)
+                else {
                     return;
                 };
                 if let State::Open { channel, .. } = &mut self.state {

@@ -3,7 +3,7 @@
 use crate::{
     client::PROLOGUE,
     packet::{self, Channel, Kind, Packet},
-    transfer::{Receiver, Sender},
+    transfer::{Received, Receiver, Sender},
 };
 use snow::HandshakeState;
 use std::{
@@ -165,7 +165,8 @@ impl Server {
         session.expires_at = now + IDLE_MAX;
         match packet {
             Packet::Fragment { message, index, count, bytes } => {
-                let Some((ack, whole)) = receiver.handle_fragment(message, index, count, bytes) else {
+                let Some(Received { ack, whole }) = receiver.handle_fragment(message, index, count, bytes)
+                else {
                     return;
                 };
                 self.outbox.push_back((from, channel.seal(id.0, &ack)));

@@ -132,6 +132,14 @@ impl Sender {
     }
 }
 
+/// What a fragment brought.
+pub struct Received {
+    /// The acknowledgement to send.
+    pub ack: Packet,
+    /// The message's number and content, if the fragment completed it.
+    pub whole: Option<(u32, Vec<u8>)>,
+}
+
 /// The receiving side of successive messages.
 #[derive(Default)]
 pub struct Receiver {
@@ -145,16 +153,16 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Takes in a fragment; gives the acknowledgement, and the message if this completed it.
+    /// Takes in a fragment; one that makes no sense changes nothing.
     pub fn handle_fragment(
         &mut self,
         message: u32,
         index: u32,
         count: u32,
         bytes: Vec<u8>,
-    ) -> Option<(Packet, Option<(u32, Vec<u8>)>)> {
+    ) -> Option<Received> {
         if message <= self.finished {
-            return Some((Packet::Ack { message, next: count, beyond: 0 }, None));
+            return Some(Received { ack: Packet::Ack { message, next: count, beyond: 0 }, whole: None });
         }
         let whole = index + 1 == count || bytes.len() == FRAGMENT_SIZE_BYTES;
         if count == 0
@@ -184,10 +192,10 @@ impl Receiver {
         });
         let ack = Packet::Ack { message, next: self.next, beyond };
         if self.next < self.count {
-            return Some((ack, None));
+            return Some(Received { ack, whole: None });
         }
         self.finished = message;
-        Some((ack, Some((message, std::mem::take(&mut self.bytes)))))
+        Some(Received { ack, whole: Some((message, std::mem::take(&mut self.bytes))) })
     }
 }
 
@@ -224,7 +232,8 @@ mod tests {
             if arrival.is_some_and(|at| at <= now) {
                 match under_way.pop_first().unwrap().1 {
                     Packet::Fragment { message, index, count, bytes } => {
-                        let (ack, whole) = receiver.handle_fragment(message, index, count, bytes).unwrap();
+                        let Received { ack, whole } =
+                            receiver.handle_fragment(message, index, count, bytes).unwrap();
                         got = got.or(whole);
                         if !rng.chance(loss) {
                             under_way.insert((now + one_way, serial), ack);
@@ -274,7 +283,7 @@ mod tests {
         assert!(receiver.handle_fragment(1, 5, 5, vec![]).is_none());
         assert!(receiver.handle_fragment(1, 0, u32::MAX, vec![]).is_none());
         assert!(receiver.handle_fragment(1, 0, 2, vec![1]).is_none());
-        assert!(receiver.handle_fragment(1, 0, 1, vec![1]).unwrap().1.is_some());
-        assert!(receiver.handle_fragment(1, 0, 1, vec![2]).unwrap().1.is_none());
+        assert!(receiver.handle_fragment(1, 0, 1, vec![1]).unwrap().whole.is_some());
+        assert!(receiver.handle_fragment(1, 0, 1, vec![2]).unwrap().whole.is_none());
     }
 }

@@ -97,7 +97,7 @@ mod tests {
     fn pictures_follow_each_other_and_repeat() {
         let pictures = parse(b"P5 2 1 255\nabP5\n1 1\n255\nc").unwrap();
         let camera = ReplayCamera { pictures, period: Duration::from_millis(100) };
-        let pixels = |ms| match camera.read(Instant::from_micros(ms * 1000)).unwrap() {
+        let pixels = |ms: u64| match camera.read(Instant::from_micros(ms * 1000)).unwrap() {
             Reading::Frame(frame) => (frame.sequence, frame.pixels.to_vec()),
             Reading::Json(_) => panic!("a camera gives frames"),
         };

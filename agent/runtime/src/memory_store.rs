@@ -6,31 +6,33 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+#[derive(Debug, Default)]
+struct Table(BTreeMap<Vec<u8>, Vec<u8>>);
+
 /// A store that forgets everything when it is dropped.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<BTreeMap<(String, Vec<u8>), Vec<u8>>>);
+pub struct MemoryStore(Mutex<BTreeMap<String, Table>>);
 
 impl Store for MemoryStore {
     fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(tables.get(&(table.to_owned(), key.to_vec())).cloned())
+        Ok(tables.get(table).and_then(|table| table.0.get(key).cloned()))
     }
 
     fn scan(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Entries, StoreError> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = (table.to_owned(), prefix.to_vec());
-        let entries =
-            tables.range(from..).take_while(|((name, key), _)| name == table && key.starts_with(prefix));
-        Ok(entries.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+        let entries = tables.get(table).into_iter().flat_map(|table| table.0.range(prefix.to_vec()..));
+        let entries = entries.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
+        Ok(entries.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Write { table, key, value } in writes {
-            let key = (table.clone(), key.clone());
+            let table = tables.entry(table.clone()).or_default();
             match value {
-                Some(value) => tables.insert(key, value.clone()),
-                None => tables.remove(&key),
+                Some(value) => table.0.insert(key.clone(), value.clone()),
+                None => table.0.remove(key),
             };
         }
         Ok(())

@@ -119,11 +119,11 @@ impl Bench {
     }
 
     fn logs(&self) -> Vec<&str> {
-        let text = |event| match event {
-            &WorkerEvent::Log(_, _, ref text) => Some(text.as_str()),
+        let logs = self.events.iter().filter_map(|event| match event {
+            WorkerEvent::Log(_, _, text) => Some(text.as_str()),
             _ => None,
-        };
-        self.events.iter().filter_map(text).collect()
+        });
+        logs.collect()
     }
 
     fn exit_of(&self, space: &str) -> Option<&Exit> {

@@ -62,7 +62,28 @@ pub fn calm(seed: u64, zhosts: usize) -> Report {
     run.report(quiet.then_some(Duration::ZERO))
 }
 
-/// Join, submit, up to two kills with restarts, perhaps a partition, a stop and a new version; then quiet.
+/// A topology asks for a capability nobody has: it fails with the reason, and runs as soon as a zhost with it joins.
+pub fn late_capability(seed: u64) -> Report {
+    let world = World::new(seed, Machines { zhosts: 4, cameras: 1 }, network(20, 20));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    // The last board is the only one with a camera.
+    (0..3).for_each(|index| run.world.start(index));
+    run.submit("alpha", 1, "sensors.camera");
+    run.expect("alpha", "failed", 2);
+    run.wait_for_quiet("without a camera");
+    let reasons =
+        run.world.inspect().into_values().filter_map(|view| view.topologies.get("alpha")?.1.clone());
+    let wanted = "no zhost satisfies capability requirement 'sensors.camera'";
+    let others: Vec<String> = reasons.filter(|reason| reason != wanted).collect();
+    run.flaws.extend(others.into_iter().map(|reason| format!("the reason is {reason:?}")));
+    run.world.start(3);
+    run.expect("alpha", "running", 3);
+    let quiet = run.wait_for_quiet("with a camera");
+    run.check_flow();
+    run.report(quiet.then_some(Duration::ZERO))
+}
+
+/// Join, submit, up to two kills with restarts, perhaps a partition, a blackout, a stop and a new version; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2 }, network(50, 50));
     world.verbose = verbose;
@@ -168,6 +189,16 @@ impl Run {
         }
     }
 
+    /// The whole site loses power, and gets it back.
+    fn blackout(&mut self, down: &mut Vec<usize>) {
+        for index in self.world.live() {
+            self.world.kill(index);
+            down.push(index);
+        }
+        let pause = self.world.rng().below(5000);
+        self.world.run_for(Duration::from_millis(pause));
+    }
+
     /// The faults: which, when and whom is all chance.
     fn trouble(&mut self) {
         let size = self.world.size();
@@ -193,6 +224,9 @@ impl Run {
             let length = self.world.rng().below(25_000);
             self.world.run_for(Duration::from_millis(length));
             self.world.heal();
+        }
+        if self.world.rng().chance(150) {
+            self.blackout(&mut down);
         }
         for victim in down {
             let pause = self.world.rng().below(10_000);

@@ -6,16 +6,15 @@ use crate::{
     steps,
 };
 use std::{fs, path::PathBuf};
+use zhost_cluster::Programs;
 
 /// The guests of the demo topology.
 pub const GARDEN: [&str; 3] = ["camera", "sensors", "tally"];
 
 /// Programs and packages, ready to run.
 pub struct Artifacts {
-    /// The agent, as it is shipped.
-    pub zhost: PathBuf,
-    /// The operator's tool.
-    pub zctl: PathBuf,
+    /// The agent as it is shipped, and zctl.
+    pub programs: Programs,
     /// The demo topology's package directory, with its WASM.
     pub garden: PathBuf,
 }
@@ -27,7 +26,8 @@ pub fn build() -> Outcome<Artifacts> {
     steps::run(&mut steps::command("cargo", &["build", "--quiet", "--package", "zctl"]))?;
     build_guests()?;
     let target = steps::root().join("target");
-    Ok(Artifacts { zhost, zctl: target.join("debug/zctl"), garden: assemble_garden()? })
+    let programs = Programs { zhost, zctl: target.join("debug/zctl") };
+    Ok(Artifacts { programs, garden: assemble_garden()? })
 }
 
 /// Builds the agent as it is shipped: optimised, and static where this computer can.

@@ -1,19 +1,10 @@
-//! Clusters of real processes on this computer, each with its own data directory, name, region and capabilities.
+//! `cargo xtask cluster`: a cluster left running for the user to play with.
 
-use crate::{Outcome, artifacts, artifacts::Artifacts, setup, steps};
+use crate::{Outcome, artifacts, setup, steps};
 use clap::Subcommand;
-use serde_json::Value;
-use std::{
-    fs::{self, File},
-    net::{TcpListener, UdpSocket},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
+use zhost_cluster::{Cluster, END_WITHIN, cast, terminate, watch};
 
-/// How long a zhost may take to end when asked to.
-const END_WITHIN: Duration = Duration::from_secs(10);
 /// Most zhosts of one cluster on this computer.
 const ZHOSTS_MAX: usize = 50;
 
@@ -27,237 +18,6 @@ pub enum ClusterCommand {
     },
     /// End it; its data stays in .zhost/ until the next `up`.
     Down,
-}
-
-/// What distinguishes one zhost of a cluster.
-#[derive(Clone, Debug)]
-pub struct Character {
-    /// Its name.
-    pub name: String,
-    /// Its region.
-    pub region: &'static str,
-    /// Its kind.
-    pub kind: &'static str,
-    /// Whether it may become a super node.
-    pub eligible: bool,
-    /// Whether it has a (recorded) camera.
-    pub camera: bool,
-    /// Memory for spaces; of those who may lead, the ones with most come first.
-    pub memory_mib: u32,
-}
-
-/// The cast: the first three may lead, the third keeps data, the next two have cameras; further ones are plain.
-pub fn cast(count: usize) -> Vec<Character> {
-    let plain = |index: usize| Character {
-        name: format!("node-{}", index + 1),
-        region: ["house", "shed"][index % 2],
-        kind: "board",
-        eligible: true,
-        camera: false,
-        memory_mib: 64,
-    };
-    let character = |index: usize| match index {
-        2 => Character { name: "store-1".into(), kind: "storage", memory_mib: 32, ..plain(index) },
-        3 | 4 => Character {
-            name: format!("cam-{}", index - 2),
-            region: "garden",
-            kind: "camera",
-            eligible: false,
-            camera: true,
-            ..plain(index)
-        },
-        _ => plain(index),
-    };
-    (0..count).map(character).collect()
-}
-
-/// One zhost of a cluster.
-pub struct Zhost {
-    /// Who it is.
-    pub character: Character,
-    /// Its process, while it runs.
-    pub process: Option<Child>,
-    config: PathBuf,
-    log: PathBuf,
-}
-
-/// A cluster of processes.
-pub struct Cluster {
-    /// Where everything of it lies.
-    pub dir: PathBuf,
-    /// Its zhosts.
-    pub zhosts: Vec<Zhost>,
-    zhost_program: PathBuf,
-    zctl_program: PathBuf,
-}
-
-impl Cluster {
-    /// Makes secrets, keys and configurations in `dir`, which is emptied first; starts nothing.
-    pub fn create(dir: &Path, artifacts: &Artifacts, cast: Vec<Character>) -> Outcome<Self> {
-        let io = |e: std::io::Error| format!("{}: {e}", dir.display());
-        if dir.exists() {
-            fs::remove_dir_all(dir).map_err(io)?;
-        }
-        fs::create_dir_all(dir).map_err(io)?;
-        let dir = dir.canonicalize().map_err(io)?;
-        let zctl = |args: &[&str]| steps::output(Command::new(&artifacts.zctl).args(args).current_dir(&dir));
-        zctl(&["secret", "cluster.secret"])?;
-        zctl(&["secret", "control.secret"])?;
-        let operator = zctl(&["keygen", "operator.key"])?;
-        let publisher = zctl(&["mex", "keygen", "publisher.key"])?;
-        fs::write(dir.join("camera.pgm"), recording()).map_err(|e| format!("camera.pgm: {e}"))?;
-        let base = free_ports(cast.len())?;
-        let addr = |port: usize| format!("127.0.0.1:{port}");
-        let control: Vec<String> = (0..cast.len()).map(|index| addr(base + 100 + index)).collect();
-        let profile = format!(
-            "zhosts: [{}]\ncontrol-secret-file: control.secret\noperator-key-file: operator.key\n",
-            control.join(", ")
-        );
-        fs::write(dir.join("zctl.yaml"), profile).map_err(|e| format!("zctl.yaml: {e}"))?;
-        let mut zhosts = Vec::new();
-        for (index, character) in cast.into_iter().enumerate() {
-            let Character { name, region, kind, eligible, memory_mib, .. } = &character;
-            let at = |file: &str| dir.join(file).display().to_string();
-            let mut config = format!(
-                "cluster: demo\nname: {name}\nregion: {region}\nkind: {kind}\neligible: {eligible}\nmemory-mib: {memory_mib}\n\
-                 data-dir: {}\nlisten: {}\ncontrol: {}\nsecret-file: {}\ncontrol-secret-file: {}\noperators: {}\npublishers: {}\n\
-                 heartbeat-ms: 1000\nheartbeat-timeout-ms: 3000\nalone-ms: 8000\n",
-                at(name),
-                addr(base + index),
-                control[index],
-                at("cluster.secret"),
-                at("control.secret"),
-                operator.trim(),
-                publisher.trim(),
-            );
-            if index > 0 {
-                config += &format!("join: {}\n", addr(base));
-            }
-            if character.camera {
-                config += &format!("camera-replay: {}\ncamera-period-ms: 100\n", at("camera.pgm"));
-            }
-            let file = dir.join(format!("{name}.yaml"));
-            fs::write(&file, config).map_err(|e| format!("{}: {e}", file.display()))?;
-            let log = dir.join(format!("{name}.log"));
-            zhosts.push(Zhost { character, process: None, config: file, log });
-        }
-        let (zhost_program, zctl_program) = (artifacts.zhost.clone(), artifacts.zctl.clone());
-        Ok(Self { dir, zhosts, zhost_program, zctl_program })
-    }
-
-    /// Starts a zhost; its log goes on where it was.
-    pub fn start(&mut self, index: usize) -> Outcome {
-        let zhost = &mut self.zhosts[index];
-        let log = File::options().create(true).append(true).open(&zhost.log);
-        let log = log.map_err(|e| format!("{}: {e}", zhost.log.display()))?;
-        let mut command = Command::new(&self.zhost_program);
-        command.arg("--config").arg(&zhost.config).env("RUST_BACKTRACE", "0");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        zhost.process = Some(child.map_err(|e| format!("{}: {e}", self.zhost_program.display()))?);
-        Ok(())
-    }
-
-    /// Kills a zhost: SIGKILL, no goodbye.
-    pub fn kill(&mut self, index: usize) -> Outcome {
-        let Some(mut process) = self.zhosts[index].process.take() else { return Ok(()) };
-        process.kill().and_then(|()| process.wait()).map(drop).map_err(|e| e.to_string())
-    }
-
-    /// The index of the zhost of that name.
-    pub fn index_of(&self, name: &str) -> Outcome<usize> {
-        let found = self.zhosts.iter().position(|zhost| zhost.character.name == name);
-        found.ok_or_else(|| format!("there is no zhost {name} in this cluster"))
-    }
-
-    /// Runs zctl against the cluster.
-    pub fn zctl(&self, args: &[&str]) -> Outcome<String> {
-        let mut command = Command::new(&self.zctl_program);
-        command.args(args).arg("--profile").arg(self.dir.join("zctl.yaml")).stdin(Stdio::null());
-        let output = command.output().map_err(|e| format!("zctl: {e}"))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            return Ok(text);
-        }
-        let reason =
-            serde_json::from_str::<Value>(&text).ok().and_then(|v| v["error"].as_str().map(str::to_owned));
-        Err(reason.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).trim().to_owned()))
-    }
-
-    /// Runs zctl and reads the JSON it prints.
-    pub fn ask(&self, args: &[&str]) -> Outcome<Value> {
-        let text = self.zctl(&[args, &["--json"]].concat())?;
-        serde_json::from_str(&text).map_err(|e| format!("zctl {}: {e}", args.join(" ")))
-    }
-
-    /// Whether a line in a zhost's log contains `text`.
-    pub fn log_contains(&self, index: usize, text: &str) -> bool {
-        fs::read_to_string(&self.zhosts[index].log).is_ok_and(|log| log.contains(text))
-    }
-
-    /// Asks all zhosts to end (SIGTERM) and waits for them; names those that had to be killed.
-    pub fn end(&mut self) -> Outcome {
-        for zhost in &self.zhosts {
-            if let Some(process) = &zhost.process {
-                steps::succeeds("kill", &["-TERM", &process.id().to_string()]);
-            }
-        }
-        let deadline = Instant::now() + END_WITHIN;
-        let mut stubborn = Vec::new();
-        for zhost in &mut self.zhosts {
-            let Some(mut process) = zhost.process.take() else { continue };
-            while process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
-                thread::sleep(Duration::from_millis(20));
-            }
-            if process.try_wait().is_ok_and(|status| status.is_none()) {
-                stubborn.push(zhost.character.name.clone());
-                let _ = process.kill().and_then(|()| process.wait());
-            }
-        }
-        if stubborn.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("did not end when asked to: {}", stubborn.join(", ")))
-        }
-    }
-}
-
-impl Drop for Cluster {
-    /// Leaves no process behind, whatever went wrong.
-    fn drop(&mut self) {
-        for zhost in &mut self.zhosts {
-            if let Some(mut process) = zhost.process.take() {
-                let _ = process.kill().and_then(|()| process.wait());
-            }
-        }
-    }
-}
-
-/// A first port such that `count` ports from there, and from 100 above, are free on loopback.
-fn free_ports(count: usize) -> Outcome<usize> {
-    let free = |port: usize| {
-        let addr = ("127.0.0.1", port as u16);
-        UdpSocket::bind(addr).is_ok() && TcpListener::bind(addr).is_ok()
-    };
-    let fits = |base: &usize| (0..count).all(|index| free(base + index) && free(base + 100 + index));
-    (19_200..60_000).step_by(200).find(fits).ok_or_else(|| "no free ports on loopback".into())
-}
-
-/// Pictures for the recorded camera: a bright disc wanders over a gradient and grows.
-fn recording() -> Vec<u8> {
-    const WIDTH: i32 = 160;
-    const HEIGHT: i32 = 120;
-    let mut file = Vec::new();
-    for picture in 0..20 {
-        file.extend_from_slice(format!("P5 {WIDTH} {HEIGHT} 255\n").as_bytes());
-        let (x0, y0, radius) = (20 + picture * 6, 30 + picture * 3, 10 + picture);
-        for y in 0..HEIGHT {
-            for x in 0..WIDTH {
-                let inside = (x - x0).pow(2) + (y - y0).pow(2) < radius * radius;
-                file.push(if inside { 250 } else { (x / 2 + y / 4) as u8 });
-            }
-        }
-    }
-    file
 }
 
 /// `cargo xtask cluster …`.
@@ -280,7 +40,7 @@ fn up(dir: &Path, count: usize) -> Outcome {
     setup::run(setup::GuestRoute::Auto)?;
     let artifacts = artifacts::build()?;
     down(dir)?;
-    let mut cluster = Cluster::create(dir, &artifacts, cast(count))?;
+    let mut cluster = Cluster::create(dir, &artifacts.programs, cast(count))?;
     let mex = dir.join("garden.mex");
     let (garden, key) =
         (artifacts.garden.display().to_string(), cluster.dir.join("publisher.key").display().to_string());
@@ -298,7 +58,7 @@ fn up(dir: &Path, count: usize) -> Outcome {
     println!(
         "{count} zhosts are running; try:\n  alias zctl={}\n  zctl cluster zhosts\n  zctl topo submit .zhost/garden.mex\n  \
          zctl topo status garden\nLogs are in .zhost/*.log; end it with: cargo xtask cluster down",
-        artifacts.zctl.strip_prefix(steps::root()).unwrap_or(&artifacts.zctl).display()
+        artifacts.programs.zctl.strip_prefix(steps::root()).unwrap_or(&artifacts.programs.zctl).display()
     );
     Ok(())
 }
@@ -313,15 +73,10 @@ fn down(dir: &Path) -> Outcome<usize> {
     };
     let ours: Vec<&str> = pids.lines().filter(|pid| is_ours(pid)).collect();
     for pid in &ours {
-        steps::succeeds("kill", &["-TERM", pid]);
+        terminate(pid.parse().map_err(|_| format!("{}: {pid:?} is no process", file.display()))?)?;
     }
-    let deadline = Instant::now() + END_WITHIN;
-    while ours.iter().any(|pid| is_ours(pid)) {
-        if Instant::now() > deadline {
-            return Err("some zhosts did not end when asked to; see .zhost/pids".into());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    let gone = || Ok((!ours.iter().any(|pid| is_ours(pid))).then_some(()));
+    watch(END_WITHIN, gone).map_err(|_| "some zhosts did not end when asked to; see .zhost/pids")?;
     fs::remove_file(file).map_err(|e| e.to_string())?;
     Ok(ours.len())
 }

@@ -1,17 +1,13 @@
 //! The demo: a real cluster on this computer runs a signed topology, loses zhosts, and heals. Every step counts only
 //! when it was seen through zctl.
 
-use crate::{
-    Outcome, artifacts,
-    cluster::{self, Cluster},
-    setup, steps,
-    view::View,
-};
+use crate::{Outcome, artifacts, setup, steps, view::View};
 use serde_json::{Value, json};
 use std::{
     thread,
     time::{Duration, Instant},
 };
+use zhost_cluster::{Cluster, cast};
 
 const ZHOSTS: usize = 5;
 const POLL_PERIOD: Duration = Duration::from_millis(100);
@@ -30,7 +26,7 @@ pub fn run(json: bool) -> Outcome {
     setup::run(setup::GuestRoute::Auto)?;
     let artifacts = artifacts::build()?;
     let dir = steps::root().join(format!("target/demo-{}", std::process::id()));
-    let cluster = Cluster::create(&dir, &artifacts, cluster::cast(ZHOSTS))?;
+    let cluster = Cluster::create(&dir, &artifacts.programs, cast(ZHOSTS))?;
     let mut demo = Demo { cluster, view: View::new(json), steps: Vec::new() };
     demo.view.restart_clock();
     let outcome = demo.play(&artifacts.garden.display().to_string());

@@ -11,9 +11,7 @@ mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-
-/// What a task came to.
-type Outcome<T = ()> = Result<T, String>;
+use zhost_cluster::Outcome;
 
 /// Everything a developer does.
 #[derive(Parser)]

@@ -1,14 +1,11 @@
 //! How large the agent is, on flash and in memory.
 
-use crate::{
-    Outcome, artifacts,
-    cluster::{self, Cluster},
-    setup, steps,
-};
+use crate::{Outcome, artifacts, setup, steps};
 use std::{
     fs, thread,
     time::{Duration, Instant},
 };
+use zhost_cluster::{Cluster, cast};
 
 const BINARY_MAX_BYTES: u64 = 4 * 1000 * 1000;
 const RSS_MAX_KB: u64 = 8 * 1000;
@@ -19,9 +16,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub fn run() -> Outcome {
     setup::run(setup::GuestRoute::Auto)?;
     let artifacts = artifacts::build()?;
-    let binary = fs::metadata(&artifacts.zhost).map_err(|e| e.to_string())?.len();
+    let binary = fs::metadata(&artifacts.programs.zhost).map_err(|e| e.to_string())?.len();
     let dir = steps::root().join(format!("target/size-{}", std::process::id()));
-    let mut cluster = Cluster::create(&dir, &artifacts, cluster::cast(5))?;
+    let mut cluster = Cluster::create(&dir, &artifacts.programs, cast(5))?;
     (0..5).try_for_each(|index| cluster.start(index))?;
     thread::sleep(SETTLE);
     let idle = rss_kb(&cluster)?;

@@ -1,12 +1,12 @@
 //! What the demo shows: a time line that grows, and under it a table that redraws.
 
-use crate::cluster::Cluster;
 use serde_json::Value;
 use std::{
     env,
     io::{IsTerminal, Write, stdout},
     time::{Duration, Instant},
 };
+use zhost_cluster::Cluster;
 
 /// How often the table is redrawn.
 const REDRAW_PERIOD: Duration = Duration::from_millis(300);

@@ -1,0 +1,299 @@
+//! Real processes: strangers at their ports, power cuts, bad surroundings.
+
+use std::{
+    env, fs,
+    io::Write,
+    net::{SocketAddr, TcpStream, UdpSocket},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+use zhost_base::{Instant, Rng};
+use zhost_cluster::{Cluster, Outcome, Programs, cast, watch};
+use zhost_control::{Client, protocol::Request};
+use zhost_gossip::{
+    datagram::Datagram,
+    seal::{ClusterSecret, Sealer},
+};
+use zhost_link::Identity;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How much is thrown at each port.
+const GARBAGE_BYTES: usize = 10_000_000;
+/// How much memory a zhost may gain from it.
+const GROWTH_MAX_KIB: u64 = 4096;
+
+fn programs() -> Programs {
+    let mut dir = env::current_exe().unwrap();
+    dir.pop();
+    dir.pop();
+    let program = |name: &str| -> PathBuf {
+        let file = dir.join(name);
+        assert!(
+            file.exists(),
+            "{} is missing: cargo build -p zhost -p zctl (cargo xtask test does)",
+            file.display()
+        );
+        file
+    };
+    Programs { zhost: program("zhost"), zctl: program("zctl") }
+}
+
+/// A cluster in a directory of its own that goes with it.
+struct Site {
+    cluster: Cluster,
+}
+
+impl Site {
+    fn new(name: &str, zhosts: usize) -> Self {
+        let dir = env::temp_dir().join(format!("zhost-{name}-{}", std::process::id()));
+        Self { cluster: Cluster::create(&dir, &programs(), cast(zhosts)).unwrap() }
+    }
+
+    fn start_all(&mut self) {
+        (0..self.cluster.zhosts.len()).for_each(|index| self.cluster.start(index).unwrap());
+    }
+
+    fn alive(&self) -> Outcome<usize> {
+        let zhosts = self.cluster.ask(&["cluster", "zhosts"])?;
+        Ok(zhosts.as_array().map_or(0, |list| {
+            list.iter().filter(|z| z["state"] == "alive" && z["super_node"] != "-").count()
+        }))
+    }
+
+    fn wait_for_alive(&self, count: usize) {
+        watch(PATIENCE, || Ok((self.alive()? == count).then_some(()))).unwrap();
+    }
+
+    fn addr(&self, index: usize, key: &str) -> SocketAddr {
+        let zhosts = self.cluster.ask(&["cluster", "zhosts"]).unwrap();
+        let name = &self.cluster.zhosts[index].character.name;
+        let zhost = zhosts.as_array().unwrap().iter().find(|z| z["name"] == name.as_str()).unwrap();
+        zhost[key].as_str().unwrap().parse().unwrap()
+    }
+
+    fn rss_kib(&self, index: usize) -> u64 {
+        let pid = self.cluster.zhosts[index].process.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn log(&self, index: usize) -> String {
+        let name = &self.cluster.zhosts[index].character.name;
+        fs::read_to_string(self.cluster.dir.join(format!("{name}.log"))).unwrap()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // The directory may be gone already; the processes end with the cluster.
+        let _ = fs::remove_dir_all(&self.cluster.dir);
+    }
+}
+
+fn secret(site: &Site, file: &str) -> [u8; 32] {
+    let hex = fs::read_to_string(site.cluster.dir.join(file)).unwrap();
+    let byte = |index: usize| u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).unwrap();
+    std::array::from_fn(byte)
+}
+
+/// Datagrams a hostile neighbour may send to the gossip port: noise, noise that looks sealed, sealed with a wrong
+/// secret, and (an insider gone mad) well sealed nonsense.
+fn gossip_garbage(rng: &mut Rng, ours: &Sealer, theirs: &Sealer) -> Vec<u8> {
+    let mut noise = vec![0; rng.below(1400) as usize];
+    rng.fill(&mut noise);
+    match rng.below(4) {
+        0 => noise,
+        1 => [&ours.seal(rng, b"x")[..2], &noise].concat(),
+        2 => theirs.seal(rng, &noise),
+        _ => {
+            let packet = [&[0, noise.len() as u8], noise.as_slice()].concat();
+            let plain = if rng.chance(500) { Datagram::Swim(noise).encode() } else { packet };
+            ours.seal(rng, &plain)
+        }
+    }
+}
+
+/// Datagrams for the control port: noise, and real first messages with flipped bits.
+fn control_garbage(rng: &mut Rng, hello: &[u8]) -> Vec<u8> {
+    if rng.chance(500) {
+        let mut noise = vec![0; rng.below(1400) as usize];
+        rng.fill(&mut noise);
+        return [&[1 + rng.below(4) as u8], noise.as_slice()].concat();
+    }
+    let mut mutated = hello.to_vec();
+    let bit = rng.below(mutated.len() as u64 * 8) as usize;
+    mutated[bit / 8] ^= 1 << (bit % 8);
+    mutated
+}
+
+#[test]
+fn ten_megabytes_of_garbage_at_every_port_change_nothing() {
+    let mut site = Site::new("garbage", 2);
+    site.start_all();
+    site.wait_for_alive(2);
+    let (gossip, control) = (site.addr(0, "addr"), site.addr(0, "control_addr"));
+    let before = site.rss_kib(0);
+    let mut rng = Rng::from_number(1);
+    let ours = Sealer::new(&ClusterSecret::new(secret(&site, "cluster.secret")));
+    let theirs = Sealer::new(&ClusterSecret::new([7; 32]));
+    let operator = Identity::from_private([7; 32]);
+    let key = secret(&site, "control.secret");
+    let mut client = Client::new(Instant::ZERO, &operator, &key, rng.fork()).unwrap();
+    client.request(Instant::ZERO, Request::Status.encode()).unwrap();
+    client.handle_timeout(Instant::ZERO).unwrap();
+    let hello = client.poll_datagram().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for (addr, is_gossip) in [(gossip, true), (control, false)] {
+        let (mut sent, mut answered) = (0, 0);
+        while sent < GARBAGE_BYTES {
+            // An answer now and then keeps the kernel's queue from dropping most of it.
+            if sent - answered > 100_000 {
+                site.cluster.ask(&["status"]).unwrap();
+                answered = sent;
+            }
+            let bytes = if is_gossip {
+                gossip_garbage(&mut rng, &ours, &theirs)
+            } else {
+                control_garbage(&mut rng, &hello)
+            };
+            sent += bytes.len() + 1;
+            socket.send_to(&bytes, addr).unwrap();
+        }
+    }
+    for _ in 0..GARBAGE_BYTES / 500_000 {
+        let mut noise = vec![0; 500_000];
+        rng.fill(&mut noise);
+        // The zhost hangs up on strangers, so writing may fail: that is its right.
+        let _ = TcpStream::connect(gossip).and_then(|mut stream| stream.write_all(&noise));
+    }
+    site.wait_for_alive(2);
+    let status = site.cluster.ask(&["status"]).unwrap();
+    assert_eq!(status["generation"], 1, "it never restarted");
+    let growth = site.rss_kib(0).saturating_sub(before);
+    assert!(growth < GROWTH_MAX_KIB, "grew by {growth} KiB");
+    site.cluster.end().unwrap();
+}
+
+#[test]
+fn a_wrong_secret_cannot_join_and_is_logged_once() {
+    let mut site = Site::new("secret", 2);
+    let other = site.cluster.dir.join("other.secret");
+    let made = Command::new(programs().zctl).arg("secret").arg(&other).status().unwrap();
+    assert!(made.success());
+    let config = site.cluster.dir.join("node-2.yaml");
+    let text = fs::read_to_string(&config).unwrap().replace("/cluster.secret", "/other.secret");
+    fs::write(&config, text).unwrap();
+    site.start_all();
+    site.wait_for_alive(1);
+    watch(PATIENCE, || Ok(site.log(0).contains("sealed with another secret").then_some(()))).unwrap();
+    // Its next five attempts come within five seconds; waiting for the peer's own log would tell nothing.
+    let attempts = std::time::Instant::now();
+    watch(PATIENCE, || Ok((attempts.elapsed() > Duration::from_secs(5)).then_some(()))).unwrap();
+    assert_eq!(site.log(0).matches("sealed with another secret").count(), 1);
+    assert_eq!(site.alive().unwrap(), 1);
+    site.cluster.end().unwrap();
+}
+
+#[test]
+fn after_a_blackout_everything_comes_back_by_itself() {
+    let mut site = Site::new("blackout", 3);
+    site.start_all();
+    site.wait_for_alive(3);
+    let key = site.cluster.dir.join("publisher.key").display().to_string();
+    let mex = site.cluster.dir.join("calm.mex");
+    fs::write(&mex, zhost_sim::package("calm", 1, "data.read")).unwrap();
+    let mex = mex.display().to_string();
+    site.cluster.zctl(&["mex", "sign", &mex, "--key", &key]).unwrap();
+    let submitted = site.cluster.ask(&["topo", "submit", &mex]).unwrap();
+    assert_eq!(submitted["durability"]["copies"], 3);
+    let running = |site: &Site| {
+        Ok((site.cluster.ask(&["topo", "status", "calm"])?["state"] == "running").then_some(()))
+    };
+    watch(PATIENCE, || running(&site)).unwrap();
+    (0..3).for_each(|index| site.cluster.kill(index).unwrap());
+    site.start_all();
+    site.wait_for_alive(3);
+    watch(PATIENCE, || running(&site)).unwrap();
+    site.cluster.ask(&["topo", "delete", "calm"]).unwrap();
+    let gone =
+        || Ok(site.cluster.ask(&["mesh", "spaces"])?.as_array().is_some_and(Vec::is_empty).then_some(()));
+    watch(PATIENCE, gone).unwrap();
+    let no_packages = || Ok(site.cluster.zctl(&["status"])?.contains(" 0 packages").then_some(()));
+    watch(PATIENCE, no_packages).unwrap();
+    site.cluster.end().unwrap();
+}
+
+#[test]
+fn bad_surroundings_get_a_clear_line() {
+    let site = Site::new("surroundings", 1);
+    let config = site.cluster.dir.join("node-1.yaml").display().to_string();
+    let complaint = |args: &[&str]| {
+        let output = Command::new(programs().zhost).arg("--config").arg(&config).args(args).output().unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines().last().unwrap_or_default().to_owned()
+    };
+    let contains = |args: &[&str], parts: &[&str]| {
+        let text = complaint(args);
+        assert!(parts.iter().all(|part| text.contains(part)), "{args:?}: {text}");
+    };
+    contains(&["--config", "/nonexistent.yaml"], &["config file /nonexistent.yaml", "No such file"]);
+    contains(&["--listen", "nowhere"], &["flag --listen", "nowhere"]);
+    contains(&["--listen", "192.0.2.1:1"], &["flag --listen", "192.0.2.1:1"]);
+    contains(&["--data-dir", "/proc/zhost"], &["flag --data-dir", "/proc/zhost"]);
+    contains(&["--camera-replay", &config], &["flag --camera-replay", "PGM"]);
+    contains(&["--publishers", "abc"], &["flag --publishers", "not a key"]);
+    let readable = site.cluster.dir.join("readable.secret");
+    fs::write(&readable, "0".repeat(64)).unwrap();
+    contains(&["--secret-file", &readable.display().to_string()], &["flag --secret-file", "chmod 600"]);
+}
+
+/// The flash of a zhost is full: commands are refused with a sentence, and it goes on when there is room again.
+#[test]
+fn a_full_disk_is_survived() {
+    let mut site = Site::new("full", 1);
+    let disk = site.cluster.dir.join("node-1");
+    fs::create_dir_all(&disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&disk).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: mounting a small disk needs root");
+        return;
+    }
+    let outcome = fill_disk(&mut site, &disk);
+    let ended = site.cluster.end();
+    let unmounted = Command::new("umount").arg(&disk).status();
+    outcome.unwrap();
+    ended.unwrap();
+    assert!(unmounted.is_ok_and(|status| status.success()));
+}
+
+fn fill_disk(site: &mut Site, disk: &std::path::Path) -> Outcome {
+    site.cluster.start(0)?;
+    watch(PATIENCE, || Ok((site.alive()? == 1).then_some(())))?;
+    let filler = disk.join("filler");
+    // Fills the disk to the last block, then says so.
+    let full = fs::write(&filler, vec![1; 4 << 20]).is_err();
+    if !full {
+        return Err("the small disk is not small".into());
+    }
+    let mex = site.cluster.dir.join("calm.mex");
+    fs::write(&mex, zhost_sim::package("calm", 1, "data.read")).map_err(|e| e.to_string())?;
+    let mex = mex.display().to_string();
+    let key = site.cluster.dir.join("publisher.key").display().to_string();
+    site.cluster.zctl(&["mex", "sign", &mex, "--key", &key])?;
+    // The store has some room of its own; submits under new names use it up.
+    let submit = |site: &Site| site.cluster.ask(&["topo", "submit", &mex]);
+    let refusal = watch(PATIENCE, || Ok(submit(site).err()));
+    fs::remove_file(&filler).map_err(|e| e.to_string())?;
+    let refusal = refusal.map_err(|_| "submits go on although the disk is full")?;
+    if !refusal.contains("no room") && !refusal.contains("flash") {
+        return Err(format!("the refusal does not say why: {refusal}"));
+    }
+    watch(PATIENCE, || Ok(submit(site).ok()))?;
+    let running = || Ok((site.cluster.ask(&["topo", "status", "calm"])?["state"] == "running").then_some(()));
+    watch(PATIENCE, running)?;
+    let status = site.cluster.ask(&["status"])?;
+    if status["generation"] == 1 { Ok(()) } else { Err("it restarted".into()) }
+}
