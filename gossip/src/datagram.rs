@@ -21,6 +21,8 @@ pub enum Datagram {
     Welcome {
         /// Who answers.
         peer: Peer,
+        /// Whom it answers: a replayed answer means nothing to anybody else.
+        to: ZhostId,
         /// The highest generation of the asker known to the answerer.
         known: Generation,
     },
@@ -46,6 +48,8 @@ pub enum Datagram {
     Vote {
         /// Who votes.
         voter: ZhostId,
+        /// For whom: a vote sent to somebody else counts for nobody.
+        proposer: ZhostId,
         /// In which term.
         term: u64,
         /// The highest term the voter has seen.

@@ -20,6 +20,8 @@ use zhost_base::{Instant, Rng, ZhostId, limits::SUPERS_MAX};
 
 /// How long the leader's place must be vacant before somebody proposes; lets the view settle.
 const VACANCY: Duration = Duration::from_millis(300);
+/// How much longer each further candidate waits.
+const RANK_WAIT: Duration = Duration::from_millis(1000);
 /// How often unanswered vote requests are repeated.
 const RESEND: Duration = Duration::from_millis(300);
 /// How long to wait for votes before the term becomes provisional.
@@ -58,6 +60,8 @@ pub struct View {
     pub reigns: Vec<(ZhostId, Reign)>,
     /// Whether we know enough of the cluster to take part.
     pub ready: bool,
+    /// The highest term of any placement in the ledger: a new one must lie above it.
+    pub placed_term: u64,
 }
 
 /// What the election wants done.
@@ -139,7 +143,7 @@ impl Election {
     pub fn handle_view(&mut self, now: Instant, view: View) {
         self.view = view;
         let seen = self.view.reigns.iter().map(|(_, reign)| reign.term).max().unwrap_or(0);
-        self.highest_term = self.highest_term.max(seen);
+        self.highest_term = self.highest_term.max(seen).max(self.view.placed_term);
         if let Some((leader, reign)) = self.reign().map(|(leader, reign)| (leader, reign.clone())) {
             self.last_supers = reign.supers;
             if leader != self.me {
@@ -155,41 +159,50 @@ impl Election {
 
     /// Starts, schedules or calls off a campaign of our own.
     fn consider(&mut self, now: Instant) {
-        if !self.should_propose() {
+        let Some(wait) = self.proposal_wait() else {
             self.propose_at = None;
             return;
-        }
+        };
         if self.campaign.is_none() {
-            let due = *self.propose_at.get_or_insert(now + VACANCY);
+            let due = *self.propose_at.get_or_insert(now + wait);
             if due <= now {
                 self.propose(now);
             }
         }
     }
 
-    fn should_propose(&self) -> bool {
-        if !self.view.ready {
-            return false;
-        }
-        let wanted = self.wanted_supers();
+    /// How long to wait before proposing, if we should. The first candidate goes first; the others follow one after
+    /// the other, since zhosts that remember different incumbents may each take another for the first.
+    fn proposal_wait(&self) -> Option<Duration> {
+        let order = self.candidates_in_order();
+        let rank = order.iter().position(|id| *id == self.me).filter(|_| self.view.ready)?;
         match self.reign() {
             Some((leader, reign)) if leader == self.me => {
-                let changed = wanted.iter().any(|id| !reign.supers.contains(id));
-                !wanted.is_empty() && (changed || (!reign.full && self.majority_is_alive()))
+                let changed = self.wanted_supers().iter().any(|id| !reign.supers.contains(id));
+                let majority = self.majority_is_alive();
+                let worth_it = if reign.full { changed && majority } else { changed || majority };
+                worth_it.then_some(VACANCY)
             }
-            Some(_) => false,
-            None => wanted.first() == Some(&self.me),
+            Some(_) => None,
+            None => Some(VACANCY + RANK_WAIT * rank as u32),
         }
     }
 
-    /// Who should be super now: incumbents, then capacity, then id.
+    /// Who should be super now: ourselves, since we propose it, and the first of the others.
     fn wanted_supers(&self) -> Vec<ZhostId> {
+        let others = self.candidates_in_order().into_iter().filter(|id| *id != self.me);
+        let count = supers_wanted(self.view.candidates.len());
+        core::iter::once(self.me).chain(others).take(count).collect()
+    }
+
+    /// Those who may be super: incumbents, then capacity, then id.
+    fn candidates_in_order(&self) -> Vec<ZhostId> {
         let mut order: Vec<_> = self.view.candidates.iter().filter(|candidate| candidate.eligible).collect();
         let incumbency = |id: &ZhostId| self.last_supers.iter().position(|s| s == id).unwrap_or(usize::MAX);
         order.sort_by_key(|candidate| {
             (incumbency(&candidate.id), core::cmp::Reverse(candidate.capacity), candidate.id)
         });
-        order.iter().take(supers_wanted(self.view.candidates.len())).map(|candidate| candidate.id).collect()
+        order.iter().map(|candidate| candidate.id).collect()
     }
 
     fn is_in_roster(&self, id: ZhostId) -> bool {
@@ -256,7 +269,7 @@ impl Election {
     }
 
     fn answer(&mut self, proposer: ZhostId, term: u64, verdict: Verdict) {
-        let vote = Datagram::Vote { voter: self.me, term, highest: self.highest_term, verdict };
+        let vote = Datagram::Vote { voter: self.me, proposer, term, highest: self.highest_term, verdict };
         self.outputs.push_back(ElectionOutput::Send(proposer, vote));
     }
 
@@ -308,8 +321,10 @@ impl Election {
         if let Some(campaign) = &mut self.campaign {
             if campaign.ends_at <= now {
                 let own_vote_stored = campaign.answers.contains_key(&self.me);
-                if self.mine.is_some() || !own_vote_stored {
-                    // A reigning provisional super keeps its term; without our own vote on flash there is none.
+                let changed =
+                    self.mine.as_ref().is_none_or(|mine| !mine.full && mine.supers != campaign.supers);
+                if !changed || !own_vote_stored {
+                    // A reign that would gain nothing goes on; without our own vote on flash there is no term.
                     self.campaign = None;
                     self.propose_at = Some(now + CAMPAIGN);
                 } else {

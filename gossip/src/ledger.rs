@@ -91,7 +91,8 @@ impl Ledger {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
         for (key, entry) in &self.entries {
-            if theirs.get(key) == Some(&entry.document.fingerprint()) {
+            // What is not on our flash yet may still fail to get there.
+            if !entry.durable || theirs.get(key) == Some(&entry.document.fingerprint()) {
                 continue;
             }
             let size = encoded_size(&entry.document);
@@ -209,6 +210,15 @@ impl Ledger {
             Document::Placement(placement) => Some(placement),
             _ => None,
         }
+    }
+
+    /// The highest term of any placement.
+    pub fn placed_term(&self) -> u64 {
+        let terms = self.entries.values().filter_map(|entry| match &entry.document {
+            Document::Placement(placement) => Some(placement.version.term),
+            _ => None,
+        });
+        terms.max().unwrap_or(0)
     }
 
     /// The zhosts admitted and not removed.

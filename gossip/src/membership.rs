@@ -196,13 +196,13 @@ impl Membership {
             return;
         }
         let known = self.known_generation(peer.id);
-        self.outbox.push_back((peer.addr, Datagram::Welcome { peer: *self.me(), known }));
+        self.outbox.push_back((peer.addr, Datagram::Welcome { peer: *self.me(), to: peer.id, known }));
         self.introduce(now, peer);
     }
 
     /// Somebody we asked answers.
-    pub fn handle_welcome(&mut self, now: Instant, peer: Peer, known: Generation) {
-        if self.left || peer.id == self.me().id {
+    pub fn handle_welcome(&mut self, now: Instant, peer: Peer, to: ZhostId, known: Generation) {
+        if self.left || peer.id == self.me().id || to != self.me().id {
             return;
         }
         if known > self.me().generation {

@@ -2,7 +2,7 @@
 //!
 //! Layout: version (1 byte), key id (1 byte), nonce (24 random bytes), ciphertext, tag (16 bytes). The first two
 //! bytes are authenticated. A replayed datagram is harmless: everything inside is ordered by generations,
-//! incarnations, versions or terms of its own.
+//! incarnations, versions or terms of its own, and answers name whom they answer.
 
 use alloc::vec::Vec;
 use chacha20poly1305::{AeadInPlace, KeyInit, Tag, XChaCha20Poly1305, XNonce};

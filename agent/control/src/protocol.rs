@@ -378,6 +378,11 @@ impl Request {
         }
     }
 
+    /// Whether the command changes the ledger.
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::TopoSubmit(_) | Self::TopoStop(_) | Self::TopoDelete(_) | Self::ClusterRemove(_))
+    }
+
     /// The bytes of the request.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_allocvec(self).unwrap_or_default()

@@ -229,7 +229,9 @@ impl Node {
         written: bool,
     ) {
         if !written {
+            // Later pieces, and the entry that says it is complete, may have been written all the same.
             self.blobs.closing.remove(&digest);
+            self.drop_blob(digest);
             self.give_up_pull(now, digest);
         } else if last && let Some(size_bytes) = self.blobs.closing.remove(&digest) {
             self.complete_blob(now, digest, size_bytes);
@@ -268,15 +270,20 @@ impl Node {
         let mut wanted: BTreeSet<BlobDigest> =
             self.ledger.topologies().map(|(_, topology)| topology.package).collect();
         wanted.extend(self.commands.blobs());
-        let surplus: Vec<_> =
-            self.blobs.complete.iter().filter(|(d, _)| !wanted.contains(d)).map(|(d, s)| (*d, *s)).collect();
-        for (digest, size_bytes) in surplus {
-            self.blobs.complete.remove(&digest);
+        let surplus: Vec<BlobDigest> =
+            self.blobs.complete.keys().filter(|digest| !wanted.contains(digest)).copied().collect();
+        for digest in surplus {
             self.registry.remove(now, &RowKey::Blob(digest));
-            let mut writes = vec![blob_index_write(digest, None)];
-            writes.extend((0..pieces(size_bytes)).map(|index| blob_piece_write(digest, index, None)));
-            self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
+            self.drop_blob(digest);
             self.log(Level::Debug, format!("blob {digest} is not needed any more"));
         }
+    }
+
+    /// Takes a blob, or what there is of it, off our flash.
+    pub(crate) fn drop_blob(&mut self, digest: BlobDigest) {
+        let size_bytes = self.blobs.complete.remove(&digest).unwrap_or(MEX_SIZE_MAX_BYTES as u32);
+        let mut writes = vec![blob_index_write(digest, None)];
+        writes.extend((0..pieces(size_bytes)).map(|index| blob_piece_write(digest, index, None)));
+        self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
     }
 }

@@ -131,6 +131,10 @@ impl Node {
         if self.commands.under_way.len() >= COMMANDS_MAX {
             return self.answer(now, asker, Reply::Refused("too many commands at once; try again".into()));
         }
+        if request.writes() && !self.ready {
+            let reason = "this zhost is not in step with the cluster yet; wait a moment, or ask another";
+            return self.answer(now, asker, Reply::Refused(reason.into()));
+        }
         let outcome = match request {
             Request::TopoSubmit(package) => self.submit(now, asker, &package).map(|()| None),
             Request::TopoStop(name) => self.write_wanted(now, asker, &name, Wanted::Stopped).map(|()| None),
@@ -165,14 +169,17 @@ impl Node {
         let id = zhost_mex::topology_id(&package.topology.name);
         let key = DocumentKey::Topology(id);
         if !self.ledger.has_room_for(&key) {
-            return Err("the cluster has as many topologies as it can hold; delete one first".into());
+            return Err("the cluster remembers as many topologies as it can, deleted ones included; submit under a name \
+                        that was used before"
+                .into());
         }
         let digest = zhost_mex::digest(bytes);
         let old = self.ledger.topology(id);
         let unix_ms = self.unix_ms(now);
         let document = TopologyDocument {
             wanted: Wanted::Running,
-            revision: old.map_or(0, |old| old.revision) + 1,
+            // Counted when it is written: another submit may come first.
+            revision: 0,
             package: digest,
             package_bytes: u32::try_from(bytes.len()).map_err(|_| "the package is too large")?,
             created_unix_ms: old
@@ -201,16 +208,18 @@ impl Node {
         command: u64,
         result: Result<DiskReply, StoreError>,
     ) {
-        let Some(Command { asker, waiting: Waiting::Package { document, .. }, .. }) =
+        let Some(Command { asker, waiting: Waiting::Package { mut document, .. }, .. }) =
             self.commands.under_way.remove(&command)
         else {
-            return;
+            // The operator was told that it took too long; what arrived is surplus.
+            return self.drop_blob(digest);
         };
         if let Err(error) = result {
             return self.answer(now, asker, Reply::Refused(format!("nothing was stored: {error}")));
         }
         self.complete_blob(now, digest, document.package_bytes);
         let id = zhost_mex::topology_id(&document.spec.name);
+        document.revision = self.ledger.topology(id).map_or(0, |old| old.revision) + 1;
         self.write_topology(now, asker, id, document, Some(digest));
     }
 

@@ -22,16 +22,11 @@ impl Node {
     /// The placement of a topology that this zhost obeys: that of the reign in force, or while there is none (or it
     /// has not placed the topology yet) the one obeyed last.
     pub(crate) fn obeyed_placement(&self, id: TopologyId) -> Option<&Placement> {
+        let placed_under = |slot, term| {
+            self.ledger.durable_placement(id, slot).is_some_and(|placement| placement.version.term == term)
+        };
         let slot = match self.reign_slot() {
-            Some((Slot::Full, _)) => Slot::Full,
-            Some((Slot::Provisional, term))
-                if self
-                    .ledger
-                    .durable_placement(id, Slot::Provisional)
-                    .is_some_and(|p| p.version.term == term) =>
-            {
-                Slot::Provisional
-            }
+            Some((slot, term)) if placed_under(slot, term) => slot,
             _ => self.coordinator.obeyed.get(&id).copied().unwrap_or(Slot::Full),
         };
         self.ledger.durable_placement(id, slot)

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 use zhost_base::{Instant, ZhostId, limits::STRANGERS_MAX};
@@ -32,7 +32,7 @@ pub(crate) struct Gossip {
     next_round: Instant,
     pushed_version: u64,
     seen_revision: u64,
-    strangers: BTreeSet<SocketAddr>,
+    strangers: BTreeSet<IpAddr>,
     ledger_compared: BTreeMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
 }
@@ -83,15 +83,12 @@ impl Node {
         }
     }
 
-    /// Logs trouble with an address once, and remembers a bounded number of them.
+    /// Logs trouble with an address once; after [`STRANGERS_MAX`] of them, nothing more is said until a restart.
     pub(crate) fn note_stranger(&mut self, from: SocketAddr, what: &str) {
-        if self.gossip.strangers.contains(&from) {
+        let strangers = &mut self.gossip.strangers;
+        if strangers.len() >= STRANGERS_MAX || !strangers.insert(from.ip()) {
             return;
         }
-        if self.gossip.strangers.len() >= STRANGERS_MAX {
-            self.gossip.strangers.pop_first();
-        }
-        self.gossip.strangers.insert(from);
         self.log(Level::Warn, format!("ignoring {from}: {what} (said once)"));
     }
 
@@ -99,13 +96,14 @@ impl Node {
         match datagram {
             Datagram::Swim(packet) => self.membership.handle_swim(now, &packet),
             Datagram::Hello(peer) => self.membership.handle_hello(now, peer),
-            Datagram::Welcome { peer, known } => self.membership.handle_welcome(now, peer, known),
+            Datagram::Welcome { peer, to, known } => self.membership.handle_welcome(now, peer, to, known),
             Datagram::Summary { from, registry, ledger } => self.handle_summary(now, from, registry, ledger),
             Datagram::Registry(message) => self.handle_registry(message),
             Datagram::VoteRequest { proposer, term } => self.election.handle_vote_request(proposer, term),
-            Datagram::Vote { voter, term, highest, verdict } => {
+            Datagram::Vote { voter, proposer, term, highest, verdict } if proposer == self.id => {
                 self.election.handle_vote(now, voter, term, highest, verdict);
             }
+            Datagram::Vote { .. } => {}
         }
     }
 
@@ -128,10 +126,15 @@ impl Node {
         }
         if ledger != self.ledger.hash() {
             self.compare_ledger(now, from);
-        } else if !self.ready && self.membership.peer(from).is_some() {
+        } else if !self.ready && self.membership.peer(from).is_some() && self.knows_all_profiles() {
             self.log(Level::Info, format!("in step with the cluster (asked {})", self.zhost_name(from)));
             self.ready = true;
         }
+    }
+
+    /// Whether the rows of every live member have arrived, so that nobody is taken for absent.
+    fn knows_all_profiles(&self) -> bool {
+        self.membership.peers().all(|peer| self.profile(peer.id).is_some())
     }
 
     /// Sends our ledger's digest over the link, if there is one and it was not just done.

@@ -51,6 +51,11 @@ impl Host {
         self.spaces.is_empty()
     }
 
+    /// Whether this start of some space is still here.
+    pub fn has_incarnation(&self, incarnation: u32) -> bool {
+        self.spaces.values().any(|space| space.launch.incarnation == incarnation)
+    }
+
     /// How many spaces were ever started.
     pub fn starts(&self) -> u32 {
         self.incarnations
@@ -88,6 +93,13 @@ struct Wish {
     revision: u64,
 }
 
+impl Wish {
+    /// Whether that space runs what is wished for. Concurrent submits may share a revision, never a package.
+    fn is_of(&self, space: &LocalSpace) -> bool {
+        (self.revision, self.launch.package) == (space.revision, space.launch.package)
+    }
+}
+
 impl Node {
     /// Starts what should run here and does not; closes what runs here and should not, or runs an old revision.
     pub(crate) fn reconcile_spaces(&mut self, now: Instant) {
@@ -97,7 +109,7 @@ impl Node {
             .spaces
             .iter()
             .filter(|(key, space)| match wishes.get(key) {
-                Some(wish) => wish.revision != space.revision,
+                Some(wish) => !wish.is_of(space),
                 None => !self.is_undecided(key),
             })
             .map(|(key, _)| key.clone())
@@ -105,7 +117,7 @@ impl Node {
         surplus.iter().for_each(|key| self.close_space(now, key));
         for (key, wish) in wishes {
             match self.host.spaces.get_mut(&key) {
-                Some(space) if space.placement != wish.placement && space.revision == wish.revision => {
+                Some(space) if space.placement != wish.placement && wish.is_of(space) => {
                     space.placement = wish.placement;
                     self.write_space_row(now, &key);
                 }

@@ -97,6 +97,11 @@ impl Links {
         self.revision
     }
 
+    /// The connection a link runs over.
+    pub fn connection(&self, peer: ZhostId) -> Option<ConnectionId> {
+        self.by_peer.get(&peer).copied()
+    }
+
     pub fn is_up(&self, peer: ZhostId) -> bool {
         self.by_peer.contains_key(&peer)
     }
@@ -109,7 +114,7 @@ impl Links {
     pub fn handle_members(&mut self, now: Instant, members: BTreeMap<ZhostId, SocketAddr>) {
         let gone: Vec<_> =
             self.by_peer.iter().filter(|(id, _)| !members.contains_key(id)).map(|(_, c)| *c).collect();
-        gone.into_iter().for_each(|connection| self.close(connection));
+        gone.into_iter().for_each(|connection| self.close(now, connection));
         self.retries.retain(|id, _| members.contains_key(id));
         self.wanted = members;
         self.connect_missing(now);
@@ -172,7 +177,7 @@ impl Links {
         connection.heard_at = now;
         if let Err(error) = connection.link.handle_bytes(bytes) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
-            self.close(id);
+            self.close(now, id);
             return;
         }
         if connection.peer.is_none()
@@ -199,7 +204,7 @@ impl Links {
     /// The handshake proved who is there. A newer link replaces an older one; we never link with ourselves.
     fn adopt(&mut self, now: Instant, id: ConnectionId, peer: ZhostId) {
         if peer == self.identity.zhost_id() {
-            self.close(id);
+            self.close(now, id);
             return;
         }
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -241,10 +246,11 @@ impl Links {
         }
     }
 
-    fn close(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.remove(&id) {
+    /// Closes a connection; the same wait as after any other end comes before the next try.
+    fn close(&mut self, now: Instant, id: ConnectionId) {
+        if self.connections.contains_key(&id) {
             self.outputs.push_back(LinkOutput::Close(id));
-            self.forget_peer(id, connection.peer);
+            self.handle_closed(now, id);
         }
     }
 
@@ -254,7 +260,8 @@ impl Links {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Err(error) = connection.link.send(&frame.encode()) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
-            self.close(id);
+            let heard_at = connection.heard_at;
+            self.close(heard_at, id);
         }
     }
 
@@ -294,13 +301,7 @@ impl Links {
         };
         let expired: Vec<_> =
             self.connections.iter_mut().filter_map(|(id, c)| late(c).then_some(*id)).collect();
-        for id in expired {
-            let target = self.connections.get(&id).and_then(|connection| connection.target);
-            self.close(id);
-            if let Some(target) = target {
-                self.retries.entry(target).or_default().at = now + RETRY_MAX;
-            }
-        }
+        expired.into_iter().for_each(|id| self.close(now, id));
         if self.next_ping <= now {
             self.next_ping = now + PING_PERIOD;
             let peers: Vec<ZhostId> = self.peers().collect();

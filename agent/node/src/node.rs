@@ -148,7 +148,9 @@ impl Node {
         let ledger = Ledger::restore(recovered.documents);
         let knows_others = ledger.roster().any(|(member, _)| member != id);
         let founds_cluster = seeds.iter().all(|seed| *seed == config.addr) && !knows_others;
-        let alone_until = knows_others.then_some(now + config.timing.alone);
+        let was_member = ledger.roster().any(|(member, _)| member == id);
+        let waits = !founds_cluster && (knows_others || was_member);
+        let alone_until = waits.then_some(now + config.timing.alone);
         let mut node = Self {
             id,
             generation,

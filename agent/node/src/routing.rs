@@ -4,6 +4,7 @@
 //! one message back for each that the target consumes; so no mailbox overflows and no path waits for another.
 
 use crate::{
+    links::ConnectionId,
     node::{Level, Node, Output},
     wire::Frame,
 };
@@ -20,6 +21,8 @@ const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 16;
 pub(crate) struct Target {
     pub zhost: ZhostId,
     pub incarnation: u32,
+    /// The link to it: what was under way on an earlier one is lost, so a new one means a new window.
+    pub link: Option<ConnectionId>,
 }
 
 /// Where the paths of local spaces lead at present.
@@ -45,7 +48,7 @@ impl Node {
         let row_key = RowKey::Space(key.clone());
         self.registry.owners().find_map(|(zhost, _)| match self.registry.row(zhost, &row_key)? {
             Row::Space(row) if row.state == SpaceState::Running && !self.is_judged_failed(zhost) => {
-                Some(Target { zhost, incarnation: row.incarnation })
+                Some(Target { zhost, incarnation: row.incarnation, link: self.links.connection(zhost) })
             }
             _ => None,
         })
@@ -58,9 +61,8 @@ impl Node {
             let Some(spec) = self.spec_of(key) else { continue };
             for (index, (_, to)) in spec.paths_from(&key.space).enumerate() {
                 let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-                let target = self
-                    .locate(&to)
-                    .filter(|target| target.zhost == self.id || self.links.is_up(target.zhost));
+                let target =
+                    self.locate(&to).filter(|target| target.zhost == self.id || target.link.is_some());
                 let state = (space.launch.incarnation, target);
                 let slot = (key.clone(), index as u8);
                 if self.routing.targets.get(&slot) != Some(&state) {
@@ -85,7 +87,7 @@ impl Node {
             let (path, to) = spec.paths_from(&key.space).nth(usize::from(path))?;
             Some((path.name.clone(), SpaceKey { topology: key.topology, space: to.name.clone() }))
         });
-        let (Some(Target { zhost, incarnation }), Some((path, to))) = (target, way) else {
+        let (Some(Target { zhost, incarnation, .. }), Some((path, to))) = (target, way) else {
             self.note_undelivered(&key.space, "its target is gone");
             return;
         };
@@ -152,7 +154,10 @@ impl Node {
                     self.handle_credit(zhost, &to, &path, incarnation, messages)
                 }
                 Some(zhost) => self.links.send(zhost, &Frame::Credit { to, path, incarnation, messages }),
-                // A sender that starts anew gets a full window anyway.
+                // Its row has not reached us yet, or it starts anew: keep the credit while the consumer lives.
+                None if self.host.has_incarnation(incarnation) => {
+                    self.routing.credits.insert((to, path, incarnation), messages);
+                }
                 None => {}
             }
         }
@@ -167,14 +172,13 @@ impl Node {
         incarnation: u32,
         messages: u32,
     ) {
-        let expected = Target { zhost: from, incarnation };
         let index = self.spec_of(to).and_then(|spec| {
             let mut paths = spec.paths_from(&to.space);
             paths.position(|(declared, _)| declared.name == *path)
         });
         let Some(path) = index.and_then(|index| u8::try_from(index).ok()) else { return };
         let current = self.routing.targets.get(&(to.clone(), path)).and_then(|(_, target)| *target);
-        if current == Some(expected) {
+        if current.is_some_and(|target| (target.zhost, target.incarnation) == (from, incarnation)) {
             self.output(Output::Worker(WorkerCommand::Credit { key: to.clone(), path, messages }));
         }
     }

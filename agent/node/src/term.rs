@@ -47,6 +47,7 @@ impl Node {
             roster: self.ledger.roster().map(|(id, _)| id).collect(),
             reigns: reigns.collect(),
             ready: self.ready && !self.is_shutting_down(),
+            placed_term: self.ledger.placed_term(),
         };
         self.election.handle_view(now, view);
     }

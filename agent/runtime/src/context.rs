@@ -95,6 +95,8 @@ pub struct Context {
     pub(crate) emitted: Vec<(u8, Vec<u8>)>,
     pub(crate) consumed: Vec<Message>,
     pub(crate) logs: Vec<(LogLevel, String)>,
+    /// Lines written in the present call.
+    pub(crate) log_lines: usize,
     pub(crate) logs_dropped: u32,
     pub(crate) data_writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(crate) table: String,
@@ -128,6 +130,7 @@ impl Context {
             emitted: Vec::new(),
             consumed: Vec::new(),
             logs: Vec::new(),
+            log_lines: 0,
             logs_dropped: 0,
             data_writes: BTreeMap::new(),
             table,
@@ -140,7 +143,8 @@ impl Context {
     }
 
     pub(crate) fn log(&mut self, level: LogLevel, text: &[u8]) {
-        if self.logs.len() >= budget::LOG_LINES_PER_CALL_MAX {
+        self.log_lines += 1;
+        if self.log_lines > budget::LOG_LINES_PER_CALL_MAX {
             self.logs_dropped += 1;
             return;
         }
@@ -215,8 +219,8 @@ impl Context {
     /// Keys starting with `prefix`, each behind its length in two little-endian bytes, as many as fit `room`.
     pub(crate) fn data_list(&self, prefix: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
         let stored =
-            self.store.scan(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
-        let mut keys: BTreeMap<Vec<u8>, bool> = stored.into_iter().map(|(key, _)| (key, true)).collect();
+            self.store.keys(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
+        let mut keys: BTreeMap<Vec<u8>, bool> = stored.into_iter().map(|key| (key, true)).collect();
         let written = self.data_writes.iter().filter(|(key, _)| key.starts_with(prefix));
         keys.extend(written.map(|(key, value)| (key.clone(), value.is_some())));
         let mut list = Vec::new();

@@ -90,8 +90,8 @@ pub trait Guest: Send {
     /// Begins a call; `false` when the guest does not have that export. A call under way is dropped.
     fn call(&mut self, export: Export) -> bool;
 
-    /// Runs the call for a slice of `fuel`.
-    fn run(&mut self, fuel: u64) -> Step;
+    /// Runs the call for a slice of `fuel`; gives what became of it, and the fuel it used.
+    fn run(&mut self, fuel: u64) -> (Step, u64);
 
     /// Linear memory in use.
     fn memory_bytes(&self) -> usize;

@@ -26,6 +26,10 @@ impl Store for MemoryStore {
         Ok(entries.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
+    fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.scan(table, prefix, limit)?.into_iter().map(|(key, _)| key).collect())
+    }
+
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Write { table, key, value } in writes {

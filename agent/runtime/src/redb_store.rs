@@ -46,6 +46,35 @@ impl<B: StorageBackend> RedbStore<B> {
     }
 }
 
+impl<B: StorageBackend> RedbStore<B> {
+    /// What `take` makes of the first `limit` entries whose keys start with `prefix`.
+    fn walk<T>(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        limit: usize,
+        take: impl Fn(&[u8], &[u8]) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = match read.open_table(definition(table)) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let mut taken = Vec::new();
+            for entry in table.range::<&[u8]>(prefix..)?.take(limit) {
+                let (key, value) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                taken.push(take(key.value(), value.value()));
+            }
+            Ok(taken)
+        })
+    }
+}
+
 fn io_error(error: &std::io::Error) -> StoreError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full,
@@ -73,23 +102,11 @@ impl<B: StorageBackend> Store for RedbStore<B> {
     }
 
     fn scan(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Entries, StoreError> {
-        self.with(|database| {
-            let read = database.begin_read()?;
-            let table = match read.open_table(definition(table)) {
-                Ok(table) => table,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(error.into()),
-            };
-            let mut entries = Vec::new();
-            for entry in table.range::<&[u8]>(prefix..)?.take(limit) {
-                let (key, value) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                entries.push((key.value().to_vec(), value.value().to_vec()));
-            }
-            Ok(entries)
-        })
+        self.walk(table, prefix, limit, |key, value| (key.to_vec(), value.to_vec()))
+    }
+
+    fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.walk(table, prefix, limit, |key, _| key.to_vec())
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {

@@ -45,6 +45,9 @@ pub trait Store: Send + Sync {
     /// The first `limit` entries whose keys start with `prefix`, in order of the keys.
     fn scan(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Entries, StoreError>;
 
+    /// The first `limit` keys that start with `prefix`, in order.
+    fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+
     /// Makes all of `writes` durable, or none.
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
 }

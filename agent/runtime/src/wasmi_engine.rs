@@ -2,6 +2,7 @@
 
 use crate::{
     abi,
+    budget::{DATA_KEY_MAX_BYTES, DATA_VALUE_MAX_BYTES},
     context::{Context, Limiter, LogLevel, Refusal},
     interpreter::{Export, Guest, Interpreter, LoadError, Step},
 };
@@ -13,10 +14,20 @@ use wasmi::{
     errors::{HostError, LinkerError},
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
-use zhost_base::SpaceSpec;
+use zhost_base::{SpaceSpec, limits};
 
 const RECURSION_MAX: usize = 512;
 const STACK_MAX_BYTES: usize = 256 * 1024;
+/// What a host call costs beside its bytes.
+const CALL_FUEL: u64 = 100;
+/// What a look into the store costs.
+const STORE_FUEL: u64 = 20_000;
+/// Bytes copied for one unit of fuel.
+const BYTES_PER_FUEL: u64 = 8;
+/// Longest path, sensor or prefix name that is looked at.
+const NAME_MAX_BYTES: usize = 64;
+/// Most random bytes of one call; a trap beyond.
+const RANDOM_MAX_BYTES: usize = 4096;
 
 /// The interpreter; each guest gets an engine of its own, since wasmi frees code only with its engine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,17 +156,17 @@ impl Guest for WasmiGuest {
         }
     }
 
-    fn run(&mut self, fuel: u64) -> Step {
+    fn run(&mut self, fuel: u64) -> (Step, u64) {
         let required = if let Call::OutOfFuel(call) = &self.call { call.required_fuel() } else { 0 };
-        let outcome = self.store.set_fuel(fuel.max(required)).and_then(|()| {
-            match std::mem::replace(&mut self.call, Call::None) {
+        let granted = fuel.max(required);
+        let outcome =
+            self.store.set_fuel(granted).and_then(|()| match std::mem::replace(&mut self.call, Call::None) {
                 Call::None => Ok(ResumableCall::Finished),
                 Call::Fresh(function) => function.call_resumable(&mut self.store, &[], &mut self.result),
                 Call::OutOfFuel(call) => call.resume(&mut self.store, &mut self.result),
                 Call::Yielded(call) => call.resume(&mut self.store, &[], &mut self.result),
-            }
-        });
-        match outcome {
+            });
+        let step = match outcome {
             Ok(ResumableCall::Finished) => Step::Returned(self.result[0].i32().unwrap_or(0)),
             Ok(ResumableCall::OutOfFuel(call)) => {
                 self.call = Call::OutOfFuel(call);
@@ -167,7 +178,8 @@ impl Guest for WasmiGuest {
             }
             Ok(ResumableCall::HostTrap(call)) => Step::Trapped(call.into_host_error().to_string()),
             Err(error) => Step::Trapped(error.to_string()),
-        }
+        };
+        (step, granted - self.store.get_fuel().unwrap_or(0).min(granted))
     }
 
     fn memory_bytes(&self) -> usize {
@@ -200,12 +212,21 @@ fn memory(env: &Env<'_>) -> Result<Memory, Error> {
         .ok_or_else(|| Error::from(TrapCode::MemoryOutOfBounds))
 }
 
-/// The guest's bytes at `pointer`.
-fn bytes(env: &Env<'_>, pointer: u32, size: u32) -> Result<Vec<u8>, Error> {
+/// Takes fuel for work done outside of the guest: without fuel left, the guest has to wait for its next slice.
+fn charge(env: &mut Env<'_>, fuel: u64) -> Result<(), Error> {
+    let left = env.get_fuel()?.saturating_sub(fuel);
+    env.set_fuel(left)
+}
+
+/// The guest's bytes at `pointer`, of which at most `max` and one more are copied: enough to see that it is too much.
+fn bytes(env: &mut Env<'_>, pointer: u32, size: u32, max: usize) -> Result<Vec<u8>, Error> {
     let memory = memory(env)?;
-    let data = memory.data(env.as_context());
-    let range = pointer as usize..(pointer as usize).saturating_add(size as usize);
-    data.get(range).map(<[u8]>::to_vec).ok_or_else(|| TrapCode::MemoryOutOfBounds.into())
+    let start = pointer as usize;
+    let whole = memory.data(env.as_context()).get(start..start.saturating_add(size as usize));
+    let whole = whole.ok_or_else(|| Error::from(TrapCode::MemoryOutOfBounds))?;
+    let copied = whole[..whole.len().min(max + 1)].to_vec();
+    charge(env, CALL_FUEL + copied.len() as u64 / BYTES_PER_FUEL)?;
+    Ok(copied)
 }
 
 /// Hands `result` to the guest's buffer, if it fits, and gives its size or the refusal.
@@ -218,6 +239,7 @@ fn answer(
     match result {
         Ok(content) if content.len() > room as usize => Ok(Refusal::TooLarge as i32),
         Ok(content) => {
+            charge(env, content.len() as u64 / BYTES_PER_FUEL)?;
             memory(env)?
                 .write(env, pointer as usize, &content)
                 .map_err(|_| Error::from(TrapCode::MemoryOutOfBounds))?;
@@ -239,7 +261,7 @@ fn link_imports(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         "sensors",
         "read",
         |mut env: Env<'_>, name: u32, size: u32, buffer: u32, room: u32| {
-            let name = bytes(&env, name, size)?;
+            let name = bytes(&mut env, name, size, NAME_MAX_BYTES)?;
             let reading = env.data_mut().sensor_read(&name);
             answer(&mut env, reading, buffer, room)
         },
@@ -252,7 +274,7 @@ fn link_sys(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         "sys",
         "log",
         |mut env: Env<'_>, level: i32, text: u32, size: u32| -> Result<(), Error> {
-            let text = bytes(&env, text, size)?;
+            let text = bytes(&mut env, text, size, limits::LOG_LINE_SIZE_MAX_BYTES)?;
             env.data_mut().log(LogLevel::from_number(level), &text);
             Ok(())
         },
@@ -265,11 +287,14 @@ fn link_sys(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
     })?;
     linker.func_wrap("sys", "yield", |_: Env<'_>| -> Result<(), Error> { Err(Error::host(Yield)) })?;
     linker.func_wrap("sys", "self_emit", |mut env: Env<'_>, data: u32, size: u32| -> Result<i32, Error> {
-        let payload = bytes(&env, data, size)?;
+        let payload = bytes(&mut env, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
         Ok(status(env.data_mut().self_emit(payload)))
     })?;
     linker.func_wrap("sys", "random", |mut env: Env<'_>, buffer: u32, size: u32| -> Result<(), Error> {
-        let mut random = bytes(&env, buffer, size)?;
+        let mut random = bytes(&mut env, buffer, size, RANDOM_MAX_BYTES)?;
+        if random.len() > RANDOM_MAX_BYTES {
+            return Err(Error::new("sys.random gives at most 4096 bytes at once"));
+        }
         env.data_mut().rng.fill(&mut random);
         answer(&mut env, Ok(random), buffer, size).map(drop)
     })?;
@@ -281,8 +306,8 @@ fn link_net(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         "net",
         "emit_to",
         |mut env: Env<'_>, path: u32, path_size: u32, data: u32, size: u32| {
-            let path = bytes(&env, path, path_size)?;
-            let payload = bytes(&env, data, size)?;
+            let path = bytes(&mut env, path, path_size, NAME_MAX_BYTES)?;
+            let payload = bytes(&mut env, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
             Ok::<i32, Error>(status(env.data_mut().emit_to(&path, payload)))
         },
     )?;
@@ -302,7 +327,8 @@ fn link_data(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         "data",
         "get",
         |mut env: Env<'_>, key: u32, key_size: u32, buffer: u32, room: u32| {
-            let key = bytes(&env, key, key_size)?;
+            let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
+            charge(&mut env, STORE_FUEL)?;
             let value = env.data().data_get(&key);
             answer(&mut env, value, buffer, room)
         },
@@ -311,17 +337,19 @@ fn link_data(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         "data",
         "list",
         |mut env: Env<'_>, prefix: u32, prefix_size: u32, buffer: u32, room: u32| {
-            let prefix = bytes(&env, prefix, prefix_size)?;
+            let prefix = bytes(&mut env, prefix, prefix_size, DATA_KEY_MAX_BYTES)?;
+            charge(&mut env, STORE_FUEL)?;
             let list = env.data().data_list(&prefix, room as usize);
             answer(&mut env, list, buffer, room)
         },
     )?;
     linker.func_wrap("data", "put", |mut env: Env<'_>, key: u32, key_size: u32, value: u32, size: u32| {
-        let (key, value) = (bytes(&env, key, key_size)?, bytes(&env, value, size)?);
+        let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
+        let value = bytes(&mut env, value, size, DATA_VALUE_MAX_BYTES)?;
         Ok::<i32, Error>(status(env.data_mut().data_write(key, Some(value))))
     })?;
     linker.func_wrap("data", "delete", |mut env: Env<'_>, key: u32, key_size: u32| {
-        let key = bytes(&env, key, key_size)?;
+        let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
         Ok::<i32, Error>(status(env.data_mut().data_write(key, None)))
     })?;
     Ok(())

@@ -15,7 +15,7 @@ use zhost_base::{
     BlobDigest, Instant, Name, Rng, SpaceKey,
     limits::{BLOB_CHUNK_SIZE_BYTES, PATH_WINDOW_MESSAGES},
 };
-use zhost_mex::{Package, Trust};
+use zhost_mex::{Package, PublicKey, Trust};
 
 /// What a space needs to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,7 @@ pub struct Worker {
     interpreter: Box<dyn Interpreter>,
     store: Arc<dyn Store>,
     devices: Arc<dyn Devices>,
+    publishers: Vec<PublicKey>,
     rng: Rng,
     unix_origin_ms: u64,
     tasks: BTreeMap<SpaceKey, Task>,
@@ -123,16 +124,17 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without spaces. `unix_origin_ms` is the wall clock at the origin of the monotonic one, 0 if not set.
+    /// A worker without spaces that runs packages of these publishers. `unix_origin_ms` is the wall clock at the origin of the monotonic one, 0 if not set.
     pub fn new(
         interpreter: Box<dyn Interpreter>,
         store: Arc<dyn Store>,
         devices: Arc<dyn Devices>,
+        publishers: Vec<PublicKey>,
         rng: Rng,
         unix_origin_ms: u64,
     ) -> Self {
         let (tasks, ready, events) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { interpreter, store, devices, rng, unix_origin_ms, tasks, ready, events }
+        Self { interpreter, store, devices, publishers, rng, unix_origin_ms, tasks, ready, events }
     }
 
     /// Obeys the node.
@@ -209,13 +211,18 @@ impl Worker {
         if zhost_mex::digest(&package) != launch.package {
             return Err("its package is damaged on this zhost's flash".into());
         }
-        // Signatures were checked where the package was submitted; the digest says it is the same package.
-        let package = Package::open(&package, Trust::Anybody).map_err(|e| e.to_string())?;
+        // Checked again here: a zhost takes nobody's word for what it runs.
+        let package =
+            Package::open(&package, Trust::Publishers(&self.publishers)).map_err(|e| e.to_string())?;
+        let spec =
+            package.topology.space(&launch.key.space).ok_or("its package does not declare it")?.clone();
+        let has_path = package.topology.has_path(&spec.name);
         let wasm = package.into_wasm(&launch.key.space).ok_or("its package holds no WASM for it")?;
         let mut context = Context::new(launch.key, self.store.clone(), self.devices.clone(), self.rng.fork());
         context.unix_origin_ms = self.unix_origin_ms;
         context.capabilities = launch.capabilities;
         context.paths = launch.paths.into_iter().map(|name| OutgoingPath { name, credit: 0 }).collect();
+        self.interpreter.check(&wasm, &spec, has_path).map_err(|e| e.to_string())?;
         self.interpreter.instantiate(&wasm, context, launch.memory_bytes).map_err(|e| e.to_string())
     }
 
@@ -267,10 +274,10 @@ impl Worker {
         }
         let context = task.guest.context();
         context.now = now;
-        let step = task.guest.run(budget::SLICE_FUEL);
-        task.fuel_spent += budget::SLICE_FUEL;
+        let (step, fuel) = task.guest.run(budget::SLICE_FUEL);
+        task.fuel_spent += fuel;
         let watchdog = task.fuel_spent > task.fuel_max();
-        self.drain_context(&key);
+        self.drain_context(&key, step != Step::Preempted);
         match step {
             Step::Preempted if watchdog => self.handle_watchdog(&key),
             Step::Preempted => self.enqueue(&key),
@@ -339,10 +346,10 @@ impl Worker {
     }
 
     /// Turns what the guest did into events.
-    fn drain_context(&mut self, key: &SpaceKey) {
+    fn drain_context(&mut self, key: &SpaceKey, call_ended: bool) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let context = task.guest.context();
-        let dropped = std::mem::take(&mut context.logs_dropped);
+        let dropped = if call_ended { std::mem::take(&mut context.logs_dropped) } else { 0 };
         if dropped > 0 {
             context
                 .logs
@@ -383,6 +390,7 @@ impl Task {
     fn begin_call(&mut self) -> bool {
         self.in_call = true;
         self.fuel_spent = 0;
+        self.guest.context().log_lines = 0;
         if self.stop && self.phase != Phase::Close {
             self.phase = Phase::Close;
             return self.guest.call(Export::OnClose);

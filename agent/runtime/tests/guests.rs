@@ -31,6 +31,10 @@ fn spec(capabilities: &[&str]) -> SpaceSpec {
     }
 }
 
+fn publisher() -> PublisherKey {
+    PublisherKey::from_seed([1; 32])
+}
+
 struct Clockwork;
 
 impl Devices for Clockwork {
@@ -56,31 +60,41 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let store = Arc::new(MemoryStore::default());
-        let worker =
-            Worker::new(Box::new(Wasmi), store.clone(), Arc::new(Clockwork), Rng::from_number(1), 1000);
+        let worker = Worker::new(
+            Box::new(Wasmi),
+            store.clone(),
+            Arc::new(Clockwork),
+            vec![publisher().public()],
+            Rng::from_number(1),
+            1000,
+        );
         Self { worker, store, now: Instant::from_micros(1), events: Vec::new() }
     }
 
+    /// Starts a guest that declares `capabilities` and stands at both ends of paths with a silent partner.
     fn start(&mut self, space: &str, capabilities: &[&str], body: &str) {
-        let yaml = |kind: &str, rest: &str| {
-            format!("apiVersion: samoza/v1\nkind: {kind}\nmetadata: {{name: {space}{rest}\n").into_bytes()
+        let head = |kind: &str, name: &str| {
+            format!("apiVersion: samoza/v1\nkind: {kind}\nmetadata:\n  name: {name}\n")
         };
+        let manifest = head("MEX", space)
+            + &format!(
+                "  version: v1\n  publisher: p\nspec:\n  topology: topology.yaml\n  spaces: [{space}, partner]\n"
+            );
+        let topology = head("Topology", space)
+            + &format!(
+                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}]}}\n- {{name: partner, type: IO}}\n\
+                 paths:\n- {{from: {space}, to: partner, name: out}}\n- {{from: partner, to: {space}, name: in}}\n",
+                capabilities.join(", ")
+            );
         let files = BTreeMap::from([
-            (
-                "manifest.yaml".into(),
-                yaml(
-                    "MEX",
-                    &format!(
-                        ", version: v1, publisher: p}}\nspec: {{topology: topology.yaml, spaces: [{space}]}}"
-                    ),
-                ),
-            ),
-            ("topology.yaml".into(), yaml("Topology", &format!("}}\nspaces: [{{name: {space}, type: IO}}]"))),
-            (format!("spaces/{space}/space.yaml"), yaml("Space", "}")),
+            ("manifest.yaml".into(), manifest.into_bytes()),
+            ("topology.yaml".into(), topology.into_bytes()),
+            (format!("spaces/{space}/space.yaml"), head("Space", space).into_bytes()),
             (format!("spaces/{space}/core.wasm"), module(body)),
+            ("spaces/partner/space.yaml".into(), head("Space", "partner").into_bytes()),
+            ("spaces/partner/core.wasm".into(), module(&format!("{MEMORY} {IDLE}"))),
         ]);
-        let package =
-            zhost_mex::sign(&zhost_mex::build(files).unwrap(), &PublisherKey::from_seed([1; 32])).unwrap();
+        let package = zhost_mex::sign(&zhost_mex::build(files).unwrap(), &publisher()).unwrap();
         let digest = zhost_mex::digest(&package);
         let pieces = package.chunks(BLOB_CHUNK_SIZE_BYTES).zip(0..);
         let write = |(piece, index): (&[u8], u32)| Write {

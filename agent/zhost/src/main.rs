@@ -62,7 +62,8 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
         config.name,
         config.identity.zhost_id()
     );
-    let machine = Machine { clock, sockets, store, devices: board, data_dir };
+    let publishers = config.publishers.clone();
+    let machine = Machine { clock, sockets, store, devices: board, publishers, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
     shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");

@@ -25,6 +25,7 @@ use std::{
 };
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_hal::kernel;
+use zhost_mex::PublicKey;
 use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port};
 use zhost_runtime::{Devices, Store, StoreError, WorkerEvent};
 
@@ -64,6 +65,7 @@ pub struct Machine {
     pub sockets: Sockets,
     pub store: Arc<dyn Store>,
     pub devices: Arc<dyn Devices>,
+    pub publishers: Vec<PublicKey>,
     pub data_dir: std::path::PathBuf,
 }
 
@@ -89,8 +91,9 @@ struct Shell {
 /// Runs the node until it has finished.
 pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<()> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
-    let Machine { clock, sockets, store, devices, data_dir } = machine;
-    let surroundings = Surroundings { store: store.clone(), devices, clock, events: events.clone() };
+    let Machine { clock, sockets, store, devices, publishers, data_dir } = machine;
+    let surroundings =
+        Surroundings { store: store.clone(), devices, publishers, clock, events: events.clone() };
     let workers = Workers::start(&surroundings, &mut rng)?;
     let disk = workers::start_disk(store, events.clone())?;
     let executor = Rc::new(LocalExecutor::new());

@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 use zhost_base::{Rng, SpaceKey};
+use zhost_mex::PublicKey;
 use zhost_node::DiskRequest;
 use zhost_runtime::{Devices, Exit, Store, Wasmi, Worker, WorkerCommand, WorkerEvent};
 
@@ -20,6 +21,7 @@ const WORKERS: usize = 2;
 pub struct Surroundings {
     pub store: Arc<dyn Store>,
     pub devices: Arc<dyn Devices>,
+    pub publishers: Vec<PublicKey>,
     pub clock: Clock,
     pub events: Sender<Event>,
 }
@@ -63,9 +65,15 @@ impl Workers {
 fn run(surroundings: &Surroundings, mut rng: Rng, commands: &mpsc::Receiver<WorkerCommand>) {
     let mut here: BTreeMap<SpaceKey, u32> = BTreeMap::new();
     loop {
-        let Surroundings { store, devices, clock, .. } = surroundings;
-        let worker =
-            Worker::new(Box::new(Wasmi), store.clone(), devices.clone(), rng.fork(), clock.unix_origin_ms);
+        let Surroundings { store, devices, publishers, clock, .. } = surroundings;
+        let worker = Worker::new(
+            Box::new(Wasmi),
+            store.clone(),
+            devices.clone(),
+            publishers.clone(),
+            rng.fork(),
+            clock.unix_origin_ms,
+        );
         let outcome = catch_unwind(AssertUnwindSafe(|| work(surroundings, worker, commands, &mut here)));
         if outcome.is_ok() {
             return;

@@ -12,7 +12,8 @@ pub const DATAGRAM_SIZE_MAX_BYTES: usize = 1200;
 pub const MEMBERS_MAX: usize = 1024;
 
 /// Registry rows per owner; a zhost refuses to write more, and drops a peer's row beyond it.
-pub const ROWS_PER_OWNER_MAX: usize = 256;
+/// Room for every topology's package, every space, verdicts, and the tombstones of as many.
+pub const ROWS_PER_OWNER_MAX: usize = 1024;
 
 /// Encoded size of one registry row; larger ones are refused where they are written or parsed.
 pub const ROW_SIZE_MAX_BYTES: usize = 800;
@@ -81,7 +82,7 @@ pub const LOG_LINE_SIZE_MAX_BYTES: usize = 256;
 /// State changes kept per topology for `topo status`; older ones go.
 pub const TRANSITIONS_MAX: usize = 32;
 
-/// Peers with a wrong secret that are remembered, so that each is logged once.
+/// Addresses with a wrong secret that are remembered, so that each is logged once; further ones are not logged.
 pub const STRANGERS_MAX: usize = 64;
 
 /// Control sessions at once; the least recently used one makes room.

@@ -35,6 +35,7 @@ impl Cluster {
             roster: (0..self.elections.len()).map(id).collect(),
             reigns: reigns.map(|(owner, reign)| (*owner, reign.clone())).collect(),
             ready: true,
+            placed_term: 0,
         }
     }
 
@@ -46,7 +47,7 @@ impl Cluster {
         let Some(election) = &mut self.elections[to] else { return };
         match datagram {
             Datagram::VoteRequest { proposer, term } => election.handle_vote_request(proposer, term),
-            Datagram::Vote { voter, term, highest, verdict } => {
+            Datagram::Vote { voter, term, highest, verdict, .. } => {
                 election.handle_vote(now, voter, term, highest, verdict)
             }
             _ => {}

@@ -69,7 +69,7 @@ impl Net {
                     match datagram {
                         Datagram::Swim(packet) => node.handle_swim(now, &packet),
                         Datagram::Hello(peer) => node.handle_hello(now, peer),
-                        Datagram::Welcome { peer, known } => node.handle_welcome(now, peer, known),
+                        Datagram::Welcome { peer, to, known } => node.handle_welcome(now, peer, to, known),
                         _ => {}
                     }
                 }

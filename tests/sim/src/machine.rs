@@ -87,8 +87,15 @@ impl Machine {
             .expect("the disk can always be opened after a power cut");
         let store: Arc<dyn Store> = Arc::new(store);
         let recovered = Recovered::boot(store.as_ref()).expect("the disk can be read");
-        let worker =
-            Worker::new(Box::new(Wasmi), store.clone(), Arc::new(NoDevices), rng.fork(), UNIX_ORIGIN_MS);
+        let publishers = self.config.publishers.clone();
+        let worker = Worker::new(
+            Box::new(Wasmi),
+            store.clone(),
+            Arc::new(NoDevices),
+            publishers,
+            rng.fork(),
+            UNIX_ORIGIN_MS,
+        );
         let node = Node::new(now, self.config.clone(), recovered, Box::new(Wasmi), rng);
         self.running = Some(Running { node, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });
     }

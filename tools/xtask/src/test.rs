@@ -17,7 +17,9 @@ pub fn run() -> Outcome {
     }
     say("lints");
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    say("unit, property and transcript tests");
+    say("unit, property, transcript and real-process tests");
+    // The tests of real processes run these two.
+    cargo(&["build", "--quiet", "--package", "zhost", "--package", "zctl"])?;
     cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"])?;
     say("simulated clusters");
     sim(SIM_SEEDS, 7, false)?;
