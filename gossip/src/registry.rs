@@ -34,7 +34,7 @@ pub enum RegistryMessage {
         low: ZhostId,
         /// … to this one; one that is not listed is not known to the sender.
         high: ZhostId,
-        /// At most [`DIGEST_OWNERS_MAX`].
+        /// At most `DIGEST_OWNERS_MAX`.
         owners: Vec<DigestEntry>,
         /// Whether the receiver should ask back for what it lacks.
         answer: bool,

@@ -35,3 +35,4 @@ pub use inspection::Inspection;
 pub use links::ConnectionId;
 pub use node::{Level, Load, Node, Output, Port};
 pub use topology_state::TopologyState;
+pub use wire::{Frame, Heartbeat};

@@ -226,6 +226,35 @@ fn after_a_blackout_everything_comes_back_by_itself() {
 }
 
 #[test]
+fn bad_packages_are_refused_with_a_sentence_and_nothing_is_stored() {
+    let mut site = Site::new("packages", 1);
+    site.start_all();
+    site.wait_for_alive(1);
+    let file = |name: &str| site.cluster.dir.join(name).display().to_string();
+    let good = zhost_sim::package("calm", 1, "data.read");
+    fs::write(file("untrusted.mex"), &good).unwrap();
+    fs::write(
+        file("flipped.mex"),
+        [&good[..good.len() / 2], &[good[good.len() / 2] ^ 1], &good[good.len() / 2 + 1..]].concat(),
+    )
+    .unwrap();
+    fs::write(file("greedy.mex"), zhost_sim::package_without("calm", "data.write")).unwrap();
+    site.cluster.zctl(&["mex", "sign", &file("greedy.mex"), "--key", &file("publisher.key")]).unwrap();
+    for (mex, part) in [
+        ("untrusted.mex", "publisher this cluster does not trust"),
+        ("flipped.mex", "damaged"),
+        ("greedy.mex", "space 'store': it imports data.put but does not declare the capability data.write"),
+        ("calm.yaml", "No such file"),
+    ] {
+        let refusal = site.cluster.ask(&["topo", "submit", &file(mex)]).unwrap_err();
+        assert!(refusal.contains(part), "{mex}: {refusal}");
+    }
+    assert_eq!(site.cluster.ask(&["topo", "list"]).unwrap().as_array().map(Vec::len), Some(0));
+    assert!(site.cluster.zctl(&["status"]).unwrap().contains(" 0 packages"));
+    site.cluster.end().unwrap();
+}
+
+#[test]
 fn bad_surroundings_get_a_clear_line() {
     let site = Site::new("surroundings", 1);
     let config = site.cluster.dir.join("node-1.yaml").display().to_string();

@@ -35,7 +35,7 @@ const STORE: &str = r#"(module
   (func (export "on_close") (result i32) (i32.const 0)))"#;
 
 /// The topology `name`; its camera space needs `capability`.
-pub fn topology_yaml(name: &str, capability: &str) -> String {
+fn topology_yaml(name: &str, capability: &str) -> String {
     format!(
         "apiVersion: samoza/v1
 kind: Topology
@@ -58,6 +58,15 @@ pub fn publisher() -> PublisherKey {
 
 /// A signed package of the topology `name`, whose camera space needs `capability`.
 pub fn package(name: &str, version: u32, capability: &str) -> Vec<u8> {
+    pack(name, version, &topology_yaml(name, capability))
+}
+
+/// The same package with a manifest that leaves out a capability its WASM needs.
+pub fn package_without(name: &str, capability: &str) -> Vec<u8> {
+    pack(name, 1, &topology_yaml(name, "data.read").replace(capability, "data.read"))
+}
+
+fn pack(name: &str, version: u32, topology: &str) -> Vec<u8> {
     let space =
         |name: &str| format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {name}}}\n").into_bytes();
     let manifest = format!(
@@ -66,7 +75,7 @@ pub fn package(name: &str, version: u32, capability: &str) -> Vec<u8> {
     let wasm = |text: &str| wat::parse_str(text).expect("the simulator's guests are valid");
     let files = BTreeMap::from([
         ("manifest.yaml".into(), manifest.into_bytes()),
-        ("topology.yaml".into(), topology_yaml(name, capability).into_bytes()),
+        ("topology.yaml".into(), topology.into()),
         ("spaces/eye/space.yaml".into(), space("eye")),
         ("spaces/eye/core.wasm".into(), wasm(COUNTER)),
         ("spaces/meter/space.yaml".into(), space("meter")),

@@ -12,7 +12,7 @@ mod referee;
 pub mod scenario;
 mod world;
 
-pub use guests::{package, topology_yaml};
+pub use guests::{package, package_without};
 pub use network::NetworkFaults;
 pub use referee::Verdict;
 pub use world::{Machines, World};

@@ -3,6 +3,7 @@
 mod artifacts;
 mod cluster;
 mod demo;
+mod fuzz;
 mod setup;
 mod size;
 mod steps;
@@ -54,6 +55,14 @@ enum Task {
         #[arg(long)]
         trace: bool,
     },
+    /// Fuzz the parsers of foreign bytes.
+    Fuzz {
+        /// Which target; all if left out.
+        target: Option<String>,
+        /// How long each.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
     /// How large the agent is, on flash and in memory; fails over budget.
     Size,
 }
@@ -65,6 +74,7 @@ fn main() -> ExitCode {
         Task::Cluster { command } => cluster::run(&command),
         Task::Test => test::run(),
         Task::Sim { seeds, zhosts, trace } => test::sim(&seeds, zhosts, trace),
+        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Size => size::run(),
     };
     match outcome {

@@ -58,6 +58,18 @@ fn need_nextest() -> Outcome {
     steps::run(&mut steps::command("cargo", &["install", "--quiet", "--locked", "cargo-nextest"]))
 }
 
+/// What only fuzzing needs.
+pub fn need_fuzzer() -> Outcome {
+    if !steps::succeeds("c++", &["--version"]) {
+        apt_install(&["g++"])?;
+    }
+    if steps::succeeds("cargo", &["fuzz", "--version"]) {
+        return Ok(());
+    }
+    eprintln!("setup: installing cargo-fuzz (takes a minute)");
+    steps::run(&mut steps::command("cargo", &["install", "--quiet", "--locked", "cargo-fuzz"]))
+}
+
 fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
     let rustup =
         wanted != GuestRoute::Debian && (has_rustup_target(GUEST_TARGET) || add_rustup_target(GUEST_TARGET));

@@ -1,11 +1,13 @@
 //! All tests, in the order in which they fail fastest.
 
-use crate::{Outcome, demo, setup, size, steps};
+use crate::{Outcome, demo, fuzz, setup, size, steps};
 
 /// Seeds of the simulator that every test runs.
 const SIM_SEEDS: &str = "0..200";
+/// How long CI fuzzes each target.
+const CI_FUZZ_SECONDS: u32 = 10;
 /// Workspaces apart from the main one, whose formatting is checked too.
-const OTHER_WORKSPACES: [&str; 1] = ["tests/spaces/Cargo.toml"];
+const OTHER_WORKSPACES: [&str; 2] = ["tests/spaces/Cargo.toml", "tests/fuzz/Cargo.toml"];
 
 /// Runs all tests.
 pub fn run() -> Outcome {
@@ -20,7 +22,7 @@ pub fn run() -> Outcome {
     say("unit, property, transcript and real-process tests");
     // The tests of real processes run these two.
     cargo(&["build", "--quiet", "--package", "zhost", "--package", "zctl"])?;
-    cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"])?;
+    cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow", "--cargo-quiet"])?;
     say("simulated clusters");
     sim(SIM_SEEDS, 7, false)?;
     say("documentation");
@@ -31,7 +33,12 @@ pub fn run() -> Outcome {
     say("a real cluster on this computer");
     demo::run(false)?;
     say("size");
-    size::run()
+    size::run()?;
+    if std::env::var_os("CI").is_some() {
+        say("fuzzing, briefly");
+        fuzz::run(None, CI_FUZZ_SECONDS)?;
+    }
+    Ok(())
 }
 
 fn say(what: &str) {

@@ -36,11 +36,8 @@ pub fn run(command: &MexCommand, json: bool) -> Outcome {
 
 fn verify(mex: &Path, publishers: &[String]) -> Outcome {
     let error = |e: &dyn std::fmt::Display| format!("{}: {e}", mex.display());
-    let trusted = publishers
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<Vec<PublicKey>, _>>()
-        .map_err(|e| error(&e))?;
+    let key = |text: &String| text.parse::<PublicKey>().map_err(|e| format!("--publisher {text}: {e}"));
+    let trusted = publishers.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let trust = if trusted.is_empty() { Trust::Anybody } else { Trust::Publishers(&trusted) };
     let package = Package::open(&read(mex)?, trust).map_err(|e| error(&e))?;
     let signer = package.signer.ok_or_else(|| error(&zhost_mex::MexError::Unsigned))?;

@@ -287,3 +287,6 @@ fn done(request: &Request, reply: Durability) -> String {
     };
     format!("{what} ({}).\n", durability(reply))
 }
+
+#[cfg(test)]
+mod tests;

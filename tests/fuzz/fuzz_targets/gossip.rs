@@ -1,0 +1,32 @@
+//! Gossip datagrams: sealed bytes from strangers, and opened ones from an insider gone mad.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use zhost_base::{Generation, Instant, Rng, ZhostId};
+use zhost_gossip::{
+    datagram::Datagram,
+    membership::{Membership, Peer},
+    registry::Registry,
+    seal::{ClusterSecret, Sealer},
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = Sealer::new(&ClusterSecret::new([1; 32])).open(bytes);
+    let now = Instant::from_micros(1);
+    let peer = |id| Peer { id: ZhostId(id), generation: Generation(1), renewal: 0, addr: ([127, 0, 0, 1], 1).into() };
+    let mut membership = Membership::new(now, peer(1), Vec::new(), Rng::from_number(1));
+    membership.handle_hello(now, peer(2));
+    membership.handle_swim(now, bytes);
+    match Datagram::decode(bytes) {
+        Some(Datagram::Registry(message)) => {
+            let mut registry = Registry::new(ZhostId(1), Generation(1));
+            registry.handle_message(message, |_| Some(Generation(1)));
+            let _ = registry.digest(true);
+        }
+        Some(Datagram::Swim(packet)) => membership.handle_swim(now, &packet),
+        Some(Datagram::Hello(peer)) => membership.handle_hello(now, peer),
+        Some(Datagram::Welcome { peer, to, known }) => membership.handle_welcome(now, peer, to, known),
+        _ => {}
+    }
+    membership.handle_timeout(now + zhost_base::Duration::from_secs(3600));
+});

@@ -1,0 +1,141 @@
+//! What operators see, as the public Samoza documents show it.
+
+use super::*;
+use zhost_control::protocol::{PlacementLine, Transition};
+
+fn text(request: Request, reply: Reply) -> String {
+    render(&request, reply, false).unwrap()
+}
+
+fn topology() -> Topology {
+    let line = |space: &str, zhost: &str, state: &str| PlacementLine {
+        space: space.into(),
+        zhost: zhost.into(),
+        state: state.into(),
+    };
+    Topology {
+        id: "a1b2c3d4-e5f6-8890-abcd-ef1234567890".into(),
+        name: "my-app".into(),
+        version: "1.2.0".into(),
+        revision: 2,
+        state: "degraded".into(),
+        failure_reason: Some("no zhost satisfies capability requirement 'sensors.camera'".into()),
+        coordinator: "edge-node-1".into(),
+        created_unix_ms: 1_777_458_600_000,
+        updated_unix_ms: 1_777_559_000_000,
+        placements: vec![line("dashboard", "edge-node-1", "running"), line("api", "-", "-")],
+        history: vec![Transition { unix_ms: 1_777_458_600_000, state: "pending".into() }],
+    }
+}
+
+#[test]
+fn a_topology_shows_its_state_its_reason_and_its_places() {
+    assert_eq!(
+        text(Request::TopoStatus("my-app".into()), Reply::Topology(topology())),
+        "Topology: my-app
+ID: a1b2c3d4-e5f6-8890-abcd-ef1234567890
+Version: 1.2.0 (revision 2)
+State: degraded
+FailureReason: no zhost satisfies capability requirement 'sensors.camera'
+Spaces: 2
+Coordinator: edge-node-1
+Created: 2026-04-29T10:30:00.000Z
+Updated: 2026-04-30T14:23:20.000Z
+
+Placements:
+SPACE       ZHOST         STATE
+-----------------------------------
+dashboard   edge-node-1   running
+api         -             -
+
+History, as this zhost saw it:
+2026-04-29T10:30:00.000Z pending
+"
+    );
+}
+
+#[test]
+fn the_mesh_lists_where_every_space_runs() {
+    let space = |space: &str, zhost: &str, topology: &str| Space {
+        space: space.into(),
+        zhost: zhost.into(),
+        topology: topology.into(),
+        state: "running".into(),
+        restarts: 0,
+    };
+    let spaces =
+        vec![space("web-frontend", "zhost-alpha", "topo-web-app"), space("data", "zhost-b", "topo-pipeline")];
+    assert_eq!(
+        text(Request::MeshSpaces, Reply::Spaces(spaces)),
+        "SPACE_NAME     ZHOST_ID      TOPOLOGY        STATE     RESTARTS
+-----------------------------------------------------------------
+web-frontend   zhost-alpha   topo-web-app    running   0
+data           zhost-b       topo-pipeline   running   0
+"
+    );
+}
+
+#[test]
+fn pings_show_hops_rtt_and_path() {
+    let ping =
+        |zhost: &str, rtt_us| Ping { zhost: zhost.into(), hops: 1, rtt_us, path: format!("a -> {zhost}") };
+    assert_eq!(
+        text(Request::MeshPing(None), Reply::Pings(vec![ping("b", Some(1234)), ping("c", None)])),
+        "ZHOST_ID   HOPS   RTT(ms)   PATH
+------------------------------------
+b          1      1.2       a -> b
+c          1      -         a -> c
+"
+    );
+}
+
+#[test]
+fn writes_say_how_durable_they_are() {
+    let submitted = Submitted {
+        id: "a1b2".into(),
+        name: "my-app".into(),
+        state: "pending".into(),
+        spaces: 3,
+        revision: 1,
+        durability: Durability { copies: 1, wanted: 3 },
+    };
+    assert_eq!(
+        text(Request::TopoSubmit(vec![]), Reply::Submitted(submitted)),
+        "Topology created:
+  ID: a1b2
+  Name: my-app
+  State: pending
+  Spaces: 3
+  Revision: 1
+  Storage: accepted, not yet durable: 1 of 3 copies on flash; copying goes on
+"
+    );
+    let done = Reply::Done(Durability { copies: 3, wanted: 3 });
+    let stopped = text(Request::TopoStop("my-app".into()), done);
+    assert_eq!(stopped, "Topology my-app stopped (durable: 3 of 3 copies on flash).\n");
+}
+
+#[test]
+fn a_refusal_is_an_error_in_both_forms() {
+    for json in [false, true] {
+        let refused = Reply::Refused("there is no topology 'x'".into());
+        assert_eq!(
+            render(&Request::TopoStatus("x".into()), refused, json),
+            Err("there is no topology 'x'".into())
+        );
+    }
+}
+
+#[test]
+fn json_holds_the_same_as_data() {
+    let json = render(&Request::TopoStatus("my-app".into()), Reply::Topology(topology()), true).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["state"], "degraded");
+    assert_eq!(value["placements"][1]["zhost"], "-");
+}
+
+#[test]
+fn spans_read_like_speech() {
+    let spans = [999, 59_000, 61_000, 7_260_000, 180_000_000].map(span);
+    assert_eq!(spans, ["999 ms", "59 s", "1 min 1 s", "2 h 1 min", "2 d 2 h"]);
+}
