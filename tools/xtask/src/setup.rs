@@ -71,6 +71,11 @@ pub fn need_fuzzer() -> Outcome {
 }
 
 fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
+    // What was chosen once stays, until another choice is made.
+    let wanted = match wanted {
+        GuestRoute::Auto if route_file().exists() => guest_route(),
+        wanted => wanted,
+    };
     let rustup =
         wanted != GuestRoute::Debian && (has_rustup_target(GUEST_TARGET) || add_rustup_target(GUEST_TARGET));
     let route = match (rustup, wanted) {
