@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use chacha20poly1305::{AeadInPlace, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zhost_base::Rng;
+use zhost_base::{Name, Rng};
 
 const VERSION: u8 = 1;
 const HEADER_SIZE_BYTES: usize = 2;
@@ -18,9 +18,12 @@ const TAG_SIZE_BYTES: usize = 16;
 /// What sealing adds to a datagram.
 pub const SEAL_OVERHEAD_BYTES: usize = HEADER_SIZE_BYTES + NONCE_SIZE_BYTES + TAG_SIZE_BYTES;
 
-/// The secret all zhosts of a cluster share, and what derives from it.
+/// The secret all zhosts of a cluster share, bound to the cluster's name; keys derive from both.
 #[derive(Clone)]
-pub struct ClusterSecret([u8; 32]);
+pub struct ClusterSecret {
+    secret: [u8; 32],
+    cluster: Name,
+}
 
 /// Why a datagram was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +35,15 @@ pub enum OpenError {
 }
 
 impl ClusterSecret {
-    /// The secret as it stands in the secret file.
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self(secret)
+    /// The secret as it stands in the secret file, for the cluster of this name.
+    pub fn new(secret: [u8; 32], cluster: Name) -> Self {
+        Self { secret, cluster }
     }
 
-    /// A key for one purpose (HKDF-SHA256, RFC 5869).
+    /// A key for one purpose (HKDF-SHA256, RFC 5869, salted with the cluster's name).
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let mut key = [0; 32];
-        let hkdf = Hkdf::<Sha256>::new(None, &self.0);
+        let hkdf = Hkdf::<Sha256>::new(Some(self.cluster.as_str().as_bytes()), &self.secret);
         // Expanding to 32 bytes is always within HKDF's limit of 255 hashes.
         let _ = hkdf.expand(purpose.as_bytes(), &mut key);
         key
@@ -111,9 +114,19 @@ impl Sealer {
 mod tests {
     use super::*;
 
+    fn secret(byte: u8, cluster: &str) -> ClusterSecret {
+        ClusterSecret::new([byte; 32], cluster.parse().unwrap())
+    }
+
+    #[test]
+    fn two_clusters_with_one_secret_do_not_hear_each_other() {
+        let sealed = Sealer::new(&secret(1, "north")).seal(&mut Rng::from_number(1), b"x");
+        assert_eq!(Sealer::new(&secret(1, "south")).open(&sealed), Err(OpenError::WrongSecret));
+    }
+
     #[test]
     fn every_flipped_bit_and_every_cut_is_refused() {
-        let sealer = Sealer::new(&ClusterSecret::new([1; 32]));
+        let sealer = Sealer::new(&secret(1, "c"));
         let sealed = sealer.seal(&mut Rng::from_number(1), b"hello");
         assert_eq!(sealer.open(&sealed).unwrap(), b"hello");
         for bit in 0..sealed.len() * 8 {
@@ -128,8 +141,8 @@ mod tests {
 
     #[test]
     fn another_secret_is_told_apart_from_garbage() {
-        let ours = Sealer::new(&ClusterSecret::new([1; 32]));
-        let theirs = Sealer::new(&ClusterSecret::new([2; 32])).seal(&mut Rng::from_number(1), b"x");
+        let ours = Sealer::new(&secret(1, "c"));
+        let theirs = Sealer::new(&secret(2, "c")).seal(&mut Rng::from_number(1), b"x");
         assert_eq!(ours.open(&theirs), Err(OpenError::WrongSecret));
         assert_eq!(
             ours.open(b"GET / HTTP/1.1 and then something longer than a header"),

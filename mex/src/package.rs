@@ -59,11 +59,6 @@ impl Package {
         self.files.get(&format!("spaces/{space}/core.wasm")).map(Vec::as_slice)
     }
 
-    /// Takes the WASM of a space out of the package, so that the rest can be dropped.
-    pub fn into_wasm(mut self, space: &Name) -> Option<Vec<u8>> {
-        self.files.remove(&format!("spaces/{space}/core.wasm"))
-    }
-
     /// Every file with its size in bytes.
     pub fn files(&self) -> impl Iterator<Item = (&str, usize)> {
         self.files.iter().map(|(name, content)| (name.as_str(), content.len()))

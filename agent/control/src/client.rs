@@ -12,8 +12,6 @@ use zhost_link::{
     noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, Role},
 };
 
-pub(crate) const PROLOGUE: &[u8] = b"zhost control v1";
-
 const HELLO_PERIOD: Duration = Duration::from_millis(300);
 /// How long a zhost may be silent before the session is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
@@ -66,7 +64,8 @@ impl Client {
     /// Starts a session of the operator `identity` under the control key.
     pub fn new(now: Instant, identity: &Identity, key: &[u8; 32], mut rng: Rng) -> Result<Self, snow::Error> {
         let session = rng.number();
-        let mut handshake = noise::handshake(Role::Initiator, identity, key, PROLOGUE, rng)?;
+        let mut handshake =
+            noise::handshake(Role::Initiator, identity, key, &packet::prologue(session), rng)?;
         let mut message = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
         let size = handshake.write_message(&[], &mut message)?;
         let hello = packet::join(Kind::Hello, session, &message[..size]);

@@ -45,6 +45,11 @@ pub fn join(kind: Kind, session: u64, body: &[u8]) -> Vec<u8> {
     datagram
 }
 
+/// What both sides of a session's handshake mix in: a hello is good for its own session only.
+pub fn prologue(session: u64) -> Vec<u8> {
+    [b"zhost control v1".as_slice(), &session.to_be_bytes()].concat()
+}
+
 /// What is inside a sealed datagram.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packet {

@@ -1,7 +1,6 @@
 //! The zhost's end: many sessions, none for strangers.
 
 use crate::{
-    client::PROLOGUE,
     packet::{self, Channel, Kind, Packet},
     transfer::{Received, Receiver, Sender},
 };
@@ -22,6 +21,8 @@ use zhost_link::{
 
 /// Sessions nobody used for this long are forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Sessions remembered, so that a recorded hello gets no second answer.
+const SESSIONS_REMEMBERED_MAX: usize = 4096;
 /// Handshakes not finished by then are forgotten.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
@@ -47,6 +48,8 @@ pub struct Server {
     /// Public keys of the operators who may command.
     operators: Vec<[u8; 32]>,
     sessions: BTreeMap<SessionId, Session>,
+    /// The sessions that began last.
+    begun: VecDeque<SessionId>,
     tokens: u32,
     refilled_at: Instant,
     rng: Rng,
@@ -62,6 +65,7 @@ impl Server {
             key,
             operators,
             sessions: BTreeMap::new(),
+            begun: VecDeque::new(),
             tokens: CONTROL_HANDSHAKES_BURST,
             refilled_at: now,
             rng,
@@ -91,22 +95,35 @@ impl Server {
             Some(_) => return,
             None => {}
         }
-        if !self.take_token(now) {
-            return;
-        }
         let rng = self.rng.fork();
-        let Ok(mut handshake) = noise::handshake(Role::Responder, &self.identity, &self.key, PROLOGUE, rng)
+        let prologue = packet::prologue(id.0);
+        let Ok(mut handshake) = noise::handshake(Role::Responder, &self.identity, &self.key, &prologue, rng)
         else {
             return;
         };
         let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
-        let read = handshake.read_message(body, &mut buffer);
-        let Ok(size) = read.and_then(|_| handshake.write_message(&[], &mut buffer)) else { return };
+        // Reading the first message costs two hashes and needs the secret; only what follows is worth limiting.
+        if handshake.read_message(body, &mut buffer).is_err() || self.is_replay(id) || !self.take_token(now) {
+            return;
+        }
+        let Ok(size) = handshake.write_message(&[], &mut buffer) else { return };
         let answer = packet::join(Kind::Answer, id.0, &buffer[..size]);
         self.outbox.push_back((from, answer.clone()));
         self.make_room();
         let state = State::Handshake { handshake: Some(Box::new(handshake)), answer };
         self.sessions.insert(id, Session { addr: from, state, expires_at: now + HANDSHAKE_MAX });
+    }
+
+    /// Whether this session began before: a hello is good for one session, whose number it is bound to.
+    fn is_replay(&mut self, id: SessionId) -> bool {
+        if self.begun.contains(&id) {
+            return true;
+        }
+        if self.begun.len() >= SESSIONS_REMEMBERED_MAX {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(id);
+        false
     }
 
     fn take_token(&mut self, now: Instant) -> bool {

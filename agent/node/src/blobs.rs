@@ -231,7 +231,11 @@ impl Node {
         if !written {
             // Later pieces, and the entry that says it is complete, may have been written all the same.
             self.blobs.closing.remove(&digest);
-            self.drop_blob(digest);
+            let held =
+                self.blobs.is_complete(digest) || self.commands.blobs().any(|submitted| submitted == digest);
+            if !held {
+                self.drop_blob(now, digest);
+            }
             self.give_up_pull(now, digest);
         } else if last && let Some(size_bytes) = self.blobs.closing.remove(&digest) {
             self.complete_blob(now, digest, size_bytes);
@@ -273,14 +277,14 @@ impl Node {
         let surplus: Vec<BlobDigest> =
             self.blobs.complete.keys().filter(|digest| !wanted.contains(digest)).copied().collect();
         for digest in surplus {
-            self.registry.remove(now, &RowKey::Blob(digest));
-            self.drop_blob(digest);
+            self.drop_blob(now, digest);
             self.log(Level::Debug, format!("blob {digest} is not needed any more"));
         }
     }
 
     /// Takes a blob, or what there is of it, off our flash.
-    pub(crate) fn drop_blob(&mut self, digest: BlobDigest) {
+    fn drop_blob(&mut self, now: Instant, digest: BlobDigest) {
+        self.registry.remove(now, &RowKey::Blob(digest));
         let size_bytes = self.blobs.complete.remove(&digest).unwrap_or(MEX_SIZE_MAX_BYTES as u32);
         let mut writes = vec![blob_index_write(digest, None)];
         writes.extend((0..pieces(size_bytes)).map(|index| blob_piece_write(digest, index, None)));

@@ -196,7 +196,10 @@ impl Node {
         let mut writes: Vec<_> =
             pieces.map(|(piece, index)| blob_piece_write(digest, index, Some(piece.to_vec()))).collect();
         writes.push(blob_index_write(digest, Some(bytes.len() as u32)));
-        self.disk(DiskRequest::Commit(writes), Purpose::SubmittedBlob { digest, command });
+        self.disk(
+            DiskRequest::Commit(writes),
+            Purpose::SubmittedBlob { digest, size_bytes: bytes.len() as u32, command },
+        );
         Ok(())
     }
 
@@ -204,20 +207,23 @@ impl Node {
     pub(crate) fn handle_submitted_blob(
         &mut self,
         now: Instant,
-        digest: BlobDigest,
+        (digest, size_bytes): (BlobDigest, u32),
         command: u64,
         result: Result<DiskReply, StoreError>,
     ) {
         let Some(Command { asker, waiting: Waiting::Package { mut document, .. }, .. }) =
             self.commands.under_way.remove(&command)
         else {
-            // The operator was told that it took too long; what arrived is surplus.
-            return self.drop_blob(digest);
+            // The operator was told that it took too long; the blob is collected unless a topology refers to it.
+            if result.is_ok() {
+                self.complete_blob(now, digest, size_bytes);
+            }
+            return;
         };
         if let Err(error) = result {
             return self.answer(now, asker, Reply::Refused(format!("nothing was stored: {error}")));
         }
-        self.complete_blob(now, digest, document.package_bytes);
+        self.complete_blob(now, digest, size_bytes);
         let id = zhost_mex::topology_id(&document.spec.name);
         document.revision = self.ledger.topology(id).map_or(0, |old| old.revision) + 1;
         self.write_topology(now, asker, id, document, Some(digest));

@@ -55,6 +55,7 @@ pub(crate) enum Purpose {
     /// The blob of a submit; the number is the command's.
     SubmittedBlob {
         digest: BlobDigest,
+        size_bytes: u32,
         command: u64,
     },
     /// A piece that a peer asked for.

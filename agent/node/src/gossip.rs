@@ -32,7 +32,7 @@ pub(crate) struct Gossip {
     next_round: Instant,
     pushed_version: u64,
     seen_revision: u64,
-    strangers: BTreeSet<IpAddr>,
+    strangers: BTreeSet<(IpAddr, String)>,
     ledger_compared: BTreeMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
 }
@@ -83,10 +83,10 @@ impl Node {
         }
     }
 
-    /// Logs trouble with an address once; after [`STRANGERS_MAX`] of them, nothing more is said until a restart.
+    /// Logs each sort of trouble with an address once; after [`STRANGERS_MAX`] of them, nothing more is said until a restart.
     pub(crate) fn note_stranger(&mut self, from: SocketAddr, what: &str) {
         let strangers = &mut self.gossip.strangers;
-        if strangers.len() >= STRANGERS_MAX || !strangers.insert(from.ip()) {
+        if strangers.len() >= STRANGERS_MAX || !strangers.insert((from.ip(), what.to_owned())) {
             return;
         }
         self.log(Level::Warn, format!("ignoring {from}: {what} (said once)"));

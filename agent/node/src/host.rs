@@ -158,9 +158,6 @@ impl Node {
                     incarnation: 0,
                     package: topology.package,
                     package_bytes: topology.package_bytes,
-                    capabilities: space.capabilities.clone(),
-                    memory_bytes: space.memory_bytes,
-                    paths: topology.spec.paths_from(&space.name).map(|(path, _)| path.name.clone()).collect(),
                 };
                 wishes
                     .insert(key, Wish { launch, placement: placement.version, revision: topology.revision });

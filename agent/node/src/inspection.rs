@@ -16,8 +16,8 @@ pub struct Inspection {
     pub registry_hash: u64,
     /// Hash of its ledger.
     pub ledger_hash: u64,
-    /// State and reason of every topology, by name.
-    pub topologies: BTreeMap<String, (&'static str, Option<String>)>,
+    /// Version, state and reason of every topology, by name.
+    pub topologies: BTreeMap<String, (String, &'static str, Option<String>)>,
     /// The spaces it runs.
     pub running: BTreeSet<SpaceKey>,
     /// How many spaces it ever started.
@@ -41,7 +41,7 @@ impl Node {
     pub fn inspect(&self) -> Inspection {
         let topologies = self.ledger.topologies().map(|(id, topology)| {
             let (state, reason) = self.topology_state(id, topology);
-            (topology.spec.name.to_string(), (state.as_str(), reason))
+            (topology.spec.name.to_string(), (topology.spec.version.to_string(), state.as_str(), reason))
         });
         Inspection {
             members: self.membership.peers().map(|peer| peer.id).chain([self.id]).collect(),

@@ -42,6 +42,8 @@ struct Connection {
     target: Option<ZhostId>,
     peer: Option<ZhostId>,
     connected: bool,
+    /// It took too little for too long: closed at the next timeout, since what is missing now would never come.
+    congested: bool,
     heard_at: Instant,
 }
 
@@ -151,7 +153,10 @@ impl Links {
     ) {
         let link = Link::new(now, role, &self.identity, &self.key, self.rng.fork());
         let connected = role == Role::Responder;
-        self.connections.insert(id, Connection { link, addr, target, peer: None, connected, heard_at: now });
+        self.connections.insert(
+            id,
+            Connection { link, addr, target, peer: None, connected, congested: false, heard_at: now },
+        );
     }
 
     /// A connection we asked for is there.
@@ -257,11 +262,13 @@ impl Links {
     /// Queues a frame; without a link it is dropped, and the sender's own repetition must cover it.
     pub fn send(&mut self, peer: ZhostId, frame: &Frame) {
         let Some(id) = self.by_peer.get(&peer).copied() else { return };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.congested)
+        else {
+            return;
+        };
         if let Err(error) = connection.link.send(&frame.encode()) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
-            let heard_at = connection.heard_at;
-            self.close(heard_at, id);
+            connection.congested = true;
         }
     }
 
@@ -296,7 +303,8 @@ impl Links {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         let late = |connection: &mut Connection| {
-            connection.link.handle_timeout(now).is_err()
+            connection.congested
+                || connection.link.handle_timeout(now).is_err()
                 || (connection.peer.is_some() && now.since(connection.heard_at) >= SILENCE_MAX)
         };
         let expired: Vec<_> =
@@ -311,6 +319,8 @@ impl Links {
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let congested = self.connections.values().filter(|connection| connection.congested);
+        let congested = congested.map(|connection| (connection.heard_at, "close a congested link"));
         let handshakes = self.connections.values().filter_map(|connection| connection.link.poll_timeout());
         let under_way =
             |id: &ZhostId| self.connections.values().any(|connection| connection.target == Some(*id));
@@ -318,7 +328,7 @@ impl Links {
             |id: &ZhostId| self.wanted.contains_key(id) && !self.by_peer.contains_key(id) && !under_way(id);
         let retries =
             self.retries.iter().filter(|(id, _)| waits(id)).map(|(_, retry)| (retry.at, "reconnect"));
-        handshakes.chain(retries).chain([(self.next_ping, "ping links")]).min()
+        congested.chain(handshakes).chain(retries).chain([(self.next_ping, "ping links")]).min()
     }
 
     pub fn poll_output(&mut self) -> Option<LinkOutput> {

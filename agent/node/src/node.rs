@@ -315,8 +315,8 @@ impl Node {
             Purpose::BlobPiece { digest, last } => {
                 self.handle_blob_piece_written(now, digest, last, result.is_ok())
             }
-            Purpose::SubmittedBlob { digest, command } => {
-                self.handle_submitted_blob(now, digest, command, result)
+            Purpose::SubmittedBlob { digest, size_bytes, command } => {
+                self.handle_submitted_blob(now, (digest, size_bytes), command, result)
             }
             Purpose::BlobRead { digest, index, peer } => self.handle_blob_read(digest, index, peer, result),
         }

@@ -1,7 +1,9 @@
 //! Messages between spaces, along declared paths, wherever the target runs.
 //!
 //! Each path has credit for its target's mailbox. A sender gets a full window when its target is running (anew), and
-//! one message back for each that the target consumes; so no mailbox overflows and no path waits for another.
+//! one message back for each that the target consumes; so no path waits for another. A sender that starts anew, or a
+//! link that was replaced, opens a new window while the mailbox may still hold the old one: a mailbox has a limit of its
+//! own beyond that, and what does not fit is dropped and counted.
 
 use crate::{
     links::ConnectionId,

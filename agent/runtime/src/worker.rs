@@ -28,12 +28,6 @@ pub struct Launch {
     pub package: BlobDigest,
     /// Size of the package.
     pub package_bytes: u32,
-    /// What it declared.
-    pub capabilities: Vec<Name>,
-    /// The most linear memory it may use.
-    pub memory_bytes: u32,
-    /// The names of its outgoing paths, in the topology's order.
-    pub paths: Vec<Name>,
 }
 
 /// What the node tells a worker. Commands about a space or incarnation that is not there are ignored.
@@ -217,13 +211,14 @@ impl Worker {
         let spec =
             package.topology.space(&launch.key.space).ok_or("its package does not declare it")?.clone();
         let has_path = package.topology.has_path(&spec.name);
-        let wasm = package.into_wasm(&launch.key.space).ok_or("its package holds no WASM for it")?;
+        let wasm = package.wasm(&spec.name).ok_or("its package holds no WASM for it")?;
         let mut context = Context::new(launch.key, self.store.clone(), self.devices.clone(), self.rng.fork());
         context.unix_origin_ms = self.unix_origin_ms;
-        context.capabilities = launch.capabilities;
-        context.paths = launch.paths.into_iter().map(|name| OutgoingPath { name, credit: 0 }).collect();
-        self.interpreter.check(&wasm, &spec, has_path).map_err(|e| e.to_string())?;
-        self.interpreter.instantiate(&wasm, context, launch.memory_bytes).map_err(|e| e.to_string())
+        let paths = package.topology.paths_from(&spec.name);
+        context.paths = paths.map(|(path, _)| OutgoingPath { name: path.name.clone(), credit: 0 }).collect();
+        context.capabilities.clone_from(&spec.capabilities);
+        self.interpreter.check(wasm, &spec, has_path).map_err(|e| e.to_string())?;
+        self.interpreter.instantiate(wasm, context, spec.memory_bytes).map_err(|e| e.to_string())
     }
 
     fn enqueue(&mut self, key: &SpaceKey) {
@@ -277,7 +272,7 @@ impl Worker {
         let (step, fuel) = task.guest.run(budget::SLICE_FUEL);
         task.fuel_spent += fuel;
         let watchdog = task.fuel_spent > task.fuel_max();
-        self.drain_context(&key, step != Step::Preempted);
+        self.drain_context(&key, watchdog || step != Step::Preempted);
         match step {
             Step::Preempted if watchdog => self.handle_watchdog(&key),
             Step::Preempted => self.enqueue(&key),

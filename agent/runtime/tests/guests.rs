@@ -82,7 +82,7 @@ impl Bench {
             );
         let topology = head("Topology", space)
             + &format!(
-                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}]}}\n- {{name: partner, type: IO}}\n\
+                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}], resources: {{memoryKiB: 256}}}}\n- {{name: partner, type: IO}}\n\
                  paths:\n- {{from: {space}, to: partner, name: out}}\n- {{from: partner, to: {space}, name: in}}\n",
                 capabilities.join(", ")
             );
@@ -103,15 +103,8 @@ impl Bench {
             value: Some(piece.to_vec()),
         };
         self.store.commit(&pieces.map(write).collect::<Vec<_>>()).unwrap();
-        let launch = Launch {
-            key: key(space),
-            incarnation: 1,
-            package: digest,
-            package_bytes: package.len() as u32,
-            capabilities: capabilities.iter().map(|text| name(text)).collect(),
-            memory_bytes: 256 * 1024,
-            paths: vec![name("out")],
-        };
+        let launch =
+            Launch { key: key(space), incarnation: 1, package: digest, package_bytes: package.len() as u32 };
         self.worker.handle_command(self.now, WorkerCommand::Start(launch));
     }
 
@@ -332,14 +325,14 @@ fn a_chatterbox_is_cut_short() {
         r#"{LOG} {SLEEP} {MEMORY} (func (export "on_process") (result i32) (local $n i32)
             (loop $more (call $log (i32.const 0) (i32.const 0) (i32.const 60000))
                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
-                (br_if $more (i32.lt_u (local.get $n) (i32.const 1000))))
+                (br_if $more (i32.lt_u (local.get $n) (i32.const 10000))))
             (call $sleep (i32.const 60000)) (i32.const 0))"#
     );
     bench.start("chatterbox", &["sys.log"], &body);
     bench.run_for(Duration::from_millis(10));
     assert_eq!(bench.logs().len(), zhost_runtime::budget::LOG_LINES_PER_CALL_MAX + 1);
     assert!(bench.logs().iter().all(|line| line.len() <= zhost_base::limits::LOG_LINE_SIZE_MAX_BYTES));
-    assert!(bench.logs().last().unwrap().contains("968 more lines dropped"));
+    assert!(bench.logs().last().unwrap().contains("9968 more lines dropped"));
     assert!(matches!(&bench.events[0], WorkerEvent::Started(..) | WorkerEvent::Log(_, LogLevel::Debug, _)));
 }
 

@@ -139,7 +139,7 @@ fn node_config(
     let identity_error = |e: &dyn Display| SettingsError(format!("{}/identity.key: {e}", data_dir.display()));
     Ok(NodeConfig {
         cluster: settings.parse("cluster")?,
-        secret: ClusterSecret::new(secret("secret-file")?),
+        secret: ClusterSecret::new(secret("secret-file")?, settings.parse("cluster")?),
         identity: files::identity(data_dir).map_err(|e| identity_error(&e))?,
         name: settings.parse("name")?,
         region: settings.parse("region")?,

@@ -187,7 +187,7 @@ pub fn help() -> String {
         text.push_str(&format!("  {:<32} {help}{default}\n", format!("--{name} {value}")));
     }
     text.push_str(
-        "  --config FILE                    read settings from this file\n  --version, --help\n\n\
+        "  --config FILE                    read settings from this file (or ZHOST_CONFIG)\n  --version, --help\n\n\
          Examples:\n  zhost --data-dir ./z1 --secret-file cluster.secret --control-secret-file control.secret\n  \
          zhost --config /etc/zhost.yaml --join 192.168.1.10:9200 --log debug\n",
     );

@@ -305,8 +305,11 @@ impl Shell {
                     self.connections.remove(&connection);
                 }
                 Output::Disk(token, request) => {
-                    // The disk thread lives as long as the process.
-                    let _ = self.disk.send((token, request));
+                    // Without its disk thread a zhost must not go on as if it had a disk.
+                    if self.disk.send((token, request)).is_err() {
+                        log::error!("the disk thread is gone: ending");
+                        self.finished = true;
+                    }
                 }
                 Output::Worker(command) => self.workers.command(command),
                 Output::Log(Level::Debug, text) => log::debug!("{text}"),

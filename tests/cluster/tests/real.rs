@@ -1,4 +1,4 @@
-//! Real processes: strangers at their ports, power cuts, bad surroundings.
+//! Real processes: strangers at their ports, sudden deaths, bad surroundings.
 
 use std::{
     env, fs,
@@ -15,7 +15,7 @@ use zhost_gossip::{
     datagram::Datagram,
     seal::{ClusterSecret, Sealer},
 };
-use zhost_link::Identity;
+use zhost_link::{Identity, Link, noise::Role};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How much is thrown at each port.
@@ -128,6 +128,33 @@ fn control_garbage(rng: &mut Rng, hello: &[u8]) -> Vec<u8> {
     mutated
 }
 
+/// Connections that begin with noise, or with a real first message with a flipped bit, and go on with noise. The zhost
+/// must accept each, and hangs up on it.
+fn throw_at_links(rng: &mut Rng, addr: SocketAddr, secret: &[u8; 32]) {
+    let key = ClusterSecret::new(*secret, "demo".parse().unwrap()).derive("zhost link v1");
+    let mut sent = 0;
+    while sent < GARBAGE_BYTES {
+        let stranger = Identity::from_private([9; 32]);
+        let mut hello =
+            Link::new(Instant::ZERO, Role::Initiator, &stranger, &key, rng.fork()).poll_bytes().unwrap();
+        match rng.below(3) {
+            0 => rng.fill(&mut hello),
+            1 => {
+                let bit = rng.below(hello.len() as u64 * 8) as usize;
+                hello[bit / 8] ^= 1 << (bit % 8);
+            }
+            // An honest first message; what follows is none.
+            _ => {}
+        }
+        let mut noise = vec![0; 20_000];
+        rng.fill(&mut noise);
+        let mut stream = TcpStream::connect(addr).expect("the zhost accepts connections");
+        // It hangs up on strangers, so writing may fail: that is its right.
+        let _ = stream.write_all(&hello).and_then(|()| stream.write_all(&noise));
+        sent += hello.len() + noise.len();
+    }
+}
+
 #[test]
 fn ten_megabytes_of_garbage_at_every_port_change_nothing() {
     let mut site = Site::new("garbage", 2);
@@ -136,8 +163,8 @@ fn ten_megabytes_of_garbage_at_every_port_change_nothing() {
     let (gossip, control) = (site.addr(0, "addr"), site.addr(0, "control_addr"));
     let before = site.rss_kib(0);
     let mut rng = Rng::from_number(1);
-    let ours = Sealer::new(&ClusterSecret::new(secret(&site, "cluster.secret")));
-    let theirs = Sealer::new(&ClusterSecret::new([7; 32]));
+    let ours = Sealer::new(&ClusterSecret::new(secret(&site, "cluster.secret"), "demo".parse().unwrap()));
+    let theirs = Sealer::new(&ClusterSecret::new([7; 32], "demo".parse().unwrap()));
     let operator = Identity::from_private([7; 32]);
     let key = secret(&site, "control.secret");
     let mut client = Client::new(Instant::ZERO, &operator, &key, rng.fork()).unwrap();
@@ -162,12 +189,11 @@ fn ten_megabytes_of_garbage_at_every_port_change_nothing() {
             socket.send_to(&bytes, addr).unwrap();
         }
     }
-    for _ in 0..GARBAGE_BYTES / 500_000 {
-        let mut noise = vec![0; 500_000];
-        rng.fill(&mut noise);
-        // The zhost hangs up on strangers, so writing may fail: that is its right.
-        let _ = TcpStream::connect(gossip).and_then(|mut stream| stream.write_all(&noise));
-    }
+    throw_at_links(&mut rng, gossip, &secret(&site, "cluster.secret"));
+    // The other zhost comes back over the very port that was abused.
+    site.cluster.kill(1).unwrap();
+    site.wait_for_alive(1);
+    site.cluster.start(1).unwrap();
     site.wait_for_alive(2);
     let status = site.cluster.ask(&["status"]).unwrap();
     assert_eq!(status["generation"], 1, "it never restarted");
@@ -312,7 +338,7 @@ fn fill_disk(site: &mut Site, disk: &std::path::Path) -> Outcome {
     let mex = mex.display().to_string();
     let key = site.cluster.dir.join("publisher.key").display().to_string();
     site.cluster.zctl(&["mex", "sign", &mex, "--key", &key])?;
-    // The store has some room of its own; submits under new names use it up.
+    // The store has some room of its own; submits again and again use it up.
     let submit = |site: &Site| site.cluster.ask(&["topo", "submit", &mex]);
     let refusal = watch(PATIENCE, || Ok(submit(site).err()));
     fs::remove_file(&filler).map_err(|e| e.to_string())?;

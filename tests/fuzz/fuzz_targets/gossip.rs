@@ -11,9 +11,14 @@ use zhost_gossip::{
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = Sealer::new(&ClusterSecret::new([1; 32])).open(bytes);
+    let _ = Sealer::new(&ClusterSecret::new([1; 32], "fuzz".parse().expect("a name"))).open(bytes);
     let now = Instant::from_micros(1);
-    let peer = |id| Peer { id: ZhostId(id), generation: Generation(1), renewal: 0, addr: ([127, 0, 0, 1], 1).into() };
+    let peer = |id| Peer {
+        id: ZhostId(id),
+        generation: Generation(1),
+        renewal: 0,
+        addr: ([127, 0, 0, 1], 1).into(),
+    };
     let mut membership = Membership::new(now, peer(1), Vec::new(), Rng::from_number(1));
     membership.handle_hello(now, peer(2));
     membership.handle_swim(now, bytes);

@@ -8,11 +8,11 @@ const COUNTER: &str = r#"(module
   (import "sys" "sleep" (func $sleep (param i32)))
   (import "net" "emit_to" (func $emit (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
-  (data (i32.const 0) "counts")
+  (data (i32.const 0) "PATH")
   (global $next (mut i32) (i32.const 1))
   (func (export "on_process") (result i32)
     (i32.store (i32.const 16) (global.get $next))
-    (if (i32.eqz (call $emit (i32.const 0) (i32.const 6) (i32.const 16) (i32.const 4)))
+    (if (i32.eqz (call $emit (i32.const 0) (i32.const 4) (i32.const 16) (i32.const 4)))
       (then (global.set $next (i32.add (global.get $next) (i32.const 1)))))
     (call $sleep (i32.const 200))
     (i32.const 0)))"#;
@@ -21,15 +21,15 @@ const COUNTER: &str = r#"(module
 const STORE: &str = r#"(module
   (import "net" "recv_next" (func $recv (param i32 i32) (result i32)))
   (import "data" "put" (func $put (param i32 i32 i32 i32) (result i32)))
+  (import "net" "recv_path" (func $path (param i32 i32) (result i32)))
   (memory (export "memory") 1)
-  (data (i32.const 0) "last")
   (func (export "on_process") (result i32)
     (local $size i32)
     (loop $more
       (local.set $size (call $recv (i32.const 64) (i32.const 1024)))
       (if (i32.gt_s (local.get $size) (i32.const 0))
         (then
-          (drop (call $put (i32.const 0) (i32.const 4) (i32.const 64) (local.get $size)))
+          (drop (call $put (i32.const 0) (call $path (i32.const 0) (i32.const 32)) (i32.const 64) (local.get $size)))
           (br $more))))
     (i32.const 0))
   (func (export "on_close") (result i32) (i32.const 0)))"#;
@@ -45,8 +45,8 @@ spaces:
   - {{name: meter, type: IO, resources: {{memoryKiB: 128}}}}
   - {{name: store, type: DATA, capabilities: [data.write], resources: {{memoryKiB: 128}}}}
 paths:
-  - {{from: eye, to: store, name: counts}}
-  - {{from: meter, to: store, name: counts}}
+  - {{from: eye, to: store, name: look}}
+  - {{from: meter, to: store, name: tick}}
 "
     )
 }
@@ -77,9 +77,9 @@ fn pack(name: &str, version: u32, topology: &str) -> Vec<u8> {
         ("manifest.yaml".into(), manifest.into_bytes()),
         ("topology.yaml".into(), topology.into()),
         ("spaces/eye/space.yaml".into(), space("eye")),
-        ("spaces/eye/core.wasm".into(), wasm(COUNTER)),
+        ("spaces/eye/core.wasm".into(), wasm(&COUNTER.replace("PATH", "look"))),
         ("spaces/meter/space.yaml".into(), space("meter")),
-        ("spaces/meter/core.wasm".into(), wasm(COUNTER)),
+        ("spaces/meter/core.wasm".into(), wasm(&COUNTER.replace("PATH", "tick"))),
         ("spaces/store/space.yaml".into(), space("store")),
         ("spaces/store/core.wasm".into(), wasm(STORE)),
     ]);

@@ -53,7 +53,7 @@ impl Machine {
         let name = |text: String| -> Name { text.parse().expect("a fixed name") };
         let config = NodeConfig {
             cluster: name("sim".into()),
-            secret: ClusterSecret::new([1; 32]),
+            secret: ClusterSecret::new([1; 32], name("sim".into())),
             identity: Identity::from_private(private),
             name: name(format!("z{index}")),
             region: name(["north", "south"][index % 2].into()),

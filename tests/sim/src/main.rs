@@ -40,7 +40,7 @@ fn main() {
                 if !report.flaws.is_empty() {
                     println!("seed {seed} fails (trace hash {:016x}):", report.trace_hash);
                     report.flaws.iter().take(8).for_each(|flaw| println!("  {flaw}"));
-                    if total == 1 && !options.trace {
+                    if failed.is_empty() && !options.trace {
                         report.trace.iter().rev().take(60).rev().for_each(|line| println!("  | {line}"));
                     }
                     failed.push(seed);

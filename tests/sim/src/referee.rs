@@ -33,6 +33,8 @@ impl Referee {
 pub struct Expectation {
     /// Its name.
     pub name: String,
+    /// The version that was acknowledged last.
+    pub version: String,
     /// Its state.
     pub state: &'static str,
     /// How many of its spaces run.
@@ -83,7 +85,13 @@ pub fn judge(world: &World, expected: &[Expectation]) -> Verdict {
     for expectation in expected {
         match model.topologies.get(&expectation.name) {
             None => verdict.push(format!("topology {} is lost", expectation.name)),
-            Some((state, reason)) if *state != expectation.state => {
+            Some((version, _, _)) if *version != expectation.version => {
+                verdict.push(format!(
+                    "topology {} is at {version}, not {}",
+                    expectation.name, expectation.version
+                ));
+            }
+            Some((_, state, reason)) if *state != expectation.state => {
                 verdict.push(format!(
                     "topology {} is {state} ({reason:?}), not {}",
                     expectation.name, expectation.state

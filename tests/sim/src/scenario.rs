@@ -13,6 +13,9 @@ use zhost_control::protocol::{Durability, Reply, Request};
 /// How long a healthy cluster may take to become quiet after the last fault.
 const QUIET_WITHIN: Duration = Duration::from_secs(90);
 
+/// How long quiet has to last.
+const QUIET_FOR: Duration = Duration::from_secs(3);
+
 /// How long messages may take to flow once the cluster is quiet.
 const FLOW_WITHIN: Duration = Duration::from_secs(10);
 
@@ -72,7 +75,7 @@ pub fn late_capability(seed: u64) -> Report {
     run.expect("alpha", "failed", 2);
     run.wait_for_quiet("without a camera");
     let reasons =
-        run.world.inspect().into_values().filter_map(|view| view.topologies.get("alpha")?.1.clone());
+        run.world.inspect().into_values().filter_map(|view| view.topologies.get("alpha")?.2.clone());
     let wanted = "no zhost satisfies capability requirement 'sensors.camera'";
     let others: Vec<String> = reasons.filter(|reason| reason != wanted).collect();
     run.flaws.extend(others.into_iter().map(|reason| format!("the reason is {reason:?}")));
@@ -80,6 +83,34 @@ pub fn late_capability(seed: u64) -> Report {
     run.expect("alpha", "running", 3);
     let quiet = run.wait_for_quiet("with a camera");
     run.check_flow();
+    run.report(quiet.then_some(Duration::ZERO))
+}
+
+/// A zhost whose gossip answers but whose core is wedged: nothing it says over links arrives, heartbeats neither. Its
+/// super judges it failed and its spaces run elsewhere; when it speaks again, it is trusted again.
+pub fn wedged(seed: u64) -> Report {
+    let world = World::new(seed, Machines { zhosts: 5, cameras: 2 }, network(0, 5));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    run.wait_for_quiet("after the submit");
+    let victim = run.world.live().into_iter().find(|index| run.world.runs(*index, "alpha", "eye"));
+    let Some(victim) = victim else {
+        run.flaws.push("the camera space runs nowhere".into());
+        return run.report(None);
+    };
+    run.world.mute_links(victim, true);
+    let end = run.world.now() + Duration::from_secs(12);
+    let moved = run.world.run_until(end, |world| {
+        let heir = world.live().into_iter().find(|index| world.runs(*index, "alpha", "eye"));
+        heir.is_some_and(|heir| heir != victim)
+            && world.inspect().values().all(|view| view.members.len() == 5)
+    });
+    if !moved {
+        run.flaws.push("the wedged zhost keeps its spaces, or gossip lost it".into());
+    }
+    run.world.mute_links(victim, false);
+    let quiet = run.wait_for_quiet("after it spoke again");
     run.report(quiet.then_some(Duration::ZERO))
 }
 
@@ -120,15 +151,16 @@ impl Run {
     fn check_flow(&mut self) {
         let running = self.expected.iter().filter(|expectation| expectation.state == "running");
         let names: Vec<String> = running.map(|expectation| expectation.name.clone()).collect();
-        for name in names {
-            let before = self.world.stored_count(&name);
-            let end = self.world.now() + FLOW_WITHIN;
-            let flows = self.world.run_until(end, |world| {
-                let count = world.stored_count(&name);
-                count.is_some() && count != before
-            });
-            if !flows {
-                self.flaws.push(format!("no messages reach the store of {name}"));
+        for (name, path) in names.iter().flat_map(|name| [(name, "look"), (name, "tick")]) {
+            // The first that arrives may be old; a second one proves that they flow.
+            for _ in 0..2 {
+                let before = self.world.stored_count(name, path);
+                let end = self.world.now() + FLOW_WITHIN;
+                let moves =
+                    |world: &World| world.stored_count(name, path).is_some_and(|count| Some(count) != before);
+                if !self.world.run_until(end, moves) {
+                    self.flaws.push(format!("no messages reach the store of {name} along {path}"));
+                }
             }
         }
     }
@@ -144,7 +176,11 @@ impl Run {
     fn wait_for_quiet(&mut self, when: &str) -> bool {
         let end = self.world.now() + QUIET_WITHIN;
         let expected = self.expected.clone();
-        let quiet = self.world.run_until(end, |world| referee::judge(world, &expected).is_empty());
+        let well = |world: &World| referee::judge(world, &expected).is_empty();
+        let quiet = self.world.run_until(end, well);
+        // Quiet must last: what only passes through a good state is not well.
+        let unquiet_at = self.world.now() + QUIET_FOR;
+        let quiet = quiet && !self.world.run_until(unquiet_at, |world| !well(world));
         if !quiet {
             let verdict = referee::judge(&self.world, &expected);
             self.flaws.extend(verdict.into_iter().map(|flaw| format!("{when}: {flaw}")));
@@ -175,12 +211,16 @@ impl Run {
         let package = guests::package(name, version, capability);
         if let Some(Reply::Submitted(_)) = self.command(&Request::TopoSubmit(package)) {
             self.expect(name, "running", 3);
+            let expectation = self.expected.iter_mut().find(|expectation| expectation.name == name);
+            expectation.into_iter().for_each(|expectation| expectation.version = format!("0.0.{version}"));
         }
     }
 
     fn expect(&mut self, name: &str, state: &'static str, running: usize) {
+        let before = self.expected.iter().find(|expectation| expectation.name == name);
+        let version = before.map_or_else(|| "0.0.1".into(), |expectation| expectation.version.clone());
         self.expected.retain(|expectation| expectation.name != name);
-        self.expected.push(Expectation { name: name.into(), state, running });
+        self.expected.push(Expectation { name: name.into(), version, state, running });
     }
 
     fn stop(&mut self, name: &str) {

@@ -54,6 +54,8 @@ pub struct World {
     network: Network,
     /// Connections that lost bytes to a partition; they break when it heals.
     broken: BTreeSet<End>,
+    /// Boards whose links carry nothing outwards.
+    muted: BTreeSet<usize>,
     operators: Vec<Operator>,
     trace: VecDeque<String>,
     trace_hash: u64,
@@ -76,6 +78,7 @@ impl World {
             wakes_at_once: 0,
             network: Network::new(faults),
             broken: BTreeSet::new(),
+            muted: BTreeSet::new(),
             operators: Vec::new(),
             trace: VecDeque::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
@@ -109,15 +112,15 @@ impl World {
         live.collect()
     }
 
-    /// The value that the store space of a topology keeps on the disk of the board that runs it.
-    pub fn stored_count(&self, topology: &str) -> Option<u32> {
+    /// The last message along a path that the store space of a topology keeps on the disk of the board that runs it.
+    pub fn stored_count(&self, topology: &str, path: &str) -> Option<u32> {
         let key = zhost_base::SpaceKey {
             topology: zhost_mex::topology_id(&topology.parse().ok()?),
             space: "store".parse().ok()?,
         };
         let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
         let running = live.into_iter().find(|running| running.node.inspect().running.contains(&key))?;
-        let value = running.store.get(&zhost_runtime::table::data(&key), b"last").ok()??;
+        let value = running.store.get(&zhost_runtime::table::data(&key), path.as_bytes()).ok()??;
         Some(u32::from_le_bytes(value.try_into().ok()?))
     }
 
@@ -194,6 +197,32 @@ impl World {
                 self.schedule(now, Event::Closed { end, life });
             }
         }
+    }
+
+    /// Lets nothing out of a board's links any more (its datagrams still pass), or lets it out again.
+    pub fn mute_links(&mut self, index: usize, mute: bool) {
+        self.note(format!("== links of z{index} muted: {mute}"));
+        if mute {
+            self.muted.insert(index);
+        } else {
+            self.muted.remove(&index);
+            // Streams that lost bytes cannot go on.
+            for end in self.network.ends_of(index) {
+                let (life, now) = (self.machines[index].life, self.now);
+                self.hang_up(end);
+                self.schedule(now, Event::Closed { end, life });
+            }
+        }
+    }
+
+    /// Whether a board runs this space.
+    pub fn runs(&self, index: usize, topology: &str, space: &str) -> bool {
+        let view = self.machines[index].running.as_ref().map(|running| running.node.inspect());
+        let (Ok(topology), Ok(space)) = (topology.parse(), space.parse::<zhost_base::Name>()) else {
+            return false;
+        };
+        let topology = zhost_mex::topology_id(&topology);
+        view.is_some_and(|view| view.running.iter().any(|key| key.topology == topology && key.space == space))
     }
 
     /// Sets how bad the network is from now on.
@@ -436,6 +465,9 @@ impl World {
 
     fn send_bytes(&mut self, from: End, bytes: Vec<u8>) {
         let Some(to) = self.network.peers.get(&from).copied() else { return };
+        if self.muted.contains(&from.0) {
+            return;
+        }
         if self.network.is_cut(from.0, to.0) || self.broken.contains(&from) || self.broken.contains(&to) {
             self.broken.insert(from);
             return;

@@ -19,6 +19,14 @@ fn a_missing_capability_is_named_and_used_as_soon_as_it_comes() {
 }
 
 #[test]
+fn a_wedged_zhost_is_judged_by_its_super_and_loses_its_spaces() {
+    for seed in 0..5 {
+        let report = scenario::wedged(seed);
+        assert!(report.flaws.is_empty(), "seed {seed}: {:?}", report.flaws);
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 12] {
         let (first, second) = (scenario::faults(seed, 7, false), scenario::faults(seed, 7, false));

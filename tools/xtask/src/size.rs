@@ -1,11 +1,8 @@
 //! How large the agent is, on flash and in memory.
 
 use crate::{Outcome, artifacts, setup, steps};
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
-use zhost_cluster::{Cluster, cast};
+use std::{fs, thread, time::Duration};
+use zhost_cluster::{Cluster, cast, watch};
 
 const BINARY_MAX_BYTES: u64 = 4 * 1000 * 1000;
 const RSS_MAX_KB: u64 = 8 * 1000;
@@ -34,10 +31,9 @@ pub fn run() -> Outcome {
         &key,
     ])?;
     cluster.zctl(&["topo", "submit", &mex])?;
-    let deadline = Instant::now() + SETTLE * 2;
-    while cluster.ask(&["topo", "status", "garden"])?["state"] != "running" && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(100));
-    }
+    watch(SETTLE * 2, || {
+        Ok((cluster.ask(&["topo", "status", "garden"])?["state"] == "running").then_some(()))
+    })?;
     thread::sleep(SETTLE);
     let running = rss_kb(&cluster)?;
     cluster.end()?;

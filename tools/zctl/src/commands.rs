@@ -28,7 +28,7 @@ pub struct Options {
     /// Profile with the cluster's addresses and keys [default: ./.zhost/zctl.yaml, then ~/.config/zctl.yaml].
     #[arg(long, global = true, value_name = "FILE", env = "ZCTL_PROFILE")]
     pub profile: Option<PathBuf>,
-    /// Print data instead of text.
+    /// Print what a zhost answers, or a package holds, as JSON.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -166,7 +166,7 @@ pub enum MexCommand {
         #[arg(short, long, value_name = "FILE")]
         key: PathBuf,
     },
-    /// Check a package as a zhost would.
+    /// Check a package's form, hashes and signature; what its WASM imports is checked at submit.
     Verify {
         /// The package.
         mex: PathBuf,

@@ -87,6 +87,34 @@ fn handshakes_are_rate_limited_and_sessions_bounded() {
     assert_eq!(server.sessions.len(), CONTROL_SESSIONS_MAX);
 }
 
+#[test]
+fn a_recorded_hello_gets_no_second_answer() {
+    let mut server = server();
+    let mut client = client(&operator(), &KEY, 1);
+    client.handle_timeout(Instant::ZERO).unwrap();
+    let hello = client.poll_datagram().unwrap();
+    server.handle_datagram(Instant::ZERO, addr(), &hello);
+    assert!(server.poll_datagram().is_some());
+    let later = Instant::ZERO + HANDSHAKE_MAX;
+    server.handle_timeout(later);
+    server.handle_datagram(later, addr(), &hello);
+    assert!(server.poll_datagram().is_none(), "the same session again");
+    let mut other = hello.clone();
+    other[8] ^= 1;
+    server.handle_datagram(later, addr(), &other);
+    assert!(server.poll_datagram().is_none(), "under another session's number");
+}
+
+#[test]
+fn garbage_does_not_lock_operators_out() {
+    let mut server = server();
+    for session in 0..10_000_u64 {
+        server.handle_datagram(Instant::ZERO, addr(), &packet::join(Kind::Hello, session, &[7; 48]));
+    }
+    let (reply, _) = ask(&mut server, client(&operator(), &KEY, 1), 0);
+    assert_eq!(reply, Ok(vec![7; 10_000]));
+}
+
 proptest::proptest! {
     #[test]
     fn random_datagrams_never_panic_and_get_no_answer(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..1300)) {
