@@ -164,7 +164,8 @@ impl Election {
             return;
         };
         if self.campaign.is_none() {
-            let due = *self.propose_at.get_or_insert(now + wait);
+            let due = self.propose_at.map_or(now + wait, |due| due.min(now + wait));
+            self.propose_at = Some(due);
             if due <= now {
                 self.propose(now);
             }

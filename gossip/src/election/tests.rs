@@ -10,6 +10,9 @@ struct Cluster {
     announced: BTreeMap<ZhostId, Reign>,
     /// Who can reach whom: equal numbers can.
     sides: Vec<u8>,
+    /// Who does not know enough of the cluster to take part.
+    unready: Option<usize>,
+    placed_term: u64,
 }
 
 fn id(index: usize) -> ZhostId {
@@ -20,7 +23,14 @@ impl Cluster {
     fn new(count: usize) -> Self {
         let start = |index| Some(Election::new(id(index), Ballot::default(), Rng::from_number(index as u64)));
         let elections = (0..count).map(start).collect();
-        Self { now: Instant::from_micros(1), elections, announced: BTreeMap::new(), sides: vec![0; count] }
+        Self {
+            now: Instant::from_micros(1),
+            elections,
+            announced: BTreeMap::new(),
+            sides: vec![0; count],
+            unready: None,
+            placed_term: 0,
+        }
     }
 
     fn view(&self, of: usize) -> View {
@@ -34,8 +44,8 @@ impl Cluster {
             candidates: seen.iter().map(candidate).collect(),
             roster: (0..self.elections.len()).map(id).collect(),
             reigns: reigns.map(|(owner, reign)| (*owner, reign.clone())).collect(),
-            ready: true,
-            placed_term: 0,
+            ready: self.unready != Some(of),
+            placed_term: self.placed_term,
         }
     }
 
@@ -47,7 +57,8 @@ impl Cluster {
         let Some(election) = &mut self.elections[to] else { return };
         match datagram {
             Datagram::VoteRequest { proposer, term } => election.handle_vote_request(proposer, term),
-            Datagram::Vote { voter, term, highest, verdict, .. } => {
+            Datagram::Vote { voter, proposer, term, highest, verdict } => {
+                assert_eq!(proposer, id(to), "a vote goes to whom it is for");
                 election.handle_vote(now, voter, term, highest, verdict)
             }
             _ => {}
@@ -167,6 +178,35 @@ fn nobody_votes_twice_in_a_term() {
     assert_eq!(verdict(&mut election, id(2), 3), Verdict::TermTaken);
     assert_eq!(verdict(&mut election, id(2), 5), Verdict::Granted);
     assert_eq!(verdict(&mut election, id(1), 5), Verdict::TermTaken);
+}
+
+#[test]
+fn when_the_first_candidate_cannot_the_next_one_does() {
+    let mut cluster = Cluster::new(5);
+    cluster.unready = Some(1);
+    cluster.run_for(Duration::from_secs(5));
+    assert_eq!(cluster.reign(0), Some((id(2), true, 1)));
+}
+
+#[test]
+fn zhosts_that_remember_different_incumbents_still_elect_one() {
+    let mut cluster = Cluster::new(5);
+    cluster.run_for(Duration::from_secs(5));
+    // The leader restarts before anybody notices: the others wait for it, and it has forgotten that it led.
+    cluster.kill(1);
+    cluster.elections[1] =
+        Some(Election::new(id(1), Ballot { term: 1, proposer: Some(id(1)) }, Rng::from_number(9)));
+    cluster.run_for(Duration::from_secs(8));
+    assert!((0..5).all(|index| cluster.reign(index).is_some() && cluster.reign(index) == cluster.reign(0)));
+    assert_eq!(cluster.announced.len(), 1);
+}
+
+#[test]
+fn a_new_term_lies_above_every_placement_on_flash() {
+    let mut cluster = Cluster::new(3);
+    cluster.placed_term = 9;
+    cluster.run_for(Duration::from_secs(5));
+    assert_eq!(cluster.reign(0).map(|reign| reign.2), Some(10));
 }
 
 #[test]

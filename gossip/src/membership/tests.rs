@@ -141,6 +141,16 @@ fn a_rolled_back_disk_is_noticed_and_the_generation_jumps() {
 }
 
 #[test]
+fn an_answer_meant_for_somebody_else_means_nothing() {
+    let mut net = Net::new(2, 0, 8);
+    net.run_for(Duration::from_secs(3));
+    let now = net.now;
+    let node = net.nodes[0].as_mut().unwrap();
+    node.handle_welcome(now, peer(1, 1), ZhostId(77), Generation(500));
+    assert_eq!(node.me().generation, Generation(1));
+}
+
+#[test]
 fn who_leaves_is_gone_at_once_and_stays_silent() {
     let mut net = Net::new(4, 0, 5);
     net.run_for(Duration::from_secs(5));
