@@ -177,10 +177,12 @@ impl Run {
         let end = self.world.now() + QUIET_WITHIN;
         let expected = self.expected.clone();
         let well = |world: &World| referee::judge(world, &expected).is_empty();
-        let quiet = self.world.run_until(end, well);
         // Quiet must last: what only passes through a good state is not well.
-        let unquiet_at = self.world.now() + QUIET_FOR;
-        let quiet = quiet && !self.world.run_until(unquiet_at, |world| !well(world));
+        let mut quiet = false;
+        while !quiet && self.world.run_until(end, well) {
+            let lasts_until = self.world.now() + QUIET_FOR;
+            quiet = !self.world.run_until(lasts_until, |world| !well(world));
+        }
         if !quiet {
             let verdict = referee::judge(&self.world, &expected);
             self.flaws.extend(verdict.into_iter().map(|flaw| format!("{when}: {flaw}")));
