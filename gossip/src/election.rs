@@ -8,7 +8,7 @@
 
 use crate::{
     datagram::{Datagram, Verdict},
-    row::Reign,
+    row::{Reign, Supers},
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -78,7 +78,7 @@ pub enum ElectionOutput {
 #[derive(Debug)]
 struct Campaign {
     term: u64,
-    supers: Vec<ZhostId>,
+    supers: Supers,
     answers: BTreeMap<ZhostId, Verdict>,
     resend_at: Instant,
     ends_at: Instant,
@@ -94,7 +94,7 @@ pub struct Election {
     highest_term: u64,
     view: View,
     /// The supers of the last reign seen: incumbents come first.
-    last_supers: Vec<ZhostId>,
+    last_supers: Supers,
     campaign: Option<Campaign>,
     mine: Option<Reign>,
     propose_at: Option<Instant>,
@@ -121,7 +121,7 @@ impl Election {
             voter_waits: false,
             highest_term: ballot.term,
             view: View::default(),
-            last_supers: Vec::new(),
+            last_supers: Supers::new(),
             campaign: None,
             mine: None,
             propose_at: None,
@@ -190,9 +190,9 @@ impl Election {
     }
 
     /// Who should be super now: ourselves, since we propose it, and the first of the others.
-    fn wanted_supers(&self) -> Vec<ZhostId> {
+    fn wanted_supers(&self) -> Supers {
         let others = self.candidates_in_order().into_iter().filter(|id| *id != self.me);
-        let count = supers_wanted(self.view.candidates.len());
+        let count = supers_wanted(self.view.candidates.len()).min(SUPERS_MAX);
         core::iter::once(self.me).chain(others).take(count).collect()
     }
 

@@ -4,7 +4,8 @@ use crate::document::PlacementVersion;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
-use zhost_base::{BlobDigest, Generation, Name, SpaceKey, ZhostId};
+use tinyvec::ArrayVec;
+use zhost_base::{BlobDigest, Generation, Name, SpaceKey, ZhostId, limits::SUPERS_MAX};
 
 /// What a row is about; one owner has at most one row per key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,6 +81,9 @@ pub struct LoadBand {
     pub memory: u8,
 }
 
+/// The supers of a term, in the order of their candidacy.
+pub type Supers = ArrayVec<[ZhostId; SUPERS_MAX]>;
+
 /// A term, as announced by the super that proposed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reign {
@@ -88,7 +92,7 @@ pub struct Reign {
     /// Its number.
     pub term: u64,
     /// The supers; the owner of the row is the first.
-    pub supers: Vec<ZhostId>,
+    pub supers: Supers,
 }
 
 /// A space on its zhost.

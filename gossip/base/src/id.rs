@@ -4,7 +4,7 @@ use core::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// A zhost: the first eight bytes of the SHA-256 of its static public key, so that a link proves it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ZhostId(pub u64);
 
 /// How many times a zhost has started; two starts of one board are never confused.

@@ -215,5 +215,5 @@ fn larger_clusters_have_more_supers() {
     let mut cluster = Cluster::new(12);
     cluster.run_for(Duration::from_secs(5));
     let reign = cluster.elections[0].as_ref().and_then(Election::reign).unwrap().1;
-    assert_eq!(reign.supers, [id(1), id(2), id(3)]);
+    assert_eq!(reign.supers.as_slice(), [id(1), id(2), id(3)]);
 }

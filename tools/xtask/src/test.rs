@@ -6,6 +6,8 @@ use crate::{Outcome, demo, fuzz, setup, size, steps};
 const SIM_SEEDS: &str = "0..200";
 /// How long CI fuzzes each target.
 const CI_FUZZ_SECONDS: u32 = 10;
+/// Crates that need no operating system.
+const PURE_CRATES: [&str; 5] = ["zhost-base", "zhost-gossip", "zhost-mex", "zhost-link", "zhost-control"];
 /// Workspaces apart from the main one, whose formatting is checked too.
 const OTHER_WORKSPACES: [&str; 2] = ["tests/spaces/Cargo.toml", "tests/fuzz/Cargo.toml"];
 
@@ -19,6 +21,13 @@ pub fn run() -> Outcome {
     }
     say("lints");
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    if setup::has_rustup_target(setup::GUEST_TARGET) {
+        say("purity: the core builds where there is no operating system");
+        let packages = PURE_CRATES.iter().flat_map(|name| ["--package", name]);
+        let args: Vec<&str> =
+            ["check", "--quiet", "--target", setup::GUEST_TARGET].into_iter().chain(packages).collect();
+        cargo(&args)?;
+    }
     say("unit, property, transcript and real-process tests");
     // The tests of real processes run these two.
     cargo(&["build", "--quiet", "--package", "zhost", "--package", "zctl"])?;

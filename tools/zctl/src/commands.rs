@@ -28,7 +28,7 @@ pub struct Options {
     /// Profile with the cluster's addresses and keys [default: ./.zhost/zctl.yaml, then ~/.config/zctl.yaml].
     #[arg(long, global = true, value_name = "FILE", env = "ZCTL_PROFILE")]
     pub profile: Option<PathBuf>,
-    /// Print what a zhost answers, or a package holds, as JSON.
+    /// Print data instead of text.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -185,9 +185,12 @@ impl Command {
     /// Carries the command out.
     pub fn run(&self, options: &Options) -> Outcome {
         let request = match self {
-            Self::Mex { command } => return packages::run(command, options.json),
-            Self::Keygen { file } => return keys::make_operator_key(file),
-            Self::Secret { file } => return keys::make_secret(file),
+            Self::Mex { command: MexCommand::Inspect { mex } } => {
+                return packages::inspect(mex, options.json);
+            }
+            Self::Mex { command } => return render::sentence(packages::run(command), options.json),
+            Self::Keygen { file } => return render::sentence(keys::make_operator_key(file), options.json),
+            Self::Secret { file } => return render::sentence(keys::make_secret(file), options.json),
             Self::Shell => return Err("this is the shell".into()),
             Self::Status => Request::Status,
             Self::Cluster { command: None } => Request::Cluster,

@@ -5,8 +5,15 @@ use std::{collections::BTreeMap, fs, path::Path};
 use zhost_base::limits::{MEX_FILES_MAX, MEX_SIZE_MAX_BYTES};
 use zhost_mex::{Package, PublicKey, PublisherKey, Trust};
 
-/// Carries out a `mex` command.
-pub fn run(command: &MexCommand, json: bool) -> Outcome {
+/// Shows what a package holds.
+pub fn inspect(mex: &Path, json: bool) -> Outcome {
+    let package =
+        Package::open(&read(mex)?, Trust::Anybody).map_err(|e| format!("{}: {e}", mex.display()))?;
+    render::package(&package, json)
+}
+
+/// Carries out a `mex` command that has one line to say.
+pub fn run(command: &MexCommand) -> Outcome {
     match command {
         MexCommand::Keygen { file } => keys::make_publisher_key(file),
         MexCommand::Build { dir, output, key } => {
@@ -26,11 +33,7 @@ pub fn run(command: &MexCommand, json: bool) -> Outcome {
             Ok(format!("signed {} as {}\n", mex.display(), key.public()))
         }
         MexCommand::Verify { mex, publisher } => verify(mex, publisher),
-        MexCommand::Inspect { mex } => {
-            let package =
-                Package::open(&read(mex)?, Trust::Anybody).map_err(|e| format!("{}: {e}", mex.display()))?;
-            render::package(&package, json)
-        }
+        MexCommand::Inspect { mex } => inspect(mex, false),
     }
 }
 

@@ -49,6 +49,14 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
     }
 }
 
+/// Shows the one line that a command on the laptop has to say: a key, a file, a verdict.
+pub fn sentence(outcome: Outcome, json: bool) -> Outcome {
+    match outcome {
+        Ok(text) if json => to_json(&serde_json::json!({ "result": text.trim_end() })),
+        outcome => outcome,
+    }
+}
+
 /// Shows what a package holds.
 pub fn package(package: &Package, json: bool) -> Outcome {
     let metadata = &package.manifest.metadata;

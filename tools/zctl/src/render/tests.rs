@@ -1,7 +1,7 @@
 //! What operators see, as the public Samoza documents show it.
 
 use super::*;
-use zhost_control::protocol::{PlacementLine, Transition};
+use zhost_control::protocol::{PlacementLine, Service, Transition};
 
 fn text(request: Request, reply: Reply) -> String {
     render(&request, reply, false).unwrap()
@@ -113,6 +113,146 @@ fn writes_say_how_durable_they_are() {
     let done = Reply::Done(Durability { copies: 3, wanted: 3 });
     let stopped = text(Request::TopoStop("my-app".into()), done);
     assert_eq!(stopped, "Topology my-app stopped (durable: 3 of 3 copies on flash).\n");
+}
+
+#[test]
+fn the_cluster_shows_its_term_its_supers_and_its_zhosts() {
+    let cluster = Cluster {
+        name: "site".into(),
+        term: 4,
+        full: false,
+        supers: vec!["a".into()],
+        alive: 1,
+        roster: 3,
+        topologies: vec![("degraded".into(), 1), ("running".into(), 2)],
+        registry_hash: "0".into(),
+        ledger_hash: "0".into(),
+    };
+    assert_eq!(
+        text(Request::Cluster, Reply::Cluster(cluster)),
+        "Cluster: site
+Term: 4 (provisional: a majority of the roster is missing)
+Super nodes: a
+Zhosts: 1 alive of 3
+Topologies: 1 degraded, 2 running
+"
+    );
+    let zhost = |name: &str, role: &str, state: &str, capabilities: &[&str]| Zhost {
+        name: name.into(),
+        id: "1".into(),
+        role: role.into(),
+        state: state.into(),
+        region: "west".into(),
+        super_node: "a".into(),
+        spaces: 2,
+        capabilities: capabilities.iter().map(ToString::to_string).collect(),
+        addr: "10.0.0.1:9200".into(),
+        control_addr: "10.0.0.1:9000".into(),
+    };
+    let zhosts =
+        vec![zhost("a", "super", "alive", &["data.read"]), zhost("b", "local", "dead", &["sensors.camera"])];
+    assert_eq!(
+        text(Request::Zhosts, Reply::Zhosts(zhosts)),
+        "ZHOST_ID   ROLE    STATE   REGION   SUPER   SPACES   ADDRESS         HARDWARE
+-------------------------------------------------------------------------------------
+a          super   alive   west     a       2        10.0.0.1:9200
+b          local   dead    west     a       2        10.0.0.1:9200   sensors.camera
+"
+    );
+}
+
+#[test]
+fn a_zhost_shows_its_concerns_and_its_links() {
+    let status = Status {
+        zhost: "a".into(),
+        id: "00ff".into(),
+        version: "0.1.0".into(),
+        generation: 3,
+        role: "super".into(),
+        uptime_ms: 90_000,
+        services: vec![Service {
+            name: "zmesh".into(),
+            state: "ok".into(),
+            detail: "mode super, 2 links".into(),
+        }],
+    };
+    assert_eq!(
+        text(Request::Status, Reply::Status(status)),
+        "Zhost: a
+ID: 00ff
+Role: super
+Version: 0.1.0
+Uptime: 1 min 30 s (start 3)
+
+SERVICE   STATE   DETAIL
+---------------------------------------
+zmesh     ok      mode super, 2 links
+"
+    );
+    let peer = Peer {
+        name: "b".into(),
+        id: "1".into(),
+        addr: "10.0.0.2:9200".into(),
+        state: "linked".into(),
+        rtt_us: Some(400),
+    };
+    assert_eq!(
+        text(Request::MeshPeers, Reply::Peers(vec![peer])),
+        "ZHOST_ID   STATE    RTT(ms)   ADDRESS
+---------------------------------------------
+b          linked   0.4       10.0.0.2:9200
+"
+    );
+}
+
+#[test]
+fn a_space_shows_why_it_ended_and_what_it_said() {
+    let detail = SpaceDetail {
+        space: "eye".into(),
+        topology: "garden".into(),
+        kind: "IO".into(),
+        zhost: "a".into(),
+        state: "backoff".into(),
+        incarnation: 2,
+        restarts: 1,
+        last_exit: Some("trapped: unreachable".into()),
+        messages_out: 7,
+        messages_in: 0,
+        capabilities: vec!["sensors.camera".into()],
+        paths: vec!["eye -> store (frames)".into()],
+    };
+    assert_eq!(
+        text(Request::SpaceStatus("eye".into()), Reply::Space(detail)),
+        "Space: eye
+Topology: garden
+Type: IO
+Zhost: a
+State: backoff
+Restarts: 1
+Messages: 0 in, 7 out
+Capabilities: sensors.camera
+Last exit: trapped: unreachable
+Path: eye -> store (frames)
+"
+    );
+    let line = LogLine { unix_ms: 0, level: "info".into(), text: "hello".into() };
+    let logs = text(Request::SpaceLogs("eye".into()), Reply::Logs(vec![line]));
+    assert_eq!(logs, "1970-01-01T00:00:00.000Z info  hello\n");
+    let topology = TopologyLine {
+        id: "a1b2".into(),
+        name: "garden".into(),
+        version: "1.0.0".into(),
+        state: "running".into(),
+        running: 3,
+        spaces: 3,
+    };
+    assert_eq!(
+        text(Request::TopoList, Reply::Topologies(vec![topology])),
+        "TOPOLOGY   VERSION   STATE     SPACES   ID
+----------------------------------------------
+garden     1.0.0     running   3/3      a1b2
+"
+    );
 }
 
 #[test]
