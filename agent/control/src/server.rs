@@ -103,9 +103,11 @@ impl Server {
         };
         let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
         // Reading the first message costs two hashes and needs the secret; only what follows is worth limiting.
-        if handshake.read_message(body, &mut buffer).is_err() || self.is_replay(id) || !self.take_token(now) {
+        let genuine = handshake.read_message(body, &mut buffer).is_ok() && !self.begun.contains(&id);
+        if !genuine || !self.take_token(now) {
             return;
         }
+        self.remember(id);
         let Ok(size) = handshake.write_message(&[], &mut buffer) else { return };
         let answer = packet::join(Kind::Answer, id.0, &buffer[..size]);
         self.outbox.push_back((from, answer.clone()));
@@ -114,16 +116,12 @@ impl Server {
         self.sessions.insert(id, Session { addr: from, state, expires_at: now + HANDSHAKE_MAX });
     }
 
-    /// Whether this session began before: a hello is good for one session, whose number it is bound to.
-    fn is_replay(&mut self, id: SessionId) -> bool {
-        if self.begun.contains(&id) {
-            return true;
-        }
+    /// Notes that a session began: a hello is good for one session, whose number it is bound to.
+    fn remember(&mut self, id: SessionId) {
         if self.begun.len() >= SESSIONS_REMEMBERED_MAX {
             self.begun.pop_front();
         }
         self.begun.push_back(id);
-        false
     }
 
     fn take_token(&mut self, now: Instant) -> bool {

@@ -92,6 +92,6 @@ pub const CONTROL_SESSIONS_MAX: usize = 16;
 pub const CONTROL_MESSAGE_MAX_BYTES: usize = MEX_SIZE_MAX_BYTES + 64 * 1024;
 
 /// Control handshakes answered in a burst, and per second after it; more are dropped.
-pub const CONTROL_HANDSHAKES_BURST: u32 = 32;
+pub const CONTROL_HANDSHAKES_BURST: u32 = 64;
 /// See [`CONTROL_HANDSHAKES_BURST`].
-pub const CONTROL_HANDSHAKES_PER_SECOND: u32 = 16;
+pub const CONTROL_HANDSHAKES_PER_SECOND: u32 = 32;

@@ -106,6 +106,23 @@ fn a_recorded_hello_gets_no_second_answer() {
 }
 
 #[test]
+fn a_hello_that_came_too_soon_is_answered_when_it_comes_again() {
+    let mut server = server();
+    let mut last = Vec::new();
+    for seed in 0..=u64::from(CONTROL_HANDSHAKES_BURST) {
+        let mut client = client(&operator(), &KEY, seed);
+        client.handle_timeout(Instant::ZERO).unwrap();
+        last = client.poll_datagram().unwrap();
+        while server.poll_datagram().is_some() {}
+        server.handle_datagram(Instant::ZERO, addr(), &last);
+    }
+    assert!(server.poll_datagram().is_none(), "one more than the burst");
+    let later = Instant::ZERO + Duration::from_millis(300);
+    server.handle_datagram(later, addr(), &last);
+    assert!(server.poll_datagram().is_some());
+}
+
+#[test]
 fn garbage_does_not_lock_operators_out() {
     let mut server = server();
     for session in 0..10_000_u64 {
