@@ -196,7 +196,7 @@ impl Node {
             rng,
             config,
         };
-        node.write_profile(now);
+        node.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
         node.write_blob_rows(now);
         node.settle(now);
         node
@@ -230,15 +230,15 @@ impl Node {
             kind: config.kind.clone(),
             link_addr: config.addr,
             control_addr: config.control_addr,
-            eligible: config.eligible,
+            // Who does not know the cluster yet is no candidate that others should wait for.
+            eligible: config.eligible && self.ready,
             runs_spaces: config.runs_spaces,
             memory_bytes: config.memory_bytes,
-            started_unix_ms: self.unix_ms(now),
+            started_unix_ms: self.unix_ms(self.started_at),
             agent: config.version.clone(),
             capabilities,
         };
         self.set_row(now, RowKey::Profile, Row::Profile(profile));
-        self.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
     }
 
     /// Writes a row of our own; a row that does not fit is reported, not kept.
@@ -436,6 +436,9 @@ impl Node {
         let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
         if seen == self.seen {
             return false;
+        }
+        if self.seen.3 != self.ready || self.seen.0 == 0 {
+            self.write_profile(now);
         }
         self.seen = seen;
         self.join_roster(now);
