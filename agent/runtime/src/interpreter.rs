@@ -93,9 +93,6 @@ pub trait Guest: Send {
     /// Runs the call for a slice of `fuel`; gives what became of it, and the fuel it used.
     fn run(&mut self, fuel: u64) -> (Step, u64);
 
-    /// Linear memory in use.
-    fn memory_bytes(&self) -> usize;
-
     /// The guest's side of the world.
     fn context(&mut self) -> &mut Context;
 }

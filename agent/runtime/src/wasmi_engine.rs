@@ -182,11 +182,6 @@ impl Guest for WasmiGuest {
         (step, granted - self.store.get_fuel().unwrap_or(0).min(granted))
     }
 
-    fn memory_bytes(&self) -> usize {
-        let memory = self.instance.get_export(&self.store, "memory").and_then(Extern::into_memory);
-        memory.map_or(0, |memory| memory.data(&self.store).len())
-    }
-
     fn context(&mut self) -> &mut Context {
         self.store.data_mut()
     }

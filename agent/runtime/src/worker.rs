@@ -373,11 +373,6 @@ impl Worker {
     pub fn poll_event(&mut self) -> Option<WorkerEvent> {
         self.events.pop_front()
     }
-
-    /// Linear memory of all guests.
-    pub fn memory_bytes(&self) -> usize {
-        self.tasks.values().map(|task| task.guest.memory_bytes()).sum()
-    }
 }
 
 impl Task {

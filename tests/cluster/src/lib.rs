@@ -217,26 +217,23 @@ impl Cluster {
         serde_json::from_str(&text).map_err(|e| format!("zctl {}: {e}", args.join(" ")))
     }
 
-    /// Whether a line in a zhost's log contains `text`.
-    pub fn log_contains(&self, index: usize, text: &str) -> bool {
-        fs::read_to_string(&self.zhosts[index].log).is_ok_and(|log| log.contains(text))
-    }
-
     /// Asks all zhosts to end (SIGTERM) and waits for them; names those that had to be killed.
     pub fn end(&mut self) -> Outcome {
         for zhost in &self.zhosts {
             if let Some(process) = &zhost.process {
-                terminate(process.id())?;
+                // One that ended by itself already needs no asking; those that do not end are named below.
+                let _ = terminate(process.id());
             }
         }
-        let deadline = Instant::now() + END_WITHIN;
+        let runs = |process: &mut Child| process.try_wait().is_ok_and(|status| status.is_none());
+        let mut processes: Vec<&mut Child> =
+            self.zhosts.iter_mut().filter_map(|zhost| zhost.process.as_mut()).collect();
+        // Who is still there afterwards is named below.
+        let _ = watch(END_WITHIN, || Ok((!processes.iter_mut().any(|process| runs(process))).then_some(())));
         let mut stubborn = Vec::new();
         for zhost in &mut self.zhosts {
             let Some(mut process) = zhost.process.take() else { continue };
-            while process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
-                thread::sleep(Duration::from_millis(20));
-            }
-            if process.try_wait().is_ok_and(|status| status.is_none()) {
+            if runs(&mut process) {
                 stubborn.push(zhost.character.name.clone());
                 let _ = process.kill().and_then(|()| process.wait());
             }

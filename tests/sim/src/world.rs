@@ -225,11 +225,6 @@ impl World {
         view.is_some_and(|view| view.running.iter().any(|key| key.topology == topology && key.space == space))
     }
 
-    /// Sets how bad the network is from now on.
-    pub fn set_faults(&mut self, faults: NetworkFaults) {
-        self.network.faults = faults;
-    }
-
     fn hang_up(&mut self, end: End) {
         if let Some(other) = self.network.disconnect(end) {
             let at = self.network.stream_arrival(self.now, other, &mut self.rng);
