@@ -1,6 +1,9 @@
 //! What a sealed gossip datagram carries.
 
-use crate::{membership::Peer, registry::RegistryMessage};
+use crate::{
+    membership::{Peer, Rumour, Swim},
+    registry::RegistryMessage,
+};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use zhost_base::{Generation, ZhostId, limits::DATAGRAM_SIZE_MAX_BYTES};
@@ -14,22 +17,28 @@ pub const PLAIN_SIZE_MAX_BYTES: usize = DATAGRAM_SIZE_MAX_BYTES - SEAL_OVERHEAD_
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Datagram {
     /// A packet of the SWIM protocol.
-    Swim(Vec<u8>),
+    Swim(Swim),
     /// The sender wants to join, or asks whether the receiver is there; answered by [`Datagram::Welcome`].
     Hello(Peer),
-    /// The answer: who the receiver of the hello is, and the highest generation of the asker it knows.
+    /// As [`Datagram::Hello`], to everybody on the sender's network; answered by some of those to whom it is new.
+    Beacon(Peer),
+    /// The answer to a hello.
     Welcome {
         /// Who answers.
-        peer: Peer,
+        me: Rumour,
         /// Whom it answers: a replayed answer means nothing to anybody else.
         to: ZhostId,
         /// The highest generation of the asker known to the answerer.
         known: Generation,
+        /// The super nodes and some other members, at most [`zhost_base::limits::HELLO_PEERS_MAX`].
+        rumours: Vec<Rumour>,
     },
-    /// Hashes of the sender's registry and ledger; opens a round of anti-entropy when they differ.
+    /// Hashes of what the sender holds; opens a round of anti-entropy when they differ.
     Summary {
         /// Who sends it.
         from: ZhostId,
+        /// [`crate::membership::Membership::hash`].
+        members: u64,
         /// [`crate::registry::Registry::hash`].
         registry: u64,
         /// [`crate::ledger::Ledger::hash`].

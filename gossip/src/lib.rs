@@ -1,6 +1,6 @@
 //! What keeps a cluster of one mind: membership, election, registry and ledger, all pure.
 //!
-//! - [`membership`] says who is alive (SWIM, on the `foca` crate).
+//! - [`membership`] says who is alive (SWIM and Lifeguard).
 //! - [`registry`] holds the rows every zhost writes about itself ([`row`]).
 //! - [`election`] turns the registry and the roster into a term with its supers.
 //! - [`ledger`] holds what the operator wants ([`document`]), on everybody's flash.

@@ -1,38 +1,59 @@
-//! Who is alive: SWIM on the `foca` crate (Das, Gupta and Motivala, "SWIM", 2002).
+//! Who is alive: SWIM (Das, Gupta and Motivala, 2002) with the ideas of Lifeguard (Dadgar, Phillips and Currey,
+//! "Lifeguard: Local Health Awareness for More Accurate Failure Detection", 2018).
 //!
-//! Two things stand here because foca 2.0 leaves them open: a suspect-to-down timer is obeyed only while the member
-//! is still suspected in that incarnation (foca would tell a live, already refuted member that it is dead), and a
-//! zhost that was declared dead by mistake comes back with a higher *renewal* instead of a higher generation.
+//! A zhost probes one member after the other, directly, then through others and over the link. One that does not
+//! answer is *suspect*: it is told so at once and can refute by raising its incarnation; the others probe it
+//! themselves, and the more of them accuse it, the sooner it is *down*. A zhost whose own probes fail, whose helpers
+//! are silent or whose loop ran late doubts itself first and takes more time for everything.
+//!
+//! A zhost whose kernel answers that nobody listens any more ([`Membership::handle_refused`]) is asked a few times in
+//! quick succession and is down if it stays silent: no suspicion is needed.
+
+mod probe;
+mod rumour;
 
 use crate::datagram::{Datagram, PLAIN_SIZE_MAX_BYTES};
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec,
     vec::Vec,
 };
-use core::{
-    net::SocketAddr,
-    num::{NonZeroU8, NonZeroUsize},
-    time::Duration,
-};
-use foca::{
-    Config, Foca, Identity, Member, NoCustomBroadcast, Notification, PeriodicParams, PostcardCodec, State,
-    Timer,
-};
+use core::{net::SocketAddr, time::Duration};
+use probe::{Probe, Purpose};
+use rumour::News;
+pub use rumour::{ACCUSERS_MAX, Accusers, Rumour, Standing};
 use serde::{Deserialize, Serialize};
-use zhost_base::{Generation, Instant, Rng, ZhostId, limits::MEMBERS_MAX};
+use zhost_base::{
+    Generation, Instant, Rng, ZhostId,
+    id::rendezvous,
+    limits::{HELLO_PEERS_MAX, MEMBERS_MAX},
+};
 
 /// How often a zhost without peers asks its seeds.
 const JOIN_PERIOD: Duration = Duration::from_secs(1);
 /// How often a zhost with peers asks one address that should be a member and is not; heals partitions.
 const REUNITE_PERIOD: Duration = Duration::from_secs(5);
-/// How often one member is probed.
-const PROBE_PERIOD: Duration = Duration::from_millis(600);
-/// How long a probed member may take before others are asked to probe it.
-const PROBE_RTT: Duration = Duration::from_millis(200);
-/// Suspicion lasts this long in clusters of up to a hundred, and grows with the logarithm of the size.
-const SUSPICION: Duration = Duration::from_millis(1500);
-/// Envelope bytes around a SWIM packet.
-const ENVELOPE_BYTES: usize = 8;
+/// How often one of a cluster's zhosts asks everybody on its network.
+const BEACON_PERIOD: Duration = Duration::from_secs(30);
+/// How many answer it, about.
+const BEACON_ANSWERS: u64 = 6;
+/// Shortest suspicion in a cluster of ten, with all the accusers one can have; grows with the logarithm of the size.
+const SUSPICION_MIN: Duration = Duration::from_millis(900);
+/// How many times longer a suspicion lasts that nobody confirms.
+const SUSPICION_STRETCH: u32 = 6;
+/// How soon news are passed on, and how soon again while there are any.
+const EAGER: Duration = Duration::from_millis(5);
+const GOSSIP_PERIOD: Duration = Duration::from_millis(100);
+/// Members that get the news at a time.
+const GOSSIP_FANOUT: usize = 3;
+/// Members told directly when a zhost leaves.
+const FAREWELLS_MAX: usize = 16;
+/// How long a dead member is remembered.
+const REMEMBER: Duration = Duration::from_secs(24 * 3600);
+/// Plain bytes that news may take in a datagram, beside its head and what is said of the receiver itself.
+const NEWS_SIZE_MAX_BYTES: usize = PLAIN_SIZE_MAX_BYTES - 160;
+/// Everything takes up to this many times longer while a zhost doubts itself.
+const DOUBT_MAX: u32 = 8;
 
 /// A zhost as the membership protocol knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,26 +62,34 @@ pub struct Peer {
     pub id: ZhostId,
     /// Which start of it.
     pub generation: Generation,
-    /// How often that start has had to refute its death.
-    pub renewal: u16,
-    /// Where it receives gossip datagrams.
+    /// Where it receives gossip datagrams and accepts links.
     pub addr: SocketAddr,
 }
 
-impl Identity for Peer {
-    type Addr = ZhostId;
+/// What members send each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swim {
+    /// Who sends it.
+    pub from: ZhostId,
+    /// What for.
+    pub message: SwimMessage,
+    /// News.
+    pub rumours: Vec<Rumour>,
+}
 
-    fn renew(&self) -> Option<Self> {
-        Some(Self { renewal: self.renewal.checked_add(1)?, ..*self })
-    }
-
-    fn addr(&self) -> ZhostId {
-        self.id
-    }
-
-    fn win_addr_conflict(&self, adversary: &Self) -> bool {
-        (self.generation, self.renewal, self.addr) > (adversary.generation, adversary.renewal, adversary.addr)
-    }
+/// See [`Swim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SwimMessage {
+    /// Nothing but news.
+    News,
+    /// Asks for an [`SwimMessage::Ack`] with the same number.
+    Ping(u32),
+    /// The answer.
+    Ack(u32),
+    /// Asks the receiver to ping a third member, and to answer with what came of it.
+    PingRequest(u32, ZhostId),
+    /// The third member did not answer the receiver's ping.
+    Nack(u32),
 }
 
 /// What the rest of the zhost should know.
@@ -70,83 +99,108 @@ pub enum MembershipEvent {
     Up(Peer),
     /// This zhost is no longer alive.
     Down(Peer),
-    /// We were declared dead by mistake and came back.
+    /// This zhost has another address.
+    Moved(Peer),
+    /// We were accused or declared dead by mistake and said so.
     Refuted,
     /// The cluster knows a later start of us than we do: our disk was rolled back. We now run as this generation,
     /// which must be persisted.
     Regenerated(Generation),
+    /// This member does not answer datagrams: ask it over the link, and call [`Membership::handle_link_answer`].
+    AskOverLink(ZhostId),
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Alive,
+    Suspect { since: Instant, accusers: Accusers },
+    Down { since: Instant },
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    peer: Peer,
+    incarnation: u32,
+    state: State,
+    /// Smoothed round trip of datagrams, 0 until measured.
+    rtt_us: u32,
+    /// The last probe was answered over the link alone.
+    deaf: bool,
+}
+
+impl Member {
+    fn is_up(&self) -> bool {
+        !matches!(self.state, State::Down { .. })
+    }
+
+    fn rumour(&self) -> Rumour {
+        let standing = match &self.state {
+            State::Alive => Standing::Alive,
+            State::Suspect { accusers, .. } => Standing::Suspect(*accusers),
+            State::Down { .. } => Standing::Down,
+        };
+        Rumour { peer: self.peer, incarnation: self.incarnation, standing }
+    }
 }
 
 /// The membership state machine.
 pub struct Membership {
-    foca: Foca<Peer, PostcardCodec, Rng, NoCustomBroadcast>,
-    timers: BTreeMap<(Instant, u64), Timer<Peer>>,
-    timer_count: u64,
-    alive: BTreeMap<ZhostId, Peer>,
+    me: Peer,
+    incarnation: u32,
+    members: BTreeMap<ZhostId, Member>,
+    up: usize,
+    suspects: BTreeSet<ZhostId>,
+    /// Live members in the order of probing, the next one last.
+    round: Vec<ZhostId>,
+    /// Whether the last probe went to the next live member by id.
+    ring: bool,
+    next_probe: Instant,
+    probes: BTreeMap<u32, Probe>,
+    serial: u32,
+    /// How much this zhost doubts itself, 0 to [`DOUBT_MAX`].
+    doubt: u32,
+    news: News,
+    next_gossip: Instant,
+    last_gossip: Instant,
     seeds: Vec<SocketAddr>,
+    broadcasts: Vec<SocketAddr>,
     next_join: Instant,
+    next_beacon: Instant,
     rng: Rng,
     outbox: VecDeque<(SocketAddr, Datagram)>,
     events: VecDeque<MembershipEvent>,
     left: bool,
 }
 
-/// Collects what foca wants done during one call.
-#[derive(Default)]
-struct Effects {
-    packets: Vec<(SocketAddr, Vec<u8>)>,
-    timers: Vec<(Duration, Timer<Peer>)>,
-    rejoined: bool,
-}
-
-impl foca::Runtime<Peer> for &mut Effects {
-    fn notify(&mut self, notification: Notification<'_, Peer>) {
-        if let Notification::Rejoin(_) = notification {
-            self.rejoined = true;
-        }
-    }
-    fn send_to(&mut self, to: Peer, data: &[u8]) {
-        self.packets.push((to.addr, data.to_vec()));
-    }
-    fn submit_after(&mut self, event: Timer<Peer>, after: Duration) {
-        self.timers.push((after, event));
-    }
-}
-
-fn config(members: usize) -> Config {
-    let nonzero = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-    let every = |secs, members| {
-        Some(PeriodicParams { frequency: Duration::from_secs(secs), num_members: nonzero(members) })
-    };
-    Config {
-        probe_period: PROBE_PERIOD,
-        probe_rtt: PROBE_RTT,
-        num_indirect_probes: nonzero(3),
-        max_transmissions: NonZeroU8::new(10).unwrap_or(NonZeroU8::MIN),
-        suspect_to_down_after: SUSPICION * members.max(10).ilog10(),
-        remove_down_after: Some(Duration::from_secs(24 * 3600)),
-        max_packet_size: nonzero(PLAIN_SIZE_MAX_BYTES - ENVELOPE_BYTES),
-        notify_down_members: true,
-        periodic_announce: every(30, 1),
-        periodic_announce_to_down_members: every(5, 2),
-        periodic_gossip: Some(PeriodicParams {
-            frequency: Duration::from_millis(200),
-            num_members: nonzero(3),
-        }),
-    }
-}
-
 impl Membership {
-    /// The membership as `me` sees it, knowing nobody yet; `seeds` are addresses to ask.
-    pub fn new(now: Instant, me: Peer, seeds: Vec<SocketAddr>, mut rng: Rng) -> Self {
-        let foca = Foca::new(me, config(1), rng.fork(), PostcardCodec);
+    /// The membership as `me` sees it, knowing nobody yet. `seeds` are addresses to ask, `broadcasts` those at which
+    /// anybody on the same network may hear.
+    pub fn new(
+        now: Instant,
+        me: Peer,
+        seeds: Vec<SocketAddr>,
+        broadcasts: Vec<SocketAddr>,
+        mut rng: Rng,
+    ) -> Self {
         Self {
-            foca,
-            timers: BTreeMap::new(),
-            timer_count: 0,
-            alive: BTreeMap::new(),
+            me,
+            incarnation: 0,
+            members: BTreeMap::new(),
+            up: 0,
+            suspects: BTreeSet::new(),
+            round: Vec::new(),
+            ring: false,
+            next_probe: now,
+            probes: BTreeMap::new(),
+            serial: rng.number() as u32,
+            doubt: 0,
+            news: News::default(),
+            next_gossip: now,
+            last_gossip: now,
             seeds,
+            broadcasts,
             next_join: now,
+            next_beacon: now,
             rng,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -156,17 +210,25 @@ impl Membership {
 
     /// Ourselves.
     pub fn me(&self) -> &Peer {
-        self.foca.identity()
+        &self.me
     }
 
     /// The other live members.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.alive.values()
+        self.members.values().filter(|member| member.is_up()).map(|member| &member.peer)
+    }
+
+    /// How many other members are alive.
+    pub fn peer_count(&self) -> usize {
+        self.up
     }
 
     /// The live member of that id, ourselves included.
     pub fn peer(&self, id: ZhostId) -> Option<&Peer> {
-        if id == self.me().id { Some(self.me()) } else { self.alive.get(&id) }
+        if id == self.me.id {
+            return Some(&self.me);
+        }
+        self.members.get(&id).filter(|member| member.is_up()).map(|member| &member.peer)
     }
 
     /// The generation in which `id` is alive.
@@ -174,57 +236,372 @@ impl Membership {
         self.peer(id).map(|peer| peer.generation)
     }
 
-    /// More addresses at which members may be found, such as those of the last run.
-    pub fn add_seed(&mut self, addr: SocketAddr) {
-        if !self.seeds.contains(&addr) && self.seeds.len() < MEMBERS_MAX {
-            self.seeds.push(addr);
+    /// Whether a live member is accused of not answering.
+    pub fn is_suspect(&self, id: ZhostId) -> bool {
+        self.suspects.contains(&id)
+    }
+
+    /// Whether a member was last heard over its link alone: datagrams do not reach it, or not us.
+    pub fn is_deaf(&self, id: ZhostId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.deaf)
+    }
+
+    /// Smoothed round trip of datagrams to a member, microseconds.
+    pub fn rtt_us(&self, id: ZhostId) -> Option<u32> {
+        self.members.get(&id).map(|member| member.rtt_us).filter(|rtt| *rtt > 0)
+    }
+
+    /// How much this zhost doubts itself: 0 is not at all; everything takes that many times longer, and once more.
+    pub fn doubt(&self) -> u32 {
+        self.doubt
+    }
+
+    /// One number that two memberships share exactly if the same starts are alive in both.
+    pub fn hash(&self) -> u64 {
+        let mix = |peer: &Peer| rendezvous(u64::from(peer.generation.0), peer.id);
+        self.peers().map(mix).fold(mix(&self.me), |acc, mixed| acc ^ mixed)
+    }
+
+    /// Everything known of everybody, for a peer whose [`Self::hash`] differs.
+    pub fn rumours(&self) -> Vec<Rumour> {
+        self.members.values().map(Member::rumour).chain([self.own_rumour()]).collect()
+    }
+
+    /// Takes in the [`Self::rumours`] of a peer. Whom it takes for dead and we do not is accused, so that it can
+    /// refute.
+    pub fn handle_rumours(&mut self, now: Instant, from: ZhostId, rumours: Vec<Rumour>) {
+        for mut rumour in rumours.into_iter().take(MEMBERS_MAX) {
+            let held_up = self.peer(rumour.peer.id).is_some();
+            if rumour.standing == Standing::Down && held_up && rumour.peer.id != self.me.id {
+                let mut accusers = Accusers::new();
+                accusers.push(from);
+                rumour.standing = Standing::Suspect(accusers);
+            }
+            self.apply(now, rumour);
         }
     }
 
-    /// A SWIM packet arrived.
-    pub fn handle_swim(&mut self, now: Instant, packet: &[u8]) {
-        if self.left {
-            return;
+    /// Our address changed: the others are told, and know that we are the same.
+    pub fn handle_address(&mut self, now: Instant, addr: SocketAddr) {
+        if addr != self.me.addr {
+            self.me.addr = addr;
+            self.incarnation += 1;
+            self.tell_of_ourselves(now);
+            self.next_join = now;
         }
-        // Errors are packets that make no sense or are too late; foca's state is unchanged or good.
-        self.with_foca(now, |foca, effects| drop(foca.handle_data(packet, effects)));
     }
 
-    /// Somebody asks who we are.
-    pub fn handle_hello(&mut self, now: Instant, peer: Peer) {
-        if self.left || peer.id == self.me().id {
+    /// Our loop ran late: whatever timed out meanwhile may be our own fault.
+    pub fn handle_late(&mut self) {
+        self.doubt = (self.doubt + 2).min(DOUBT_MAX);
+    }
+
+    /// A packet of this protocol arrived.
+    pub fn handle_swim(&mut self, now: Instant, from: SocketAddr, swim: Swim) {
+        if self.left || swim.from == self.me.id {
             return;
         }
-        let known = self.known_generation(peer.id);
-        self.outbox.push_back((peer.addr, Datagram::Welcome { peer: *self.me(), to: peer.id, known }));
+        let before = (self.me.generation, self.incarnation);
+        swim.rumours.into_iter().for_each(|rumour| self.apply(now, rumour));
+        if before != (self.me.generation, self.incarnation) {
+            // Whoever accuses us may be nobody we would tell otherwise.
+            self.send(
+                from,
+                Swim { from: self.me.id, message: SwimMessage::News, rumours: vec![self.own_rumour()] },
+            );
+        }
+        let Some(addr) = self.peer(swim.from).map(|peer| peer.addr) else {
+            // Whom we take for dead, or do not know, learns it and comes back.
+            if let Some(member) = self.members.get(&swim.from) {
+                let rumours = vec![member.rumour()];
+                self.send(from, Swim { from: self.me.id, message: SwimMessage::News, rumours });
+            } else {
+                self.outbox.push_back((from, Datagram::Hello(self.me)));
+            }
+            return;
+        };
+        match swim.message {
+            SwimMessage::News => {}
+            SwimMessage::Ping(number) => self.tell(swim.from, addr, SwimMessage::Ack(number)),
+            SwimMessage::Ack(number) => self.handle_ack(now, swim.from, number),
+            SwimMessage::PingRequest(number, target) => {
+                self.handle_ping_request(now, swim.from, number, target)
+            }
+            SwimMessage::Nack(number) => self.handle_nack(number),
+        }
+    }
+
+    /// Somebody asks who we are. The answer says whom else to ask.
+    pub fn handle_hello(&mut self, now: Instant, peer: Peer, supers: &[ZhostId]) {
+        if self.left || peer.id == self.me.id {
+            return;
+        }
+        let known = self.members.get(&peer.id).map(|member| member.peer.generation).unwrap_or_default();
+        self.outbox.push_back((peer.addr, self.welcome(peer.id, known, supers)));
         self.introduce(now, peer);
+    }
+
+    /// Somebody asks everybody on its network. Some of those to whom it is new answer.
+    pub fn handle_beacon(&mut self, now: Instant, peer: Peer, supers: &[ZhostId]) {
+        let known = self.generation(peer.id) == Some(peer.generation);
+        if !known && self.rng.below(self.up as u64 + 1) < BEACON_ANSWERS {
+            self.handle_hello(now, peer, supers);
+        }
+    }
+
+    /// Ourselves, the supers and some other members.
+    fn welcome(&self, to: ZhostId, known: Generation, supers: &[ZhostId]) -> Datagram {
+        let others = self.members.values().filter(|member| member.is_up() && member.peer.id != to);
+        let mut rumours: Vec<Rumour> = others.map(Member::rumour).collect();
+        // Everybody learns of the supers; of the rest, different askers learn of different members.
+        rumours.sort_by_key(|rumour| {
+            let id = rumour.peer.id;
+            (!supers.contains(&id), rendezvous(to.0, id))
+        });
+        rumours.truncate(HELLO_PEERS_MAX);
+        Datagram::Welcome { me: self.own_rumour(), to, known, rumours }
     }
 
     /// Somebody we asked answers.
-    pub fn handle_welcome(&mut self, now: Instant, peer: Peer, to: ZhostId, known: Generation) {
-        if self.left || peer.id == self.me().id || to != self.me().id {
+    pub fn handle_welcome(
+        &mut self,
+        now: Instant,
+        rumour: Rumour,
+        to: ZhostId,
+        known: Generation,
+        others: Vec<Rumour>,
+    ) {
+        if self.left || rumour.peer.id == self.me.id || to != self.me.id {
             return;
         }
-        if known > self.me().generation {
-            let generation = Generation(known.0.saturating_add(1));
-            let me = Peer { generation, renewal: 0, ..*self.me() };
-            self.with_foca(now, |foca, effects| drop(foca.change_identity(me, effects)));
-            self.events.push_back(MembershipEvent::Regenerated(generation));
+        if known > self.me.generation {
+            self.regenerate(now, known);
         }
-        self.introduce(now, peer);
-        self.with_foca(now, |foca, effects| drop(foca.announce(peer, effects)));
+        let welcomer = rumour.peer;
+        self.apply(now, rumour);
+        others.into_iter().take(HELLO_PEERS_MAX).for_each(|other| self.apply(now, other));
+        self.tell_of_ourselves(now);
+        self.tell(welcomer.id, welcomer.addr, SwimMessage::News);
     }
 
-    fn known_generation(&self, id: ZhostId) -> Generation {
-        let known = self.foca.iter_membership_state().filter(|member| member.id().id == id);
-        known.map(|member| member.id().generation).max().unwrap_or_default()
+    /// The kernel of a live member says that nobody listens at its address any more.
+    pub fn handle_refused(&mut self, now: Instant, id: ZhostId) {
+        if !self.left && self.peer(id).is_some() {
+            self.start_probe(now, id, Purpose::Refused);
+        }
     }
 
+    /// A member that was asked over its link answers.
+    pub fn handle_link_answer(&mut self, now: Instant, id: ZhostId) {
+        let asked = self.probes.values().any(|probe| probe.target == id);
+        if asked {
+            self.forgive(now, id);
+            if let Some(member) = self.members.get_mut(&id) {
+                member.deaf = true;
+            }
+        }
+    }
+
+    /// Somebody says who it is. One that is down in our eyes learns it from our next packet to it.
     fn introduce(&mut self, now: Instant, peer: Peer) {
-        if self.alive.len() < MEMBERS_MAX || self.alive.contains_key(&peer.id) {
-            let member = core::iter::once(Member::alive(peer));
-            self.with_foca(now, |foca, effects| drop(foca.apply_many(member, true, effects)));
+        let held = self.members.get(&peer.id);
+        let down = held.filter(|member| !member.is_up() && member.peer.generation >= peer.generation);
+        if let Some(rumour) = down.map(Member::rumour) {
+            let swim = Swim { from: self.me.id, message: SwimMessage::News, rumours: vec![rumour] };
+            return self.send(peer.addr, swim);
         }
+        let incarnation =
+            held.map_or(
+                0,
+                |member| {
+                    if member.peer.generation == peer.generation { member.incarnation } else { 0 }
+                },
+            );
+        self.apply(now, Rumour { peer, incarnation, standing: Standing::Alive });
+    }
+
+    /// Takes in a piece of news, and passes it on if it is new.
+    fn apply(&mut self, now: Instant, rumour: Rumour) {
+        if rumour.peer.id == self.me.id {
+            return self.hear_of_ourselves(now, &rumour);
+        }
+        let held = self.members.get(&rumour.peer.id).map(|held| held.rumour().age());
+        let old = held.is_some_and(|held| rumour.age() < held);
+        let nobody = held.is_none() && (rumour.standing == Standing::Down || !self.make_room());
+        if old || nobody {
+            return;
+        }
+        match rumour.standing {
+            Standing::Alive => self.set_alive(now, rumour.peer, rumour.incarnation),
+            Standing::Suspect(ref accusers) => self.set_suspect(now, &rumour, accusers),
+            Standing::Down => self.set_down(now, &rumour),
+        }
+    }
+
+    /// Refutes what is said of us, or learns that we have been started more often than we know.
+    fn hear_of_ourselves(&mut self, now: Instant, rumour: &Rumour) {
+        let theirs = (rumour.peer.generation, rumour.incarnation);
+        if theirs > (self.me.generation, self.incarnation) {
+            // Somebody else has counted on: an earlier life of this board that its disk forgot.
+            self.regenerate(now, rumour.peer.generation);
+        } else if theirs == (self.me.generation, self.incarnation) && rumour.standing != Standing::Alive {
+            self.incarnation += 1;
+            self.doubt = (self.doubt + 1).min(DOUBT_MAX);
+            self.events.push_back(MembershipEvent::Refuted);
+            self.tell_of_ourselves(now);
+        }
+    }
+
+    fn regenerate(&mut self, now: Instant, known: Generation) {
+        self.me.generation = Generation(known.0.saturating_add(1));
+        self.incarnation = 0;
+        self.events.push_back(MembershipEvent::Regenerated(self.me.generation));
+        self.tell_of_ourselves(now);
+    }
+
+    fn own_rumour(&self) -> Rumour {
+        Rumour { peer: self.me, incarnation: self.incarnation, standing: Standing::Alive }
+    }
+
+    fn tell_of_ourselves(&mut self, now: Instant) {
+        self.spread(now, self.own_rumour());
+    }
+
+    fn spread(&mut self, now: Instant, rumour: Rumour) {
+        self.news.put(rumour);
+        self.next_gossip = (self.last_gossip + GOSSIP_PERIOD / 2).max(now + EAGER);
+    }
+
+    /// Whether one more member can be remembered; the longest dead makes room.
+    fn make_room(&mut self) -> bool {
+        if self.members.len() < MEMBERS_MAX {
+            return true;
+        }
+        let dead = self.members.iter().filter_map(|(id, member)| match member.state {
+            State::Down { since } => Some((since, *id)),
+            _ => None,
+        });
+        dead.min().is_some_and(|(_, id)| self.members.remove(&id).is_some())
+    }
+
+    fn set_alive(&mut self, now: Instant, peer: Peer, incarnation: u32) {
+        let old = self.members.get(&peer.id);
+        if old.is_some_and(|old| old.peer.generation == peer.generation && old.incarnation == incarnation) {
+            return;
+        }
+        let was_up = old.is_some_and(Member::is_up);
+        let old_peer = old.map(|old| old.peer);
+        let (rtt_us, deaf) = old.map_or((0, false), |old| (old.rtt_us, old.deaf));
+        self.suspects.remove(&peer.id);
+        self.members.insert(peer.id, Member { peer, incarnation, state: State::Alive, rtt_us, deaf });
+        match old_peer.filter(|_| was_up) {
+            Some(old) if old.generation == peer.generation => {
+                if old.addr != peer.addr {
+                    self.events.push_back(MembershipEvent::Moved(peer));
+                }
+            }
+            Some(old) => {
+                self.events.push_back(MembershipEvent::Down(old));
+                self.events.push_back(MembershipEvent::Up(peer));
+            }
+            None => {
+                self.up += 1;
+                // A newcomer takes a random place in what is left of the round.
+                let place = self.rng.below(self.round.len() as u64 + 1) as usize;
+                self.round.insert(place, peer.id);
+                self.events.push_back(MembershipEvent::Up(peer));
+            }
+        }
+        self.probes.retain(|_, probe| probe.target != peer.id || probe.is_for_another());
+        self.spread(now, Rumour { peer, incarnation, standing: Standing::Alive });
+    }
+
+    fn set_suspect(&mut self, now: Instant, rumour: &Rumour, accusers: &[ZhostId]) {
+        let known: Accusers = accusers.iter().copied().filter(|id| self.peer(*id).is_some()).collect();
+        let id = rumour.peer.id;
+        // Whoever we never heard of, or knew in an earlier life, is alive first of all.
+        let news = self.members.get(&id).is_none_or(|held| {
+            (held.peer.generation, held.incarnation) < (rumour.peer.generation, rumour.incarnation)
+        });
+        if news {
+            self.set_alive(now, rumour.peer, rumour.incarnation);
+        }
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let first = matches!(member.state, State::Alive);
+        if first && !known.is_empty() {
+            member.state = State::Suspect { since: now, accusers: Accusers::new() };
+            self.suspects.insert(id);
+        }
+        let State::Suspect { accusers, .. } = &mut member.state else { return };
+        let before = accusers.len();
+        for accuser in known {
+            if !accusers.contains(&accuser) && accusers.len() < ACCUSERS_MAX {
+                accusers.push(accuser);
+            }
+        }
+        let (changed, accused) = (accusers.len() > before, accusers.contains(&self.me.id));
+        if changed {
+            let (rumour, addr) = (member.rumour(), member.peer.addr);
+            self.spread(now, rumour);
+            if first {
+                self.tell(id, addr, SwimMessage::News);
+            }
+        }
+        if first && !accused && self.rng.below(self.up as u64) < 2 * ACCUSERS_MAX as u64 {
+            self.start_probe(now, id, Purpose::Confirm);
+        }
+    }
+
+    fn set_down(&mut self, now: Instant, rumour: &Rumour) {
+        let Some(member) = self.members.get_mut(&rumour.peer.id).filter(|member| member.is_up()) else {
+            return;
+        };
+        let old = member.peer;
+        member.peer = rumour.peer;
+        member.incarnation = rumour.incarnation;
+        member.state = State::Down { since: now };
+        self.up -= 1;
+        self.suspects.remove(&old.id);
+        self.round.retain(|id| *id != old.id);
+        self.probes.retain(|_, probe| probe.target != old.id || probe.is_for_another());
+        self.events.push_back(MembershipEvent::Down(old));
+        self.spread(now, rumour.clone());
+    }
+
+    /// We know that a member does not answer: it has to refute, or it is down after a while.
+    fn accuse(&mut self, now: Instant, id: ZhostId) {
+        let Some(member) = self.members.get(&id).filter(|member| member.is_up()) else { return };
+        let mut accusers = Accusers::new();
+        accusers.push(self.me.id);
+        let rumour = Rumour { standing: Standing::Suspect(accusers), ..member.rumour() };
+        self.set_suspect(now, &rumour, &accusers);
+    }
+
+    /// How long a suspicion lasts with so many accusers: from the longest down to the shortest with the logarithm of
+    /// their number, as in Lifeguard.
+    fn suspicion(&self, accusers: usize) -> Duration {
+        let size = (self.up as u32 + 1).max(10).ilog10().max(1);
+        let shortest = SUSPICION_MIN * size * (1 + self.doubt);
+        // Whoever else could accuse: all but ourselves and those who are suspect themselves.
+        let possible = self.up.saturating_sub(self.suspects.len()).min(ACCUSERS_MAX - 1);
+        // In twelfths of the way from longest to shortest.
+        let steps = match (accusers.saturating_sub(1), possible) {
+            (_, 0) => 9,
+            (confirmed, possible) if confirmed >= possible => 12,
+            (0, _) => 0,
+            (1, 2) => 8,
+            (1, _) => 6,
+            _ => 10,
+        };
+        let longest = shortest * SUSPICION_STRETCH;
+        longest - (longest - shortest) * steps / 12
+    }
+
+    fn suspicions(&self) -> impl Iterator<Item = (Instant, ZhostId)> {
+        self.suspects.iter().filter_map(|id| match &self.members.get(id)?.state {
+            State::Suspect { since, accusers } => Some((*since + self.suspicion(accusers.len()), *id)),
+            _ => None,
+        })
     }
 
     /// Runs what is due.
@@ -232,103 +609,97 @@ impl Membership {
         if self.left {
             return;
         }
-        while let Some(entry) = self.timers.first_entry()
-            && entry.key().0 <= now
-        {
-            let timer = entry.remove();
-            if self.is_due_truly(&timer) {
-                self.with_foca(now, |foca, effects| drop(foca.handle_timer(timer, effects)));
+        self.probes_timeout(now);
+        let overdue: Vec<ZhostId> =
+            self.suspicions().filter(|(due, _)| *due <= now).map(|(_, id)| id).collect();
+        for id in overdue {
+            if let Some(member) = self.members.get(&id) {
+                let rumour = Rumour { standing: Standing::Down, ..member.rumour() };
+                self.set_down(now, &rumour);
             }
+        }
+        if self.next_gossip <= now && !self.news.is_empty() {
+            self.gossip(now);
         }
         if self.next_join <= now {
             self.ask_around(now);
         }
     }
 
-    /// The guard on foca's suspect-to-down timer, see the module's head.
-    fn is_due_truly(&self, timer: &Timer<Peer>) -> bool {
-        let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return true };
-        self.foca.iter_members().any(|member| {
-            member.id() == member_id
-                && member.incarnation() == *incarnation
-                && member.state() == State::Suspect
-        })
+    fn gossip(&mut self, now: Instant) {
+        self.last_gossip = now;
+        self.next_gossip = now + GOSSIP_PERIOD;
+        let targets = self.random_peers(GOSSIP_FANOUT, |_| true);
+        if targets.is_empty() {
+            self.news = News::default();
+        }
+        for peer in targets {
+            self.tell(peer.id, peer.addr, SwimMessage::News);
+        }
     }
 
+    /// Some live members that `suit`.
+    fn random_peers(&mut self, count: usize, suit: impl Fn(&Peer) -> bool) -> Vec<Peer> {
+        let mut peers: Vec<Peer> = self.peers().filter(|peer| suit(peer)).copied().collect();
+        let mut picked = Vec::new();
+        while picked.len() < count && !peers.is_empty() {
+            picked.push(peers.swap_remove(self.rng.below(peers.len() as u64) as usize));
+        }
+        picked
+    }
+
+    /// How often a piece of news is passed on: a multiple of the logarithm of the size.
+    fn transmissions_max(&self) -> u32 {
+        4 + 3 * (self.up as u32 + 1).ilog2()
+    }
+
+    /// Sends a message with as much news as fits; a suspect hears first of all that it is one.
+    fn tell(&mut self, to: ZhostId, addr: SocketAddr, message: SwimMessage) {
+        let mut rumours = self.news.pick(to, NEWS_SIZE_MAX_BYTES, self.transmissions_max());
+        if let Some(member) = self.members.get(&to)
+            && !matches!(member.state, State::Alive)
+            && !rumours.iter().any(|rumour| rumour.peer.id == to)
+        {
+            rumours.push(member.rumour());
+        }
+        self.send(addr, Swim { from: self.me.id, message, rumours });
+    }
+
+    fn send(&mut self, addr: SocketAddr, swim: Swim) {
+        self.outbox.push_back((addr, Datagram::Swim(swim)));
+    }
+
+    /// Asks all seeds while there is nobody, else one address that should be a member and is not.
     fn ask_around(&mut self, now: Instant) {
-        let hello = Datagram::Hello(*self.me());
-        if self.alive.is_empty() {
-            let own = self.me().addr;
-            self.outbox
-                .extend(self.seeds.iter().filter(|seed| **seed != own).map(|seed| (*seed, hello.clone())));
-            self.next_join = now + JOIN_PERIOD;
-        } else {
-            let own = self.me().addr;
-            let missing: Vec<SocketAddr> = self
-                .seeds
-                .iter()
-                .copied()
-                .filter(|seed| *seed != own && !self.alive.values().any(|peer| peer.addr == *seed))
-                .collect();
-            if let Some(addr) = self.rng.pick(&missing) {
-                self.outbox.push_back((*addr, hello));
-            }
-            self.next_join = now + REUNITE_PERIOD;
+        self.members.retain(|_, member| match member.state {
+            State::Down { since } => now.since(since) < REMEMBER,
+            _ => true,
+        });
+        let down = self.members.values().filter(|member| !member.is_up()).map(|member| member.peer.addr);
+        let mut missing: Vec<SocketAddr> = self.seeds.iter().copied().chain(down).collect();
+        missing.retain(|addr| *addr != self.me.addr && !self.peers().any(|peer| peer.addr == *addr));
+        let alone = self.up == 0;
+        self.next_join = now + if alone { JOIN_PERIOD } else { REUNITE_PERIOD };
+        if !alone {
+            missing = self.rng.pick(&missing).copied().into_iter().collect();
+        }
+        self.outbox.extend(missing.into_iter().map(|addr| (addr, Datagram::Hello(self.me))));
+        if alone || self.next_beacon <= now {
+            // Each zhost the more rarely, the more there are.
+            self.next_beacon = now + BEACON_PERIOD * (self.up as u32 + 1);
+            let beacons = self.broadcasts.iter().map(|addr| (*addr, Datagram::Beacon(self.me)));
+            self.outbox.extend(beacons);
         }
     }
 
     /// Tells the others that we go; afterwards nothing is sent or heard any more.
-    pub fn leave(&mut self, now: Instant) {
-        self.with_foca(now, |foca, effects| drop(foca.leave_cluster(effects)));
+    pub fn leave(&mut self) {
+        let me = Rumour { standing: Standing::Down, ..self.own_rumour() };
+        for peer in self.random_peers(FAREWELLS_MAX, |_| true) {
+            let rumours = vec![me.clone()];
+            self.send(peer.addr, Swim { from: self.me.id, message: SwimMessage::News, rumours });
+        }
         self.left = true;
-        self.timers.clear();
-    }
-
-    fn with_foca(
-        &mut self,
-        now: Instant,
-        act: impl FnOnce(&mut Foca<Peer, PostcardCodec, Rng, NoCustomBroadcast>, &mut Effects),
-    ) {
-        let mut effects = Effects::default();
-        act(&mut self.foca, &mut effects);
-        self.outbox.extend(effects.packets.into_iter().map(|(addr, packet)| (addr, Datagram::Swim(packet))));
-        for (after, timer) in effects.timers {
-            self.timer_count += 1;
-            self.timers.insert((now + after, self.timer_count), timer);
-        }
-        if effects.rejoined {
-            // foca stays silent until somebody talks to it, so introduce the renewed self.
-            self.events.push_back(MembershipEvent::Refuted);
-            let hello = Datagram::Hello(*self.me());
-            self.outbox.extend(self.alive.values().map(|peer| (peer.addr, hello.clone())));
-        }
-        self.compare_members();
-    }
-
-    /// Turns foca's member list into events; a restart shows as down, then up.
-    fn compare_members(&mut self) {
-        let mut current: BTreeMap<ZhostId, Peer> = BTreeMap::new();
-        for member in self.foca.iter_members() {
-            current.insert(member.id().id, *member.id());
-        }
-        if current == self.alive {
-            return;
-        }
-        for (id, old) in &self.alive {
-            if current.get(id).is_none_or(|new| new.generation != old.generation) {
-                self.events.push_back(MembershipEvent::Down(*old));
-            }
-        }
-        for (id, new) in &current {
-            if self.alive.get(id).is_none_or(|old| new.generation != old.generation) {
-                self.events.push_back(MembershipEvent::Up(*new));
-            }
-        }
-        if current.len() != self.alive.len() {
-            // Only the suspicion changes, which foca always accepts.
-            let _ = self.foca.set_config(config(current.len() + 1));
-        }
-        self.alive = current;
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -336,9 +707,11 @@ impl Membership {
         if self.left {
             return None;
         }
-        let timer = self.timers.first_key_value().map(|((due, _), _)| (*due, "swim timer"));
-        let join = (self.next_join, "ask for peers");
-        Some(timer.map_or(join, |timer| timer.min(join)))
+        let gossip = (!self.news.is_empty()).then_some((self.next_gossip, "pass on news"));
+        let suspicion = self.suspicions().map(|(due, _)| (due, "end of a suspicion")).min();
+        let probe = self.probes.values().map(|probe| (probe.due, "probe")).min();
+        let round = (self.up > 0).then_some((self.next_probe, "next probe"));
+        [gossip, suspicion, probe, round, Some((self.next_join, "ask for peers"))].into_iter().flatten().min()
     }
 
     /// The next datagram to send.

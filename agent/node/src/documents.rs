@@ -126,6 +126,7 @@ impl Node {
     }
 
     pub(crate) fn handle_link_up(&mut self, peer: ZhostId) {
+        self.links.send(peer, &Frame::Members(self.membership.rumours()));
         self.links.send(peer, &Frame::Ledger(self.ledger.digest()));
     }
 

@@ -27,6 +27,9 @@ const PUSH_FANOUT: usize = 8;
 /// How often the ledger is compared in detail with one peer, at most.
 const LEDGER_PERIOD: Duration = Duration::from_millis(500);
 
+/// How often the members are compared in detail with one peer, at most.
+const MEMBERS_PERIOD: Duration = Duration::from_secs(2);
+
 /// The state of gossip rounds.
 pub(crate) struct Gossip {
     next_round: Instant,
@@ -34,6 +37,7 @@ pub(crate) struct Gossip {
     seen_revision: u64,
     strangers: BTreeSet<(IpAddr, String)>,
     ledger_compared: BTreeMap<ZhostId, Instant>,
+    members_compared: BTreeMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
 }
 
@@ -45,6 +49,7 @@ impl Gossip {
             seen_revision: 0,
             strangers: BTreeSet::new(),
             ledger_compared: BTreeMap::new(),
+            members_compared: BTreeMap::new(),
             remembered_peers: Vec::new(),
         }
     }
@@ -78,7 +83,7 @@ impl Node {
             Err(OpenError::Malformed) => return,
         };
         match Datagram::decode(&plain) {
-            Some(datagram) => self.handle_opened(now, datagram),
+            Some(datagram) => self.handle_opened(now, from, datagram),
             None => self.note_stranger(from, "a datagram of another version"),
         }
     }
@@ -92,12 +97,17 @@ impl Node {
         self.log(Level::Warn, format!("ignoring {from}: {what} (said once)"));
     }
 
-    fn handle_opened(&mut self, now: Instant, datagram: Datagram) {
+    fn handle_opened(&mut self, now: Instant, from: SocketAddr, datagram: Datagram) {
         match datagram {
-            Datagram::Swim(packet) => self.membership.handle_swim(now, &packet),
-            Datagram::Hello(peer) => self.membership.handle_hello(now, peer),
-            Datagram::Welcome { peer, to, known } => self.membership.handle_welcome(now, peer, to, known),
-            Datagram::Summary { from, registry, ledger } => self.handle_summary(now, from, registry, ledger),
+            Datagram::Swim(swim) => self.membership.handle_swim(now, from, swim),
+            Datagram::Hello(peer) => self.membership.handle_hello(now, peer, &self.supers()),
+            Datagram::Beacon(peer) => self.membership.handle_beacon(now, peer, &self.supers()),
+            Datagram::Welcome { me, to, known, rumours } => {
+                self.membership.handle_welcome(now, me, to, known, rumours);
+            }
+            Datagram::Summary { from, members, registry, ledger } => {
+                self.handle_summary(now, from, members, registry, ledger);
+            }
             Datagram::Registry(message) => self.handle_registry(message),
             Datagram::VoteRequest { proposer, term } => self.election.handle_vote_request(proposer, term),
             Datagram::Vote { voter, proposer, term, highest, verdict } if proposer == self.id => {
@@ -119,7 +129,10 @@ impl Node {
         }
     }
 
-    fn handle_summary(&mut self, now: Instant, from: ZhostId, registry: u64, ledger: u64) {
+    fn handle_summary(&mut self, now: Instant, from: ZhostId, members: u64, registry: u64, ledger: u64) {
+        if members != self.membership.hash() {
+            self.compare_members(now, from);
+        }
         if registry != self.registry.hash() {
             let digest = self.registry.digest(true);
             self.send_datagram(from, &Datagram::Registry(digest));
@@ -143,6 +156,15 @@ impl Node {
         if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= LEDGER_PERIOD) {
             self.gossip.ledger_compared.insert(peer, now);
             self.links.send(peer, &Frame::Ledger(self.ledger.digest()));
+        }
+    }
+
+    /// Sends all we know of the members over the link, if there is one and it was not just done.
+    fn compare_members(&mut self, now: Instant, peer: ZhostId) {
+        let last = self.gossip.members_compared.get(&peer);
+        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= MEMBERS_PERIOD) {
+            self.gossip.members_compared.insert(peer, now);
+            self.links.send(peer, &Frame::Members(self.membership.rumours()));
         }
     }
 
@@ -173,10 +195,16 @@ impl Node {
         }
         self.gossip.next_round = now + ROUND_PERIOD;
         self.gossip.ledger_compared.retain(|_, at| now.since(*at) < LEDGER_PERIOD);
+        self.gossip.members_compared.retain(|_, at| now.since(*at) < MEMBERS_PERIOD);
         let peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
         if let Some(peer) = self.rng.pick(&peers).copied() {
-            let (registry, ledger) = (self.registry.hash(), self.ledger.hash());
-            self.send_datagram(peer, &Datagram::Summary { from: self.id, registry, ledger });
+            let summary = Datagram::Summary {
+                from: self.id,
+                members: self.membership.hash(),
+                registry: self.registry.hash(),
+                ledger: self.ledger.hash(),
+            };
+            self.send_datagram(peer, &summary);
         }
     }
 

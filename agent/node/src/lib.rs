@@ -24,6 +24,7 @@ mod node;
 mod placement;
 mod reports;
 mod routing;
+mod steady;
 mod supervision;
 mod term;
 mod topology_state;

@@ -32,6 +32,8 @@ pub(crate) enum LinkOutput {
     /// The last link to this zhost is gone.
     Down(ZhostId),
     Frame(ZhostId, Frame),
+    /// This zhost answers over its link.
+    Answered(ZhostId),
     Trouble(SocketAddr, LinkError),
 }
 
@@ -283,6 +285,7 @@ impl Links {
         if let Some((_, sent_at)) = self.pings.get(&peer).filter(|(expected, _)| *expected == serial) {
             self.rtt_us.insert(peer, now.since(*sent_at).as_micros() as u64);
             self.pings.remove(&peer);
+            self.outputs.push_back(LinkOutput::Answered(peer));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     host::Host,
     links::{ConnectionId, LinkOutput, Links},
     routing::Routing,
+    steady::Steady,
     topology_state::Histories,
     wire::Frame,
 };
@@ -120,6 +121,7 @@ pub struct Node {
     pub(crate) control: Server,
     pub(crate) interpreter: Box<dyn Interpreter>,
     pub(crate) load: Load,
+    steady: Steady,
     /// Whether we know enough of the cluster to start spaces and to vote.
     pub(crate) ready: bool,
     alone_until: Option<Instant>,
@@ -143,7 +145,7 @@ impl Node {
     ) -> Self {
         let id = config.identity.zhost_id();
         let generation = recovered.generation;
-        let me = Peer { id, generation, renewal: 0, addr: config.addr };
+        let me = Peer { id, generation, addr: config.addr };
         let seeds: Vec<SocketAddr> = config.join.iter().chain(&recovered.peers).copied().collect();
         let ledger = Ledger::restore(recovered.documents);
         let knows_others = ledger.roster().any(|(member, _)| member != id);
@@ -156,7 +158,7 @@ impl Node {
             generation,
             started_at: now,
             sealer: Sealer::new(&config.secret),
-            membership: Membership::new(now, me, seeds, rng.fork()),
+            membership: Membership::new(now, me, seeds, Vec::new(), rng.fork()),
             registry: Registry::new(id, generation),
             ledger,
             election: Election::new(id, recovered.ballot, rng.fork()),
@@ -184,6 +186,7 @@ impl Node {
             ),
             interpreter,
             load: Load::default(),
+            steady: Steady::default(),
             ready: founds_cluster,
             alone_until,
             peers_write_at: now + PEERS_PERIOD,
@@ -214,7 +217,7 @@ impl Node {
 
     /// The clock on the wall, as far as it is set.
     pub(crate) fn unix_ms(&self, now: Instant) -> u64 {
-        self.config.unix_origin_ms + now.as_millis()
+        self.config.unix_origin_ms + self.steady.shell_time(now).as_millis()
     }
 
     fn write_profile(&mut self, now: Instant) {
@@ -263,8 +266,18 @@ impl Node {
         self.outputs.push_back(Output::Disk(self.disk_serial, request));
     }
 
+    /// The node's own time, which stands still while the loop does not run.
+    fn enter(&mut self, now: Instant) -> Instant {
+        let (now, late) = self.steady.enter(now);
+        if late {
+            self.membership.handle_late();
+        }
+        now
+    }
+
     /// A datagram arrived.
     pub fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, datagram: &[u8]) {
+        let now = self.enter(now);
         match port {
             Port::Gossip => self.handle_gossip(now, from, datagram),
             Port::Control => self.control.handle_datagram(now, from, datagram),
@@ -274,30 +287,35 @@ impl Node {
 
     /// A connection asked for with [`Output::Connect`] is open.
     pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
+        let now = self.enter(now);
         self.links.handle_connected(connection);
         self.settle(now);
     }
 
     /// Somebody connected; the shell gives the connection an odd number.
     pub fn handle_accepted(&mut self, now: Instant, connection: ConnectionId, from: SocketAddr) {
+        let now = self.enter(now);
         self.links.handle_accepted(now, connection, from);
         self.settle(now);
     }
 
     /// Bytes arrived on a connection.
     pub fn handle_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        let now = self.enter(now);
         self.links.handle_bytes(now, connection, bytes);
         self.settle(now);
     }
 
     /// A connection ended, or could not be made.
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        let now = self.enter(now);
         self.links.handle_closed(now, connection);
         self.settle(now);
     }
 
     /// A disk request was carried out, or failed.
     pub fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
+        let now = self.enter(now);
         let Some(purpose) = self.disk_purposes.remove(&token) else { return };
         if let Err(error) = &result {
             self.log(Level::Warn, format!("{error} ({purpose:?})"));
@@ -325,12 +343,14 @@ impl Node {
 
     /// A worker reports.
     pub fn handle_worker(&mut self, now: Instant, event: WorkerEvent) {
+        let now = self.enter(now);
         self.handle_worker_event(now, event);
         self.settle(now);
     }
 
     /// The shell measured the machine's load.
     pub fn handle_load(&mut self, now: Instant, load: Load) {
+        let now = self.enter(now);
         self.load = load;
         self.write_load_band(now);
         self.settle(now);
@@ -338,6 +358,7 @@ impl Node {
 
     /// The process was asked to end: closes the spaces, leaves the cluster, then says [`Output::Finished`].
     pub fn handle_shutdown(&mut self, now: Instant) {
+        let now = self.enter(now);
         if self.shutdown_by.is_none() {
             self.log(Level::Info, "shutting down: closing spaces".into());
             self.shutdown_by = Some(now + SHUTDOWN_MAX);
@@ -351,6 +372,7 @@ impl Node {
 
     /// Time passed; spurious calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.enter(now);
         self.membership.handle_timeout(now);
         self.election.handle_timeout(now);
         self.links.handle_timeout(now);
@@ -385,6 +407,11 @@ impl Node {
 
     /// When [`Self::handle_timeout`] has something to do, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let (_, why) = self.next_timeout()?;
+        Some((self.steady.due()?, why))
+    }
+
+    fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         if self.finished {
             return None;
         }
@@ -429,6 +456,7 @@ impl Node {
         self.drain_links(now);
         self.drain_datagrams();
         self.consider_finishing(now);
+        self.steady.leave(self.next_timeout().map(|(due, _)| due));
     }
 
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
@@ -463,7 +491,6 @@ impl Node {
                         Level::Info,
                         format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation),
                     );
-                    self.membership.add_seed(peer.addr);
                     self.gossip.hurry(now);
                 }
                 MembershipEvent::Down(peer) => {
@@ -472,9 +499,16 @@ impl Node {
                         format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
                     );
                 }
-                MembershipEvent::Refuted => {
-                    self.log(Level::Warn, "refuted the rumour of our own death".into())
+                MembershipEvent::Moved(peer) => {
+                    self.log(
+                        Level::Info,
+                        format!("zhost {} is at {} now", self.zhost_name(peer.id), peer.addr),
+                    );
                 }
+                MembershipEvent::Refuted => {
+                    self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
+                }
+                MembershipEvent::AskOverLink(peer) => self.links.ping(now, peer),
                 MembershipEvent::Regenerated(generation) => {
                     self.generation = generation;
                     self.registry.regenerate(generation);
@@ -517,6 +551,7 @@ impl Node {
                     self.handle_frame(now, peer, frame);
                     progress = true;
                 }
+                LinkOutput::Answered(peer) => self.membership.handle_link_answer(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }
         }
@@ -539,6 +574,7 @@ impl Node {
             }
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
             Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
+            Frame::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
             // Links answer these themselves.
             Frame::Ping(_) | Frame::Pong(_) => {}
         }
@@ -548,7 +584,7 @@ impl Node {
         let Some(by) = self.shutdown_by else { return };
         if !self.finished && (self.host.is_empty() || by <= now) {
             self.finished = true;
-            self.membership.leave(now);
+            self.membership.leave();
             self.drain_datagrams();
             self.output(Output::Finished);
         }

@@ -137,7 +137,7 @@ impl Node {
             supers: reign
                 .map(|reign| reign.supers.iter().map(|id| self.zhost_name(*id)).collect())
                 .unwrap_or_default(),
-            alive: self.membership.peers().count() as u32 + 1,
+            alive: self.membership.peer_count() as u32 + 1,
             roster: self.ledger.roster().count() as u32,
             topologies: topologies.into_iter().map(|(state, count)| (state.into(), count)).collect(),
             registry_hash: format!("{:016x}", self.registry.hash()),
@@ -184,7 +184,7 @@ impl Node {
         Mesh {
             zhost: self.config.name.to_string(),
             links: self.links.peers().count() as u32,
-            members: self.membership.peers().count() as u32 + 1,
+            members: self.membership.peer_count() as u32 + 1,
             messages_sent: self.routing.sent,
             messages_received: self.routing.received,
             messages_undelivered: self.routing.undelivered,

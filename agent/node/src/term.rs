@@ -57,6 +57,11 @@ impl Node {
         self.election.reign().map(|(_, reign)| reign)
     }
 
+    /// The supers of the reign in force.
+    pub(crate) fn supers(&self) -> Vec<ZhostId> {
+        self.reign().map(|reign| reign.supers.to_vec()).unwrap_or_default()
+    }
+
     /// The supers of the reign in force that are alive.
     fn live_supers(&self) -> impl Iterator<Item = ZhostId> {
         let supers = self.reign().map(|reign| reign.supers.as_slice()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use zhost_base::{BlobDigest, Generation, Name, SpaceKey};
-use zhost_gossip::ledger::LedgerMessage;
+use zhost_gossip::{ledger::LedgerMessage, membership::Rumour};
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub enum Frame {
         /// How many.
         messages: u32,
     },
+    /// Everything the sender knows of the members.
+    Members(Vec<Rumour>),
     /// Asks for a [`Frame::Pong`] with the same number.
     Ping(u64),
     /// The answer to a [`Frame::Ping`].

@@ -11,6 +11,9 @@ pub const DATAGRAM_SIZE_MAX_BYTES: usize = 1200;
 /// Members a zhost keeps track of; joins beyond it are ignored and logged.
 pub const MEMBERS_MAX: usize = 1024;
 
+/// Other members that the answer to a joining zhost names; it learns of the rest over links.
+pub const HELLO_PEERS_MAX: usize = 24;
+
 /// Registry rows per owner; a zhost refuses to write more, and drops a peer's row beyond it.
 /// Room for every topology's package, every space, verdicts, and the tombstones of as many.
 pub const ROWS_PER_OWNER_MAX: usize = 1024;

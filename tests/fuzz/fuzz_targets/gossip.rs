@@ -16,21 +16,23 @@ fuzz_target!(|bytes: &[u8]| {
     let peer = |id| Peer {
         id: ZhostId(id),
         generation: Generation(1),
-        renewal: 0,
         addr: ([127, 0, 0, 1], 1).into(),
     };
-    let mut membership = Membership::new(now, peer(1), Vec::new(), Rng::from_number(1));
-    membership.handle_hello(now, peer(2));
-    membership.handle_swim(now, bytes);
+    let mut membership = Membership::new(now, peer(1), Vec::new(), Vec::new(), Rng::from_number(1));
+    membership.handle_hello(now, peer(2), &[]);
+    let from = peer(2).addr;
     match Datagram::decode(bytes) {
         Some(Datagram::Registry(message)) => {
             let mut registry = Registry::new(ZhostId(1), Generation(1));
             registry.handle_message(message, |_| Some(Generation(1)));
             let _ = registry.digest(true);
         }
-        Some(Datagram::Swim(packet)) => membership.handle_swim(now, &packet),
-        Some(Datagram::Hello(peer)) => membership.handle_hello(now, peer),
-        Some(Datagram::Welcome { peer, to, known }) => membership.handle_welcome(now, peer, to, known),
+        Some(Datagram::Swim(swim)) => membership.handle_swim(now, from, swim),
+        Some(Datagram::Hello(peer)) => membership.handle_hello(now, peer, &[]),
+        Some(Datagram::Beacon(peer)) => membership.handle_beacon(now, peer, &[]),
+        Some(Datagram::Welcome { me, to, known, rumours }) => {
+            membership.handle_welcome(now, me, to, known, rumours);
+        }
         _ => {}
     }
     membership.handle_timeout(now + zhost_base::Duration::from_secs(3600));
