@@ -241,6 +241,11 @@ impl Membership {
         self.suspects.contains(&id)
     }
 
+    /// How many live members are accused of not answering.
+    pub fn suspect_count(&self) -> usize {
+        self.suspects.len()
+    }
+
     /// Whether a member was last heard over its link alone: datagrams do not reach it, or not us.
     pub fn is_deaf(&self, id: ZhostId) -> bool {
         self.members.get(&id).is_some_and(|member| member.deaf)

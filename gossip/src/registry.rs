@@ -7,21 +7,56 @@
 //! owner afresh, so that a collected deletion is never undone.
 
 use crate::row::{Row, RowKey};
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     Generation, Instant, ZhostId,
-    limits::{DATAGRAM_SIZE_MAX_BYTES, ROW_SIZE_MAX_BYTES, ROW_TOMBSTONE_TTL, ROWS_PER_OWNER_MAX},
+    limits::{
+        DATAGRAM_SIZE_MAX_BYTES, MEMBERS_MAX, ROW_SIZE_MAX_BYTES, ROW_TOMBSTONE_TTL, ROWS_PER_OWNER_MAX,
+    },
 };
-
-/// Owners named in one digest; with more, successive digests go through them by id.
-const DIGEST_OWNERS_MAX: usize = 48;
-
-/// Encoded bytes of rows in one delta, so that it fits a sealed datagram with its headers.
-const DELTA_SIZE_MAX_BYTES: usize = DATAGRAM_SIZE_MAX_BYTES - 150;
 
 /// What an encoded owner header or row takes at most beside the row's own value.
 const DELTA_ENTRY_OVERHEAD_BYTES: usize = 32;
+
+/// What a message travels in, which bounds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A datagram.
+    Datagram,
+    /// A link, for bulk.
+    Link,
+}
+
+impl Carrier {
+    /// Owners named in one digest; with more, successive digests go through them by id.
+    fn digest_owners_max(self) -> usize {
+        match self {
+            Self::Datagram => 48,
+            Self::Link => MEMBERS_MAX,
+        }
+    }
+
+    /// Encoded bytes of rows in one delta.
+    fn delta_size_max_bytes(self) -> usize {
+        match self {
+            // So that it fits a sealed datagram with its headers.
+            Self::Datagram => DATAGRAM_SIZE_MAX_BYTES - 150,
+            Self::Link => 64 * 1024,
+        }
+    }
+
+    /// Deltas sent in answer to one digest.
+    fn deltas_max(self) -> usize {
+        match self {
+            Self::Datagram => 1,
+            Self::Link => 32,
+        }
+    }
+}
 
 /// What one registry tells another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +69,7 @@ pub enum RegistryMessage {
         low: ZhostId,
         /// … to this one; one that is not listed is not known to the sender.
         high: ZhostId,
-        /// At most `DIGEST_OWNERS_MAX`.
+        /// As many as the carrier takes.
         owners: Vec<DigestEntry>,
         /// Whether the receiver should ask back for what it lacks.
         answer: bool,
@@ -213,18 +248,21 @@ impl Registry {
     }
 
     /// The next digest to send; with many owners, successive ones go through them by id.
-    pub fn digest(&mut self, answer: bool) -> RegistryMessage {
-        let message = self.digest_of(self.digest_cursor, ZhostId(u64::MAX), answer);
-        if let RegistryMessage::Digest { high, .. } = &message {
+    pub fn digest(&mut self, carrier: Carrier, answer: bool) -> RegistryMessage {
+        let low = if carrier == Carrier::Link { ZhostId(0) } else { self.digest_cursor };
+        let message = self.digest_of(carrier, low, ZhostId(u64::MAX), answer);
+        if carrier == Carrier::Datagram
+            && let RegistryMessage::Digest { high, .. } = &message
+        {
             self.digest_cursor = ZhostId(high.0.wrapping_add(1));
         }
         message
     }
 
     /// A digest of the owners from `low` to at most `high`.
-    fn digest_of(&self, low: ZhostId, high: ZhostId, answer: bool) -> RegistryMessage {
+    fn digest_of(&self, carrier: Carrier, low: ZhostId, high: ZhostId, answer: bool) -> RegistryMessage {
         let mut range = self.owners.range(low..=high.max(low)).map(|(id, owner)| owner.digest_entry(*id));
-        let owners: Vec<DigestEntry> = range.by_ref().take(DIGEST_OWNERS_MAX).collect();
+        let owners: Vec<DigestEntry> = range.by_ref().take(carrier.digest_owners_max()).collect();
         let high = match (range.next(), owners.last()) {
             (Some(_), Some(last)) => last.owner,
             _ => high,
@@ -241,8 +279,8 @@ impl Registry {
     pub fn own_delta(&self, version: u64) -> Option<RegistryMessage> {
         let own = self.owners.get(&self.me)?;
         let entry = DigestEntry { version, ..own.digest_entry(self.me) };
-        let deltas = self.delta(core::iter::once((self.me, Some(entry))));
-        (!deltas.is_empty()).then_some(RegistryMessage::Delta(deltas))
+        let lacking = [(self.me, Some(entry))];
+        self.deltas(Carrier::Datagram, lacking.into()).pop().map(RegistryMessage::Delta)
     }
 
     /// Moves our own rows to another generation, see [`crate::membership::MembershipEvent::Regenerated`].
@@ -252,15 +290,16 @@ impl Registry {
     }
 
     /// Takes in what a peer's registry says; `alive` is the membership's word on who may own rows.
-    /// Returns the answers to send back, each of which fits one datagram.
+    /// Returns the answers to send back, each of which fits the carrier.
     pub fn handle_message(
         &mut self,
         message: RegistryMessage,
+        carrier: Carrier,
         alive: impl Fn(ZhostId) -> Option<Generation>,
     ) -> Vec<RegistryMessage> {
         match message {
             RegistryMessage::Digest { low, high, owners, answer, .. } => {
-                self.answer_digest((low, high.max(low)), &owners, answer, alive)
+                self.answer_digest(carrier, (low, high.max(low)), &owners, answer, alive)
             }
             RegistryMessage::Delta(deltas) => {
                 for delta in deltas {
@@ -275,21 +314,21 @@ impl Registry {
 
     fn answer_digest(
         &self,
+        carrier: Carrier,
         (low, high): (ZhostId, ZhostId),
         theirs: &[DigestEntry],
         answer: bool,
         alive: impl Fn(ZhostId) -> Option<Generation>,
     ) -> Vec<RegistryMessage> {
         let mut answers = Vec::new();
-        let their = |id: ZhostId| theirs.iter().find(|entry| entry.owner == id);
+        let by_owner: BTreeMap<ZhostId, &DigestEntry> =
+            theirs.iter().map(|entry| (entry.owner, entry)).collect();
+        let their = |id: ZhostId| by_owner.get(&id).copied();
         let lacking = self.owners.range(low..=high).filter_map(|(id, owner)| match their(*id) {
             Some(entry) => owner.newer_than(entry).then_some((*id, Some(*entry))),
             None => (owner.version > 0).then_some((*id, None)),
         });
-        let delta = self.delta(lacking);
-        if !delta.is_empty() {
-            answers.push(RegistryMessage::Delta(delta));
-        }
+        answers.extend(self.deltas(carrier, lacking.collect()).into_iter().map(RegistryMessage::Delta));
         let behind = theirs.iter().find(|entry| {
             entry.owner != self.me
                 && alive(entry.owner) == Some(entry.generation)
@@ -299,22 +338,51 @@ impl Registry {
                     .is_none_or(|own| (own.generation, own.version) < (entry.generation, entry.version))
         });
         if let Some(first) = behind.filter(|_| answer) {
-            answers.push(self.digest_of(first.owner, high, false));
+            answers.push(self.digest_of(carrier, first.owner, high, false));
         }
         answers
     }
 
-    /// The changes `owners` lack, as far as they fit one datagram.
-    fn delta(&self, owners: impl Iterator<Item = (ZhostId, Option<DigestEntry>)>) -> Vec<OwnerDelta> {
-        let mut room = DELTA_SIZE_MAX_BYTES;
+    /// The changes `owners` lack, as far as the carrier takes them.
+    fn deltas(
+        &self,
+        carrier: Carrier,
+        owners: VecDeque<(ZhostId, Option<DigestEntry>)>,
+    ) -> Vec<Vec<OwnerDelta>> {
+        let mut owners = owners;
+        let mut messages = Vec::new();
+        while !owners.is_empty() && messages.len() < carrier.deltas_max() {
+            let message = self.delta(carrier.delta_size_max_bytes(), &mut owners);
+            if message.is_empty() {
+                break;
+            }
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// One message of changes that `owners` lack; those that are told everything are taken off the list.
+    fn delta(
+        &self,
+        mut room: usize,
+        owners: &mut VecDeque<(ZhostId, Option<DigestEntry>)>,
+    ) -> Vec<OwnerDelta> {
         let mut deltas = Vec::new();
-        for (id, entry) in owners {
+        while let Some((id, entry)) = owners.pop_front() {
             let Some(owner) = self.owners.get(&id) else { continue };
-            let Some(left) = room.checked_sub(DELTA_ENTRY_OVERHEAD_BYTES) else { break };
+            let Some(left) = room.checked_sub(DELTA_ENTRY_OVERHEAD_BYTES) else {
+                owners.push_front((id, entry));
+                break;
+            };
             room = left;
             let delta = owner.delta(id, entry, &mut room);
+            let (upto, generation, floor) = (delta.upto, delta.generation, delta.floor);
             if delta.upto > delta.after {
                 deltas.push(delta);
+            }
+            if upto < owner.version {
+                owners.push_front((id, Some(DigestEntry { owner: id, generation, version: upto, floor })));
+                break;
             }
         }
         deltas

@@ -18,6 +18,8 @@ pub enum RowKey {
     Reign,
     /// The super it reports to: [`Row::Super`].
     Super,
+    /// The zhosts it is linked with: [`Row::Links`].
+    Links,
     /// Its verdict, as super, that a zhost has failed: [`Row::Verdict`].
     Verdict(ZhostId),
     /// A space it runs: [`Row::Space`].
@@ -37,6 +39,8 @@ pub enum Row {
     Reign(Reign),
     /// Under [`RowKey::Super`].
     Super(ZhostId),
+    /// Under [`RowKey::Links`]: with whom, and the round trip as a power of two of microseconds.
+    Links(Vec<(ZhostId, u8)>),
     /// Under [`RowKey::Verdict`]: that start of the zhost sent no heartbeat for too long.
     Verdict(Generation),
     /// Under [`RowKey::Space`].
@@ -146,7 +150,7 @@ impl RowKey {
     /// Bytes of the key on the wire.
     pub fn encoded_size(&self) -> usize {
         match self {
-            Self::Profile | Self::Load | Self::Reign | Self::Super => 1,
+            Self::Profile | Self::Load | Self::Reign | Self::Super | Self::Links => 1,
             Self::Verdict(_) => 11,
             Self::Space(key) => 18 + key.space.as_str().len(),
             Self::Blob(_) => 33,

@@ -14,8 +14,10 @@ pub enum Request {
     Zhosts,
     /// This zhost's place in the mesh.
     Mesh,
-    /// Its links.
+    /// The other zhosts and how things get there.
     MeshPeers,
+    /// Ways to every zhost.
+    MeshRoutes,
     /// Where every space runs.
     MeshSpaces,
     /// Round trips to one zhost, or to all.
@@ -53,6 +55,8 @@ pub enum Reply {
     Mesh(Mesh),
     /// To [`Request::MeshPeers`].
     Peers(Vec<Peer>),
+    /// To [`Request::MeshRoutes`].
+    Routes(Vec<RouteLine>),
     /// To [`Request::MeshSpaces`] and [`Request::Spaces`].
     Spaces(Vec<Space>),
     /// To [`Request::MeshPing`].
@@ -160,15 +164,23 @@ pub struct Mesh {
     pub links: u32,
     /// Members alive, itself included.
     pub members: u32,
-    /// Messages between spaces handed to links.
+    /// Members accused of not answering.
+    pub suspects: u32,
+    /// How much this zhost doubts itself: 0 is not at all.
+    pub doubt: u32,
+    /// Packets passed on for others.
+    pub packets_relayed: u64,
+    /// Times a stream had to take another way.
+    pub reroutes: u64,
+    /// Messages between spaces sent to other zhosts.
     pub messages_sent: u64,
-    /// Messages between spaces that came over links.
+    /// Messages between spaces that came from other zhosts.
     pub messages_received: u64,
     /// Messages that could not be delivered.
     pub messages_undelivered: u64,
 }
 
-/// A link.
+/// Another zhost, and how things get there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// The other zhost's name.
@@ -177,10 +189,29 @@ pub struct Peer {
     pub id: String,
     /// Its link address.
     pub addr: String,
-    /// `linked` or `no link`.
+    /// `linked`, `relayed`, `no route`, or `suspect` while it does not answer.
     pub state: String,
-    /// Round trip over the link, microseconds, once measured.
+    /// Links on the way, 0 if there is none.
+    pub hops: u32,
+    /// Round trip, microseconds, once measured.
     pub rtt_us: Option<u64>,
+    /// The route.
+    pub path: String,
+}
+
+/// The way of least round trip to a zhost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteLine {
+    /// Where it leads.
+    pub zhost: String,
+    /// Links on the way, 0 if there is none.
+    pub hops: u32,
+    /// Round trip as the links' ends announce it, coarsely, microseconds.
+    pub rtt_us: Option<u64>,
+    /// The neighbour it goes through first.
+    pub next: String,
+    /// The route.
+    pub path: String,
 }
 
 /// A space and where it runs.
@@ -364,6 +395,7 @@ impl Request {
             Self::Zhosts => "cluster zhosts",
             Self::Mesh => "mesh",
             Self::MeshPeers => "mesh peers",
+            Self::MeshRoutes => "mesh routes",
             Self::MeshSpaces => "mesh spaces",
             Self::MeshPing(_) => "mesh ping",
             Self::TopoSubmit(_) => "topo submit",

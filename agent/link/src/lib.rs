@@ -6,6 +6,8 @@
 mod identity;
 mod link;
 pub mod noise;
+pub mod stream;
+pub mod tunnel;
 
 pub use identity::Identity;
 pub use link::{FRAME_SIZE_MAX_BYTES, Link, LinkError};

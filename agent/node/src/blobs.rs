@@ -128,9 +128,8 @@ impl Node {
             .rows()
             .filter(|(_, key, _)| **key == RowKey::Blob(digest))
             .map(|(owner, _, _)| owner);
-        let holders: Vec<ZhostId> = holders.filter(|holder| self.links.is_up(*holder)).collect();
-        let nearest =
-            holders.iter().min_by_key(|holder| self.links.rtt_us(**holder).unwrap_or(u64::MAX)).copied();
+        let holders: Vec<ZhostId> = holders.filter(|holder| *holder != self.id).collect();
+        let nearest = holders.iter().min_by_key(|holder| self.distance_us(**holder)).copied();
         // The nearest holder first; any other if that did not work the last time.
         let retried = self.blobs.retry_at.is_some();
         let Some(holder) = (if retried { self.rng.pick(&holders).copied() } else { nearest }) else {
@@ -143,30 +142,41 @@ impl Node {
         let pull =
             Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, deadline: now + PULL_TIMEOUT };
         self.blobs.pulls.insert(digest, pull);
-        self.ask_pieces(digest);
+        self.ask_pieces(now, digest);
     }
 
-    fn ask_pieces(&mut self, digest: BlobDigest) {
+    fn ask_pieces(&mut self, now: Instant, digest: BlobDigest) {
         let Some(pull) = self.blobs.pulls.get_mut(&digest) else { return };
+        let mut wanted = Vec::new();
         while pull.asked < pieces(pull.size_bytes).min(pull.next + PULL_WINDOW) {
             let index = pull.asked;
             pull.asked += 1;
-            self.links.send(pull.holder, &Frame::BlobRequest { digest, index });
+            wanted.push((pull.holder, Frame::BlobRequest { digest, index }));
+        }
+        for (holder, request) in wanted {
+            self.send(now, holder, &request);
         }
     }
 
-    pub(crate) fn handle_blob_request(&mut self, peer: ZhostId, digest: BlobDigest, index: u32) {
+    pub(crate) fn handle_blob_request(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        digest: BlobDigest,
+        index: u32,
+    ) {
         if self.blobs.is_complete(digest) {
             let request =
                 DiskRequest::Read { table: table::BLOBS, key: zhost_runtime::blob_key(digest, index) };
             self.disk(request, Purpose::BlobRead { digest, index, peer });
         } else {
-            self.links.send(peer, &Frame::BlobPiece { digest, index, bytes: Vec::new() });
+            self.send(now, peer, &Frame::BlobPiece { digest, index, bytes: Vec::new() });
         }
     }
 
     pub(crate) fn handle_blob_read(
         &mut self,
+        now: Instant,
         digest: BlobDigest,
         index: u32,
         peer: ZhostId,
@@ -176,7 +186,7 @@ impl Node {
             Ok(DiskReply::Value(Some(bytes))) => bytes,
             _ => Vec::new(),
         };
-        self.links.send(peer, &Frame::BlobPiece { digest, index, bytes });
+        self.send(now, peer, &Frame::BlobPiece { digest, index, bytes });
     }
 
     pub(crate) fn handle_blob_piece(
@@ -213,7 +223,7 @@ impl Node {
             self.blobs.closing.insert(digest, size_bytes);
         }
         self.disk(DiskRequest::Commit(writes), Purpose::BlobPiece { digest, last });
-        self.ask_pieces(digest);
+        self.ask_pieces(now, digest);
     }
 
     fn give_up_pull(&mut self, now: Instant, digest: BlobDigest) {

@@ -122,7 +122,7 @@ impl Node {
         match asker {
             Asker::Operator(session, message) => self.control.reply(now, session, message, reply.encode()),
             Asker::Zhost(peer, serial) => {
-                self.links.send(peer, &Frame::Answer { serial, reply: reply.encode() })
+                self.send(now, peer, &Frame::Answer { serial, reply: reply.encode() });
             }
         }
     }
@@ -254,7 +254,7 @@ impl Node {
         let fingerprint = document.fingerprint();
         let waiting = Waiting::Copies { key, fingerprint, blob, stored: BTreeSet::new() };
         self.begin(now, asker, DURABLE_WITHIN, waiting);
-        if self.take_document(key, document, None) != Taken::New {
+        if self.take_document(now, key, document, None) != Taken::New {
             self.fail_command(now, key, fingerprint);
         }
     }
@@ -360,11 +360,11 @@ impl Node {
         key: &SpaceKey,
         request: &Request,
     ) -> Result<Option<Reply>, String> {
-        let host = self.host_of(key).filter(|host| *host != self.id && self.links.is_up(*host));
+        let host = self.host_of(key).filter(|host| *host != self.id && self.membership.peer(*host).is_some());
         match (host, asker) {
             (Some(host), Asker::Operator(..)) => {
                 let serial = self.begin(now, asker, ANSWER_WITHIN, Waiting::Answer);
-                self.links.send(host, &Frame::Query { serial, request: request.encode() });
+                self.send(now, host, &Frame::Query { serial, request: request.encode() });
                 Ok(None)
             }
             _ => self.report(now, request.clone()).map(Some),
@@ -374,9 +374,11 @@ impl Node {
     fn start_pings(&mut self, now: Instant, asker: Asker, target: Option<&str>) -> Result<(), String> {
         let peers = match target {
             Some(name) => vec![self.resolve_zhost(name)?.0],
-            None => self.links.peers().collect(),
+            None => self.membership.peers().map(|peer| peer.id).collect(),
         };
-        peers.iter().for_each(|peer| self.links.ping(now, *peer));
+        for peer in &peers {
+            self.echo(now, *peer);
+        }
         self.begin(now, asker, Duration::from_millis(500), Waiting::Pings(peers));
         Ok(())
     }

@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    fn reconcile_topology(&mut self, _now: Instant, id: TopologyId) {
+    fn reconcile_topology(&mut self, now: Instant, id: TopologyId) {
         let Some((slot, term)) = self.reign_slot() else { return };
         let Some(topology) = self.ledger.topology(id).filter(|topology| topology.wanted == Wanted::Running)
         else {
@@ -82,7 +82,7 @@ impl Node {
         let placement = Placement { version, revision: topology.revision, homes, settled };
         let text = self.describe_placement(topology, &placement);
         self.log(Level::Info, text);
-        self.take_document(DocumentKey::Placement(id, slot), Document::Placement(placement), None);
+        self.take_document(now, DocumentKey::Placement(id, slot), Document::Placement(placement), None);
     }
 
     fn describe_placement(&self, topology: &TopologyDocument, placement: &Placement) -> String {

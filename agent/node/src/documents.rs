@@ -23,6 +23,7 @@ impl Node {
     /// Takes a document in, on its way to flash; tells `from` when it is there.
     pub(crate) fn take_document(
         &mut self,
+        now: Instant,
         key: DocumentKey,
         document: Document,
         from: Option<ZhostId>,
@@ -43,7 +44,7 @@ impl Node {
             }
             Taken::Stored => {
                 if let Some(peer) = from {
-                    self.links.send(peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
+                    self.send(now, peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
                 }
             }
             Taken::Refused => {}
@@ -55,7 +56,7 @@ impl Node {
         match message {
             LedgerMessage::Digest(theirs) => {
                 for message in self.ledger.documents_lacking(&theirs) {
-                    self.links.send(peer, &Frame::Ledger(message));
+                    self.send(now, peer, &Frame::Ledger(message));
                 }
                 let differs = |(key, fingerprint): &(DocumentKey, u64)| {
                     self.ledger.document(key).map(Document::fingerprint) != Some(*fingerprint)
@@ -66,7 +67,7 @@ impl Node {
             }
             LedgerMessage::Documents(documents) => {
                 for (key, document) in documents {
-                    self.take_document(key, document, Some(peer));
+                    self.take_document(now, key, document, Some(peer));
                 }
             }
             LedgerMessage::Stored(stored) => {
@@ -100,19 +101,19 @@ impl Node {
         let document = document.clone();
         self.log(Level::Debug, format!("on flash: {}", document.describe()));
         for peer in &waiting {
-            self.links.send(*peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
+            self.send(now, *peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
         }
-        // What came from nobody is ours to spread; what came from a peer spreads by comparison.
-        if waiting.is_empty() {
-            let frame = Frame::Ledger(LedgerMessage::Documents(vec![(key, document)]));
-            let peers: Vec<ZhostId> = self.links.peers().collect();
-            peers.into_iter().for_each(|peer| self.links.send(peer, &frame));
+        // From neighbour to neighbour it reaches everybody; who was missed learns of it by comparison.
+        let frame = Frame::Ledger(LedgerMessage::Documents(vec![(key, document)]));
+        let peers: Vec<ZhostId> = self.links.peers().filter(|peer| !waiting.contains(peer)).collect();
+        for peer in peers {
+            self.send(now, peer, &frame);
         }
         self.note_copy(now, self.id, key, fingerprint);
     }
 
     /// Enters ourselves in the roster, once we know the cluster.
-    pub(crate) fn join_roster(&mut self, _now: Instant) {
+    pub(crate) fn join_roster(&mut self, now: Instant) {
         let key = DocumentKey::Roster(self.id);
         let present = matches!(
             self.ledger.document(&key),
@@ -121,17 +122,7 @@ impl Node {
         if self.ready && !present && !self.is_shutting_down() {
             let entry = RosterEntry { name: self.config.name.clone(), removed: false };
             let stamp = self.ledger.next_stamp(&key, self.id);
-            self.take_document(key, Document::Roster(stamp, entry), None);
+            self.take_document(now, key, Document::Roster(stamp, entry), None);
         }
-    }
-
-    pub(crate) fn handle_link_up(&mut self, peer: ZhostId) {
-        self.links.send(peer, &Frame::Members(self.membership.rumours()));
-        self.links.send(peer, &Frame::Ledger(self.ledger.digest()));
-    }
-
-    /// A link is gone: pulls over it look for another holder.
-    pub(crate) fn handle_link_down(&mut self, now: Instant, peer: ZhostId) {
-        self.blobs.handle_holder_gone(now, peer);
     }
 }

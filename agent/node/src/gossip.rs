@@ -2,7 +2,7 @@
 
 use crate::{
     node::{Level, Node, Output, Port},
-    wire::Frame,
+    wire::{Frame, Hop},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use zhost_base::{Instant, ZhostId, limits::STRANGERS_MAX};
 use zhost_gossip::{
     datagram::Datagram,
     election::ElectionOutput,
-    registry::RegistryMessage,
+    registry::{Carrier, RegistryMessage},
     row::{Row, RowKey},
     seal::OpenError,
 };
@@ -27,17 +27,22 @@ const PUSH_FANOUT: usize = 8;
 /// How often the ledger is compared in detail with one peer, at most.
 const LEDGER_PERIOD: Duration = Duration::from_millis(500);
 
+/// How often the whole registry is compared with one peer, at most.
+const REGISTRY_PERIOD: Duration = Duration::from_secs(2);
 /// How often the members are compared in detail with one peer, at most.
 const MEMBERS_PERIOD: Duration = Duration::from_secs(2);
 
 /// The state of gossip rounds.
 pub(crate) struct Gossip {
     next_round: Instant,
+    /// Whom the last round went to.
+    to_neighbour: bool,
     pushed_version: u64,
     seen_revision: u64,
     strangers: BTreeSet<(IpAddr, String)>,
     ledger_compared: BTreeMap<ZhostId, Instant>,
     members_compared: BTreeMap<ZhostId, Instant>,
+    registry_compared: BTreeMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
 }
 
@@ -45,11 +50,13 @@ impl Gossip {
     pub fn new(now: Instant) -> Self {
         Self {
             next_round: now + HURRY_PERIOD,
+            to_neighbour: false,
             pushed_version: 0,
             seen_revision: 0,
             strangers: BTreeSet::new(),
             ledger_compared: BTreeMap::new(),
             members_compared: BTreeMap::new(),
+            registry_compared: BTreeMap::new(),
             remembered_peers: Vec::new(),
         }
     }
@@ -117,25 +124,58 @@ impl Node {
         }
     }
 
+    /// A gossip datagram that came over a link, since datagrams of its sender do not reach us, or ours not it.
+    pub(crate) fn handle_gossip_over_link(&mut self, now: Instant, peer: ZhostId, plain: &[u8]) {
+        let from = self.membership.peer(peer).map(|peer| peer.addr);
+        if let (Some(from), Some(datagram)) = (from, Datagram::decode(plain)) {
+            self.handle_opened(now, from, datagram);
+        }
+    }
+
+    pub(crate) fn handle_registry_over_link(&mut self, peer: ZhostId, message: RegistryMessage) {
+        let membership = &self.membership;
+        let answers = self.registry.handle_message(message, Carrier::Link, |id| membership.generation(id));
+        answers.into_iter().for_each(|answer| self.links.send(peer, &Hop::Registry(answer)));
+    }
+
+    /// A link is open: we compare what both hold.
+    pub(crate) fn handle_link_up(&mut self, peer: ZhostId) {
+        let (members, registry, ledger) = self.hashes();
+        self.links.send(peer, &Hop::Summary { members, registry, ledger });
+        self.wake_streams();
+    }
+
+    /// Hashes of members, registry and ledger.
+    fn hashes(&self) -> (u64, u64, u64) {
+        (self.membership.hash(), self.registry.hash(), self.ledger.hash())
+    }
+
     fn handle_registry(&mut self, message: RegistryMessage) {
         let sender = match &message {
             RegistryMessage::Digest { from, .. } => Some(*from),
             RegistryMessage::Delta(_) => None,
         };
         let membership = &self.membership;
-        let answers = self.registry.handle_message(message, |id| membership.generation(id));
+        let answers =
+            self.registry.handle_message(message, Carrier::Datagram, |id| membership.generation(id));
         if let Some(sender) = sender {
             answers.into_iter().for_each(|answer| self.send_datagram(sender, &Datagram::Registry(answer)));
         }
     }
 
-    fn handle_summary(&mut self, now: Instant, from: ZhostId, members: u64, registry: u64, ledger: u64) {
+    pub(crate) fn handle_summary(
+        &mut self,
+        now: Instant,
+        from: ZhostId,
+        members: u64,
+        registry: u64,
+        ledger: u64,
+    ) {
         if members != self.membership.hash() {
             self.compare_members(now, from);
         }
         if registry != self.registry.hash() {
-            let digest = self.registry.digest(true);
-            self.send_datagram(from, &Datagram::Registry(digest));
+            self.compare_registry(now, from);
         }
         if ledger != self.ledger.hash() {
             self.compare_ledger(now, from);
@@ -155,7 +195,7 @@ impl Node {
         let last = self.gossip.ledger_compared.get(&peer);
         if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= LEDGER_PERIOD) {
             self.gossip.ledger_compared.insert(peer, now);
-            self.links.send(peer, &Frame::Ledger(self.ledger.digest()));
+            self.send(now, peer, &Frame::Ledger(self.ledger.digest()));
         }
     }
 
@@ -164,13 +204,28 @@ impl Node {
         let last = self.gossip.members_compared.get(&peer);
         if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= MEMBERS_PERIOD) {
             self.gossip.members_compared.insert(peer, now);
-            self.links.send(peer, &Frame::Members(self.membership.rumours()));
+            self.links.send(peer, &Hop::Members(self.membership.rumours()));
+        }
+    }
+
+    /// Sends a digest of the registry: of all of it over a link, if that was not just done, else of a part of it.
+    fn compare_registry(&mut self, now: Instant, peer: ZhostId) {
+        let last = self.gossip.registry_compared.get(&peer);
+        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= REGISTRY_PERIOD) {
+            self.gossip.registry_compared.insert(peer, now);
+            let digest = self.registry.digest(Carrier::Link, true);
+            self.links.send(peer, &Hop::Registry(digest));
+        } else {
+            let digest = self.registry.digest(Carrier::Datagram, true);
+            self.send_datagram(peer, &Datagram::Registry(digest));
         }
     }
 
     /// Seals and sends a datagram to a live member.
     pub(crate) fn send_datagram(&mut self, to: ZhostId, datagram: &Datagram) {
-        if let Some(addr) = self.membership.peer(to).map(|peer| peer.addr) {
+        if self.membership.is_deaf(to) && self.links.is_up(to) {
+            self.links.send(to, &Hop::Gossip(datagram.encode()));
+        } else if let Some(addr) = self.membership.peer(to).map(|peer| peer.addr) {
             self.send_to_addr(addr, datagram);
         }
     }
@@ -196,14 +251,18 @@ impl Node {
         self.gossip.next_round = now + ROUND_PERIOD;
         self.gossip.ledger_compared.retain(|_, at| now.since(*at) < LEDGER_PERIOD);
         self.gossip.members_compared.retain(|_, at| now.since(*at) < MEMBERS_PERIOD);
-        let peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        self.gossip.registry_compared.retain(|_, at| now.since(*at) < REGISTRY_PERIOD);
+        // Neighbours and others in turn: what differs is put right over links, and reaches everybody.
+        self.gossip.to_neighbour = !self.gossip.to_neighbour;
+        let neighbours: Vec<ZhostId> = self.links.peers().collect();
+        let peers: Vec<ZhostId> = if self.gossip.to_neighbour && !neighbours.is_empty() {
+            neighbours
+        } else {
+            self.membership.peers().map(|peer| peer.id).collect()
+        };
         if let Some(peer) = self.rng.pick(&peers).copied() {
-            let summary = Datagram::Summary {
-                from: self.id,
-                members: self.membership.hash(),
-                registry: self.registry.hash(),
-                ledger: self.ledger.hash(),
-            };
+            let (members, registry, ledger) = self.hashes();
+            let summary = Datagram::Summary { from: self.id, members, registry, ledger };
             self.send_datagram(peer, &summary);
         }
     }

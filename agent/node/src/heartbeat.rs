@@ -69,7 +69,7 @@ impl Node {
         if super_node == self.id {
             self.handle_heartbeat(now, self.id, heartbeat);
         } else {
-            self.links.send(super_node, &Frame::Heartbeat(heartbeat));
+            self.send(now, super_node, &Frame::Heartbeat(heartbeat));
         }
     }
 

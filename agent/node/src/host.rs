@@ -214,7 +214,7 @@ impl Node {
 
     fn drop_space(&mut self, now: Instant, key: &SpaceKey) {
         self.host.spaces.remove(key);
-        self.routing.forget_sender(key);
+        self.messages.forget_sender(key);
         self.registry.remove(now, &RowKey::Space(key.clone()));
         let known = |key: &SpaceKey| self.ledger.topologies().any(|(id, _)| id == key.topology);
         self.host.logs.retain(|key, _| known(key));
@@ -245,8 +245,10 @@ impl Node {
                 }
             }
             WorkerEvent::Exited(key, incarnation, exit) => self.handle_exit(now, &key, incarnation, exit),
-            WorkerEvent::Emitted(key, path, payload) => self.handle_emitted(&key, path, payload),
-            WorkerEvent::Consumed(key, from, path) => self.handle_consumed(&key, from, path),
+            WorkerEvent::Emitted(key, path, payloads) => self.handle_emitted(now, &key, path, payloads),
+            WorkerEvent::Consumed { key, from, path, messages, bytes } => {
+                self.handle_consumed(&key, (from, path), messages, bytes);
+            }
             WorkerEvent::Log(key, level, text) => {
                 self.log(Level::Info, format!("[{}] {}: {text}", key.space, level.as_str()));
                 let line = Line { unix_ms: self.unix_ms(now), level, text };

@@ -6,8 +6,9 @@
 //!
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
 //! writes and their durability), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
-//! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `routing` (messages),
-//! `commands` and `reports` (operators).
+//! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
+//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `commands` and `reports`
+//! (operators).
 
 mod blobs;
 mod commands;
@@ -20,11 +21,14 @@ mod heartbeat;
 mod host;
 mod inspection;
 mod links;
+mod mesh;
+mod messages;
 mod node;
 mod placement;
 mod reports;
-mod routing;
+mod routes;
 mod steady;
+mod streams;
 mod supervision;
 mod term;
 mod topology_state;
@@ -36,4 +40,4 @@ pub use inspection::Inspection;
 pub use links::ConnectionId;
 pub use node::{Level, Load, Node, Output, Port};
 pub use topology_state::TopologyState;
-pub use wire::{Frame, Heartbeat};
+pub use wire::{Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

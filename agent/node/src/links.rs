@@ -1,22 +1,27 @@
-//! Connections to other zhosts: one link to each live member.
+//! Connections to neighbours: those this zhost wants as such, those it needs for a while, and those others made to it.
+//!
+//! When a link to a live member ends without a word, both sides look at once whether somebody still listens there: a
+//! kernel that refuses the connection is evidence that the process is gone.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
 use zhost_base::{Instant, Rng, ZhostId, limits::LINKS_MAX};
 use zhost_link::{Identity, Link, LinkError, noise::Role};
 
-use crate::wire::Frame;
+use crate::wire::Hop;
 
 /// First wait after a connection failed; doubles up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often the round trip of a link is measured.
-const PING_PERIOD: Duration = Duration::from_secs(5);
+const PING_PERIOD: Duration = Duration::from_secs(10);
 /// A link that answers no ping for this long is closed.
-const SILENCE_MAX: Duration = Duration::from_secs(16);
+const SILENCE_MAX: Duration = Duration::from_secs(25);
+/// How long a link made on demand is kept after it was last needed.
+const ON_DEMAND: Duration = Duration::from_secs(60);
 
 /// A connection of the shell. Those the node asks for are even, those the shell accepts are odd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +36,11 @@ pub(crate) enum LinkOutput {
     Up(ZhostId),
     /// The last link to this zhost is gone.
     Down(ZhostId),
-    Frame(ZhostId, Frame),
+    Hop(ZhostId, Hop),
     /// This zhost answers over its link.
     Answered(ZhostId),
+    /// The kernel of this zhost says that nobody listens there.
+    Refused(ZhostId),
     Trouble(SocketAddr, LinkError),
 }
 
@@ -42,6 +49,8 @@ struct Connection {
     addr: SocketAddr,
     /// Whom we meant to reach.
     target: Option<ZhostId>,
+    /// Made only to see whether somebody listens there.
+    is_trial: bool,
     peer: Option<ZhostId>,
     connected: bool,
     /// It took too little for too long: closed at the next timeout, since what is missing now would never come.
@@ -63,7 +72,13 @@ pub(crate) struct Links {
     connections: BTreeMap<ConnectionId, Connection>,
     by_peer: BTreeMap<ZhostId, ConnectionId>,
     retries: BTreeMap<ZhostId, Retry>,
-    wanted: BTreeMap<ZhostId, SocketAddr>,
+    /// Where live members are.
+    members: BTreeMap<ZhostId, SocketAddr>,
+    wanted: BTreeSet<ZhostId>,
+    /// Needed for the time being, and until when.
+    on_demand: BTreeMap<ZhostId, Instant>,
+    /// Connections with something to write.
+    unflushed: BTreeSet<ConnectionId>,
     serial: u64,
     pings: BTreeMap<ZhostId, (u64, Instant)>,
     rtt_us: BTreeMap<ZhostId, u64>,
@@ -81,7 +96,10 @@ impl Links {
             connections: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             retries: BTreeMap::new(),
-            wanted: BTreeMap::new(),
+            members: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            on_demand: BTreeMap::new(),
+            unflushed: BTreeSet::new(),
             serial: 0,
             pings: BTreeMap::new(),
             rtt_us: BTreeMap::new(),
@@ -114,35 +132,73 @@ impl Links {
         self.rtt_us.get(&peer).copied()
     }
 
-    /// The members to be linked with; of two zhosts the one with the lower id connects.
-    pub fn handle_members(&mut self, now: Instant, members: BTreeMap<ZhostId, SocketAddr>) {
+    /// Whether the last attempt to link with a member failed.
+    pub fn is_unreachable(&self, peer: ZhostId) -> bool {
+        self.retries.contains_key(&peer)
+    }
+
+    /// Where the live members are; those of `wanted` are to be neighbours. Links to anybody else are closed.
+    pub fn handle_members(
+        &mut self,
+        now: Instant,
+        members: BTreeMap<ZhostId, SocketAddr>,
+        wanted: BTreeSet<ZhostId>,
+    ) {
         let gone: Vec<_> =
             self.by_peer.iter().filter(|(id, _)| !members.contains_key(id)).map(|(_, c)| *c).collect();
         gone.into_iter().for_each(|connection| self.close(now, connection));
         self.retries.retain(|id, _| members.contains_key(id));
-        self.wanted = members;
+        self.on_demand.retain(|id, _| members.contains_key(id));
+        self.members = members;
+        self.wanted = wanted;
         self.connect_missing(now);
     }
 
-    fn connect_missing(&mut self, now: Instant) {
-        let me = self.identity.zhost_id();
-        let missing: Vec<(ZhostId, SocketAddr)> = self
-            .wanted
-            .iter()
-            .filter(|(id, _)| me < **id && !self.by_peer.contains_key(id))
-            .filter(|(id, _)| self.retries.get(id).is_none_or(|retry| retry.at <= now))
-            .filter(|(id, _)| !self.connections.values().any(|connection| connection.target == Some(**id)))
-            .map(|(id, addr)| (*id, *addr))
-            .collect();
-        for (id, addr) in missing {
-            if self.connections.len() >= LINKS_MAX {
-                return;
+    /// Something is to be sent to a member that may be no neighbour.
+    pub fn need(&mut self, now: Instant, peer: ZhostId) {
+        if self.members.contains_key(&peer) && !self.wanted.contains(&peer) {
+            let until = now + ON_DEMAND;
+            let known = self.on_demand.insert(peer, until).is_some();
+            if !known {
+                self.connect_missing(now);
             }
-            self.serial += 2;
-            let connection = ConnectionId(self.serial);
-            self.open(now, connection, Role::Initiator, addr, Some(id));
-            self.outputs.push_back(LinkOutput::Connect(connection, addr));
         }
+    }
+
+    /// Ends the link to an earlier start of a zhost.
+    pub fn drop_peer(&mut self, now: Instant, peer: ZhostId) {
+        if let Some(connection) = self.by_peer.get(&peer).copied() {
+            self.close(now, connection);
+        }
+        self.retries.remove(&peer);
+    }
+
+    fn missing(&self) -> impl Iterator<Item = ZhostId> {
+        let under_way = |id: &ZhostId| {
+            self.connections.values().any(|connection| connection.target == Some(*id) && !connection.is_trial)
+        };
+        let targets = self.wanted.iter().chain(self.on_demand.keys()).copied();
+        targets.filter(move |id| !self.by_peer.contains_key(id) && !under_way(id))
+    }
+
+    fn connect_missing(&mut self, now: Instant) {
+        let due = |id: &ZhostId| self.retries.get(id).is_none_or(|retry| retry.at <= now);
+        let missing: Vec<ZhostId> = self.missing().filter(due).collect();
+        missing.into_iter().for_each(|id| self.connect(now, id, false));
+    }
+
+    fn connect(&mut self, now: Instant, target: ZhostId, is_trial: bool) {
+        let Some(addr) = self.members.get(&target).copied() else { return };
+        if self.connections.len() >= LINKS_MAX {
+            return;
+        }
+        self.serial += 2;
+        let id = ConnectionId(self.serial);
+        self.open(now, id, Role::Initiator, addr, Some(target));
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_trial = is_trial;
+        }
+        self.outputs.push_back(LinkOutput::Connect(id, addr));
     }
 
     fn open(
@@ -157,14 +213,26 @@ impl Links {
         let connected = role == Role::Responder;
         self.connections.insert(
             id,
-            Connection { link, addr, target, peer: None, connected, congested: false, heard_at: now },
+            Connection {
+                link,
+                addr,
+                target,
+                is_trial: false,
+                peer: None,
+                connected,
+                congested: false,
+                heard_at: now,
+            },
         );
     }
 
     /// A connection we asked for is there.
     pub fn handle_connected(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.connected = true;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.connected = true;
+        if connection.is_trial {
+            self.connections.remove(&id);
+            self.outputs.push_back(LinkOutput::Close(id));
         }
         self.flush(id);
     }
@@ -196,27 +264,25 @@ impl Links {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(peer) = connection.peer else { return };
         let frames: Vec<_> = std::iter::from_fn(|| connection.link.poll_frame()).collect();
+        let addr = connection.addr;
         for frame in frames {
-            match Frame::decode(&frame) {
-                Some(Frame::Ping(serial)) => self.send(peer, &Frame::Pong(serial)),
-                Some(Frame::Pong(serial)) => self.handle_pong(now, peer, serial),
-                Some(frame) => self.outputs.push_back(LinkOutput::Frame(peer, frame)),
-                None => {
-                    self.outputs.push_back(LinkOutput::Trouble(self.connections[&id].addr, LinkError::Forged))
-                }
+            match Hop::decode(&frame) {
+                Some(Hop::Ping(serial)) => self.send(peer, &Hop::Pong(serial)),
+                Some(Hop::Pong(serial)) => self.handle_pong(now, peer, serial),
+                Some(hop) => self.outputs.push_back(LinkOutput::Hop(peer, hop)),
+                None => self.outputs.push_back(LinkOutput::Trouble(addr, LinkError::Forged)),
             }
         }
     }
 
-    /// The handshake proved who is there. A newer link replaces an older one; we never link with ourselves.
+    /// The handshake proved who is there. We never link with ourselves.
     fn adopt(&mut self, now: Instant, id: ConnectionId, peer: ZhostId) {
-        if peer == self.identity.zhost_id() {
+        if peer == self.identity.zhost_id() || self.is_redundant(id, peer) {
             self.close(now, id);
             return;
         }
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.peer = Some(peer);
-            connection.target = None;
         }
         self.retries.remove(&peer);
         if let Some(old) = self.by_peer.insert(peer, id) {
@@ -228,11 +294,34 @@ impl Links {
         self.ping(now, peer);
     }
 
-    /// A connection is gone, or could not be made.
-    pub fn handle_closed(&mut self, now: Instant, id: ConnectionId) {
+    /// When both sides connect at once, both keep what the one with the lower id made. Of two connections from the
+    /// same side the newer one counts.
+    fn is_redundant(&self, id: ConnectionId, peer: ZhostId) -> bool {
+        let made_by_us = |id: &ConnectionId| self.connections.get(id).is_some_and(|c| c.target.is_some());
+        let Some(old) = self.by_peer.get(&peer) else { return false };
+        let lower_is_us = self.identity.zhost_id() < peer;
+        made_by_us(old) != made_by_us(&id) && made_by_us(old) == lower_is_us
+    }
+
+    /// A connection is gone, or could not be made, in the latter case perhaps because it was `refused`.
+    pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, refused: bool) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let (target, lost) = (connection.target, connection.peer);
+        self.forget(now, id);
+        if let Some(target) = target.filter(|_| refused) {
+            self.outputs.push_back(LinkOutput::Refused(target));
+        }
+        // A link that ends without our doing: is anybody still there?
+        if let Some(peer) = lost.filter(|peer| self.members.contains_key(peer)) {
+            let again = self.wanted.contains(&peer) || self.on_demand.contains_key(&peer);
+            self.connect(now, peer, !again);
+        }
+    }
+
+    fn forget(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        if let Some(target) = connection.target.or(connection.peer)
-            && self.identity.zhost_id() < target
+        self.unflushed.remove(&id);
+        if let Some(target) = connection.target.filter(|_| connection.peer.is_none() && !connection.is_trial)
         {
             let retry = self.retries.entry(target).or_default();
             retry.tries = (retry.tries + 1).min(8);
@@ -253,37 +342,40 @@ impl Links {
         }
     }
 
-    /// Closes a connection; the same wait as after any other end comes before the next try.
+    /// Closes a connection; after one that never became a link comes a wait before the next try.
     fn close(&mut self, now: Instant, id: ConnectionId) {
         if self.connections.contains_key(&id) {
             self.outputs.push_back(LinkOutput::Close(id));
-            self.handle_closed(now, id);
+            self.forget(now, id);
         }
     }
 
-    /// Queues a frame; without a link it is dropped, and the sender's own repetition must cover it.
-    pub fn send(&mut self, peer: ZhostId, frame: &Frame) {
+    /// Queues something for a neighbour; without a link it is dropped, and the sender's own repetition must cover it.
+    pub fn send(&mut self, peer: ZhostId, hop: &Hop) {
         let Some(id) = self.by_peer.get(&peer).copied() else { return };
         let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.congested)
         else {
             return;
         };
-        if let Err(error) = connection.link.send(&frame.encode()) {
+        if let Err(error) = connection.link.send(&hop.encode()) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
             connection.congested = true;
         }
+        self.unflushed.insert(id);
     }
 
     /// Measures the round trip to a peer.
     pub fn ping(&mut self, now: Instant, peer: ZhostId) {
         self.serial += 2;
         self.pings.insert(peer, (self.serial, now));
-        self.send(peer, &Frame::Ping(self.serial));
+        self.send(peer, &Hop::Ping(self.serial));
     }
 
     fn handle_pong(&mut self, now: Instant, peer: ZhostId, serial: u64) {
         if let Some((_, sent_at)) = self.pings.get(&peer).filter(|(expected, _)| *expected == serial) {
-            self.rtt_us.insert(peer, now.since(*sent_at).as_micros() as u64);
+            let measured = now.since(*sent_at).as_micros() as u64;
+            let smoothed = self.rtt_us.get(&peer).map_or(measured, |old| (old * 7 + measured) / 8);
+            self.rtt_us.insert(peer, smoothed.max(1));
             self.pings.remove(&peer);
             self.outputs.push_back(LinkOutput::Answered(peer));
         }
@@ -291,7 +383,7 @@ impl Links {
 
     /// Hands out what the links have to write: everything queued since the last time, in one piece per link.
     pub fn flush_all(&mut self) {
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        let ids = std::mem::take(&mut self.unflushed);
         ids.into_iter().for_each(|id| self.flush(id));
     }
 
@@ -317,20 +409,26 @@ impl Links {
             self.next_ping = now + PING_PERIOD;
             let peers: Vec<ZhostId> = self.peers().collect();
             peers.into_iter().for_each(|peer| self.ping(now, peer));
+            self.drop_unneeded(now);
         }
         self.connect_missing(now);
+    }
+
+    /// Closes what we made on demand and need no longer. What others made is theirs to close.
+    fn drop_unneeded(&mut self, now: Instant) {
+        self.on_demand.retain(|_, until| *until > now);
+        let needed = |peer: &ZhostId| self.wanted.contains(peer) || self.on_demand.contains_key(peer);
+        let ours = |id: &ConnectionId| self.connections.get(id).is_some_and(|c| c.target.is_some());
+        let surplus: Vec<ConnectionId> =
+            self.by_peer.iter().filter(|(peer, id)| ours(id) && !needed(peer)).map(|(_, id)| *id).collect();
+        surplus.into_iter().for_each(|id| self.close(now, id));
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let congested = self.connections.values().filter(|connection| connection.congested);
         let congested = congested.map(|connection| (connection.heard_at, "close a congested link"));
         let handshakes = self.connections.values().filter_map(|connection| connection.link.poll_timeout());
-        let under_way =
-            |id: &ZhostId| self.connections.values().any(|connection| connection.target == Some(*id));
-        let waits =
-            |id: &ZhostId| self.wanted.contains_key(id) && !self.by_peer.contains_key(id) && !under_way(id);
-        let retries =
-            self.retries.iter().filter(|(id, _)| waits(id)).map(|(_, retry)| (retry.at, "reconnect"));
+        let retries = self.missing().filter_map(|id| Some((self.retries.get(&id)?.at, "reconnect")));
         congested.chain(handshakes).chain(retries).chain([(self.next_ping, "ping links")]).min()
     }
 

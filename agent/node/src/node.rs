@@ -11,10 +11,12 @@ use crate::{
     heartbeat::Heartbeats,
     host::Host,
     links::{ConnectionId, LinkOutput, Links},
-    routing::Routing,
+    mesh::Mesh,
+    messages::Messages,
     steady::Steady,
+    streams::Streams,
     topology_state::Histories,
-    wire::Frame,
+    wire::{Frame, Hop},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -115,7 +117,11 @@ pub struct Node {
     pub(crate) heartbeats: Heartbeats,
     pub(crate) coordinator: Coordinator,
     pub(crate) host: Host,
-    pub(crate) routing: Routing,
+    pub(crate) mesh: Mesh,
+    pub(crate) streams: Streams,
+    pub(crate) messages: Messages,
+    /// Under which tunnels through relays are opened.
+    pub(crate) tunnel_key: [u8; 32],
     pub(crate) commands: Commands,
     pub(crate) histories: Histories,
     pub(crate) control: Server,
@@ -174,7 +180,10 @@ impl Node {
             heartbeats: Heartbeats::new(now),
             coordinator: Coordinator::default(),
             host: Host::default(),
-            routing: Routing::default(),
+            mesh: Mesh::default(),
+            streams: Streams::default(),
+            messages: Messages::default(),
+            tunnel_key: config.secret.derive("zhost tunnel v1"),
             commands: Commands::default(),
             histories: Histories::default(),
             control: Server::new(
@@ -306,10 +315,10 @@ impl Node {
         self.settle(now);
     }
 
-    /// A connection ended, or could not be made.
-    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+    /// A connection ended, or could not be made; `refused` when the other kernel said that nobody listens there.
+    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId, refused: bool) {
         let now = self.enter(now);
-        self.links.handle_closed(now, connection);
+        self.links.handle_closed(now, connection, refused);
         self.settle(now);
     }
 
@@ -336,7 +345,9 @@ impl Node {
             Purpose::SubmittedBlob { digest, size_bytes, command } => {
                 self.handle_submitted_blob(now, (digest, size_bytes), command, result)
             }
-            Purpose::BlobRead { digest, index, peer } => self.handle_blob_read(digest, index, peer, result),
+            Purpose::BlobRead { digest, index, peer } => {
+                self.handle_blob_read(now, digest, index, peer, result)
+            }
         }
         self.settle(now);
     }
@@ -376,6 +387,8 @@ impl Node {
         self.membership.handle_timeout(now);
         self.election.handle_timeout(now);
         self.links.handle_timeout(now);
+        self.mesh_timeout(now);
+        self.streams_timeout(now);
         self.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
         self.gossip_timeout(now);
@@ -419,6 +432,8 @@ impl Node {
             self.membership.poll_timeout(),
             self.election.poll_timeout(),
             self.links.poll_timeout(),
+            self.mesh.poll_timeout(),
+            self.streams.poll_timeout(),
             self.registry.poll_timeout(),
             self.control.poll_timeout(),
             self.gossip.poll_timeout(),
@@ -451,7 +466,8 @@ impl Node {
             }
         }
         self.send_own_changes(now);
-        self.flush_credits();
+        self.flush_credits(now);
+        self.flush_streams(now);
         self.links.flush_all();
         self.drain_links(now);
         self.drain_datagrams();
@@ -472,10 +488,12 @@ impl Node {
         self.join_roster(now);
         self.refresh_election(now);
         self.choose_super(now);
+        self.refresh_links(now);
+        self.write_link_row(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
         self.reconcile_spaces(now);
-        self.refresh_routes();
+        self.refresh_targets();
         self.record_histories(now);
         self.check_durability(now);
         true
@@ -498,6 +516,9 @@ impl Node {
                         Level::Warn,
                         format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
                     );
+                    self.links.drop_peer(now, peer.id);
+                    self.give_up_stream(now, peer.id);
+                    self.blobs.handle_holder_gone(now, peer.id);
                 }
                 MembershipEvent::Moved(peer) => {
                     self.log(
@@ -524,8 +545,7 @@ impl Node {
         if progress {
             let membership = &self.membership;
             self.registry.retain(|id| membership.generation(id));
-            let members = self.membership.peers().map(|peer| (peer.id, peer.addr)).collect();
-            self.links.handle_members(now, members);
+            self.refresh_links(now);
         }
         progress
     }
@@ -544,39 +564,59 @@ impl Node {
                 }
                 LinkOutput::Down(peer) => {
                     self.log(Level::Debug, format!("link to {} is gone", self.zhost_name(peer)));
-                    self.handle_link_down(now, peer);
+                    self.wake_streams();
                     progress = true;
                 }
-                LinkOutput::Frame(peer, frame) => {
-                    self.handle_frame(now, peer, frame);
+                LinkOutput::Hop(peer, hop) => {
+                    self.handle_hop(now, peer, hop);
                     progress = true;
                 }
                 LinkOutput::Answered(peer) => self.membership.handle_link_answer(now, peer),
+                LinkOutput::Refused(peer) => self.membership.handle_refused(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }
         }
         progress
     }
 
-    fn handle_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
+    /// Something came over a link.
+    fn handle_hop(&mut self, now: Instant, peer: ZhostId, hop: Hop) {
+        match hop {
+            Hop::Parcel(parcel) => self.handle_parcel(now, peer, parcel),
+            Hop::Relay(relayed) => self.handle_relayed(now, peer, relayed),
+            Hop::NoRoute(no_route) => self.handle_no_route(now, no_route),
+            Hop::Gossip(datagram) => self.handle_gossip_over_link(now, peer, &datagram),
+            Hop::Summary { members, registry, ledger } => {
+                self.handle_summary(now, peer, members, registry, ledger);
+            }
+            Hop::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
+            Hop::Registry(message) => self.handle_registry_over_link(peer, message),
+            // Links answer these themselves.
+            Hop::Ping(_) | Hop::Pong(_) => {}
+        }
+    }
+
+    /// Something came in the stream of another zhost.
+    pub(crate) fn handle_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
         match frame {
             Frame::Heartbeat(heartbeat) => self.handle_heartbeat(now, peer, heartbeat),
             Frame::Ledger(message) => self.handle_ledger(now, peer, message),
-            Frame::BlobRequest { digest, index } => self.handle_blob_request(peer, digest, index),
+            Frame::BlobRequest { digest, index } => self.handle_blob_request(now, peer, digest, index),
             Frame::BlobPiece { digest, index, bytes } => {
                 self.handle_blob_piece(now, peer, digest, index, bytes)
             }
-            Frame::Message { to, incarnation, from, path, payload } => {
-                self.handle_remote_message(&to, incarnation, from, path, payload);
+            Frame::Channel { channel, to, incarnation, from, path } => {
+                self.handle_channel(peer, channel, to, incarnation, (from, path));
             }
-            Frame::Credit { to, path, incarnation, messages } => {
-                self.handle_credit(peer, &to, &path, incarnation, messages);
+            Frame::Messages { channel, payloads } => self.handle_messages(now, peer, channel, payloads),
+            Frame::Returned { to, path, incarnation, messages, bytes } => {
+                self.handle_returned(peer, &to, &path, incarnation, (messages, bytes));
+            }
+            Frame::Credit { to, path, incarnation, messages, bytes } => {
+                self.handle_credit(peer, &to, &path, incarnation, (messages, bytes));
             }
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
             Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
-            Frame::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
-            // Links answer these themselves.
-            Frame::Ping(_) | Frame::Pong(_) => {}
         }
     }
 

@@ -4,8 +4,8 @@ use crate::node::Node;
 use std::collections::BTreeMap;
 use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
 use zhost_control::protocol::{
-    Cluster, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, Service, Space, SpaceDetail, Status,
-    Topology, TopologyLine, Transition, Zhost,
+    Cluster, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, Service, Space,
+    SpaceDetail, Status, Topology, TopologyLine, Transition, Zhost,
 };
 use zhost_gossip::{
     document::{Home, RosterEntry, TopologyDocument},
@@ -21,6 +21,7 @@ impl Node {
             Request::Zhosts => Reply::Zhosts(self.zhosts(now)),
             Request::Mesh => Reply::Mesh(self.mesh()),
             Request::MeshPeers => Reply::Peers(self.peers()),
+            Request::MeshRoutes => Reply::Routes(self.routes_report()),
             Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.spaces()),
             Request::TopoList => Reply::Topologies(self.topologies()),
             Request::TopoStatus(name) => {
@@ -185,41 +186,92 @@ impl Node {
             zhost: self.config.name.to_string(),
             links: self.links.peers().count() as u32,
             members: self.membership.peer_count() as u32 + 1,
-            messages_sent: self.routing.sent,
-            messages_received: self.routing.received,
-            messages_undelivered: self.routing.undelivered,
+            suspects: self.membership.suspect_count() as u32,
+            doubt: self.membership.doubt(),
+            packets_relayed: self.streams.relayed,
+            reroutes: self.streams.rerouted,
+            messages_sent: self.messages.sent,
+            messages_received: self.messages.received,
+            messages_undelivered: self.messages.undelivered,
         }
     }
 
+    /// The way to a zhost as people read it.
+    fn path(&self, route: &[ZhostId]) -> String {
+        route.iter().map(|id| self.zhost_name(*id)).collect::<Vec<_>>().join(" -> ")
+    }
+
+    /// Every live member, and how things get there: the way in use if there is one, else the one that would be used.
     fn peers(&self) -> Vec<Peer> {
-        let peers = self.membership.peers().map(|peer| Peer {
-            name: self.zhost_name(peer.id),
-            id: peer.id.to_string(),
-            addr: peer.addr.to_string(),
-            state: if self.links.is_up(peer.id) { "linked" } else { "no link" }.into(),
-            rtt_us: self.links.rtt_us(peer.id),
+        let routes = self.graph().routes(self.id);
+        let peers = self.membership.peers().map(|peer| {
+            let in_use = self.streams.route(self.id, peer.id);
+            let route = match in_use {
+                Some(route) => Some(route),
+                None if self.links.is_up(peer.id) => Some(vec![self.id, peer.id]),
+                None => routes.get(&peer.id).map(|(route, _)| route.clone()),
+            };
+            let state = match route.as_ref().map(Vec::len) {
+                _ if self.membership.is_suspect(peer.id) => "suspect",
+                None => "no route",
+                Some(2) => "linked",
+                Some(_) => "relayed",
+            };
+            let measured = if self.links.is_up(peer.id) {
+                self.links.rtt_us(peer.id)
+            } else {
+                self.streams.echo_rtt_us(peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))
+            };
+            Peer {
+                name: self.zhost_name(peer.id),
+                id: peer.id.to_string(),
+                addr: peer.addr.to_string(),
+                state: state.into(),
+                hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
+                rtt_us: measured.filter(|_| route.is_some()),
+                path: route.map_or_else(|| "-".into(), |route| self.path(&route)),
+            }
         });
         let mut peers: Vec<Peer> = peers.collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         peers
     }
 
-    /// The round trips measured since the pings were sent.
-    pub(crate) fn pings(&self, peers: &[ZhostId]) -> Reply {
-        let ping = |peer: &ZhostId| {
-            let linked = self.links.is_up(*peer);
-            Ping {
-                zhost: self.zhost_name(*peer),
-                hops: u32::from(linked),
-                rtt_us: self.links.rtt_us(*peer).filter(|_| linked),
-                path: if linked {
-                    format!("{} -> {}", self.config.name, self.zhost_name(*peer))
-                } else {
-                    "-".into()
-                },
+    /// The ways of least round trip over the links that everybody announces.
+    fn routes_report(&self) -> Vec<RouteLine> {
+        let routes = self.graph().routes(self.id);
+        let line = |id: ZhostId| {
+            let found = routes.get(&id);
+            RouteLine {
+                zhost: self.zhost_name(id),
+                hops: found.map_or(0, |(route, _)| route.len() as u32 - 1),
+                rtt_us: found.map(|(_, rtt_us)| *rtt_us),
+                next: found
+                    .and_then(|(route, _)| route.get(1))
+                    .map_or_else(|| "-".into(), |id| self.zhost_name(*id)),
+                path: found.map_or_else(|| "-".into(), |(route, _)| self.path(route)),
             }
         };
-        Reply::Pings(peers.iter().map(ping).collect())
+        let mut lines: Vec<RouteLine> = self.membership.peers().map(|peer| line(peer.id)).collect();
+        lines.sort_by(|a, b| a.zhost.cmp(&b.zhost));
+        lines
+    }
+
+    /// The round trips measured since the echoes were sent, each over the way named.
+    pub(crate) fn pings(&self, peers: &[ZhostId]) -> Reply {
+        let ping = |peer: &ZhostId| {
+            let rtt_us = self.streams.echo_rtt_us(*peer);
+            let route = self.streams.route(self.id, *peer).filter(|_| rtt_us.is_some());
+            Ping {
+                zhost: self.zhost_name(*peer),
+                hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
+                rtt_us: rtt_us.filter(|_| route.is_some()),
+                path: route.map_or_else(|| "-".into(), |route| self.path(&route)),
+            }
+        };
+        let mut pings: Vec<Ping> = peers.iter().map(ping).collect();
+        pings.sort_by(|a, b| a.zhost.cmp(&b.zhost));
+        Reply::Pings(pings)
     }
 
     fn spaces(&self) -> Vec<Space> {

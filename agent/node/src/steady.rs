@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_pause_does_not_count_and_small_delays_do() {
-        let at = |ms| Instant::from_micros(ms * 1000);
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
         let mut steady = Steady::default();
         assert_eq!(steady.enter(at(100)), (at(100), false));
         steady.leave(Some(at(150)));

@@ -1,10 +1,74 @@
-//! What zhosts say to each other over links.
+//! What zhosts say to each other: to neighbours over a link, and to anybody through a stream.
 
 use serde::{Deserialize, Serialize};
-use zhost_base::{BlobDigest, Generation, Name, SpaceKey};
-use zhost_gossip::{ledger::LedgerMessage, membership::Rumour};
+use zhost_base::{BlobDigest, Generation, Name, SpaceKey, ZhostId};
+use zhost_gossip::{ledger::LedgerMessage, membership::Rumour, registry::RegistryMessage};
+use zhost_link::{stream::Packet, tunnel::Envelope};
 
-/// One frame.
+/// What neighbours say over their link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hop {
+    /// Asks for a [`Hop::Pong`] with the same number.
+    Ping(u64),
+    /// The answer to a [`Hop::Ping`].
+    Pong(u64),
+    /// Something for the neighbour itself.
+    Parcel(Parcel),
+    /// Something for somebody further on.
+    Relay(Relayed),
+    /// A relay could not pass something on; goes back to where it came from.
+    NoRoute(NoRoute),
+    /// A gossip datagram, for a neighbour that datagrams do not reach.
+    Gossip(Vec<u8>),
+    /// What the sender holds, as in [`zhost_gossip::datagram::Datagram::Summary`].
+    Summary {
+        /// Hash of the members.
+        members: u64,
+        /// Hash of the registry.
+        registry: u64,
+        /// Hash of the ledger.
+        ledger: u64,
+    },
+    /// Everything the sender knows of the members.
+    Members(Vec<Rumour>),
+    /// Registry reconciliation without the limits of datagrams.
+    Registry(RegistryMessage),
+}
+
+/// What a zhost says to another, over a link or through relays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parcel {
+    /// Part of their stream.
+    Stream(Packet),
+    /// Asks for a [`Parcel::EchoReply`] with the same number.
+    Echo(u64),
+    /// The answer to a [`Parcel::Echo`].
+    EchoReply(u64),
+}
+
+/// A sealed parcel on its way through relays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relayed {
+    /// All zhosts of the way, from the sender to the receiver.
+    pub route: Vec<ZhostId>,
+    /// Which of them is to read this.
+    pub at: u8,
+    /// For the last one only.
+    pub envelope: Envelope,
+}
+
+/// A way that ends too early.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoRoute {
+    /// All zhosts of the way.
+    pub route: Vec<ZhostId>,
+    /// Which of them is to read this.
+    pub at: u8,
+    /// Which of them has no link to the next.
+    pub stuck: u8,
+}
+
+/// What one zhost says to another in their stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
     /// A local's report to its super.
@@ -27,18 +91,38 @@ pub enum Frame {
         /// Its content.
         bytes: Vec<u8>,
     },
-    /// A message between spaces.
-    Message {
+    /// Opens a channel: a number for messages from one space to another.
+    Channel {
+        /// Never used before by this sender.
+        channel: u32,
         /// The receiving space.
         to: SpaceKey,
-        /// The incarnation the sender meant.
+        /// The incarnation the sender means.
         incarnation: u32,
         /// The sending space, of the same topology.
         from: Name,
         /// The path's name.
         path: Name,
-        /// Its content.
-        payload: Vec<u8>,
+    },
+    /// Messages between spaces.
+    Messages {
+        /// Of this channel.
+        channel: u32,
+        /// Their contents.
+        payloads: Vec<Vec<u8>>,
+    },
+    /// Messages that the receiver did not take: their target has moved, or is full.
+    Returned {
+        /// The sending space.
+        to: SpaceKey,
+        /// The path's name.
+        path: Name,
+        /// The incarnation of the target they were meant for.
+        incarnation: u32,
+        /// How many.
+        messages: u32,
+        /// Of how many bytes.
+        bytes: u32,
     },
     /// The target of a path consumed messages.
     Credit {
@@ -50,13 +134,9 @@ pub enum Frame {
         incarnation: u32,
         /// How many.
         messages: u32,
+        /// Of how many bytes.
+        bytes: u32,
     },
-    /// Everything the sender knows of the members.
-    Members(Vec<Rumour>),
-    /// Asks for a [`Frame::Pong`] with the same number.
-    Ping(u64),
-    /// The answer to a [`Frame::Ping`].
-    Pong(u64),
     /// An operator's request that only the receiver can answer.
     Query {
         /// Comes back with the answer.
@@ -90,14 +170,21 @@ pub struct Heartbeat {
     pub spaces: Vec<SpaceKey>,
 }
 
-impl Frame {
-    /// The bytes of the frame.
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
-    }
+macro_rules! postcard_bytes {
+    ($($message:ty),*) => {$(
+        impl $message {
+            /// The bytes of the message.
+            pub fn encode(&self) -> Vec<u8> {
+                // Encoding into a growing vector fails for none of these types.
+                postcard::to_allocvec(self).unwrap_or_default()
+            }
 
-    /// Reads the bytes of a frame.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
-    }
+            /// Reads the bytes of a message.
+            pub fn decode(bytes: &[u8]) -> Option<Self> {
+                postcard::from_bytes(bytes).ok()
+            }
+        }
+    )*};
 }
+
+postcard_bytes!(Frame, Hop, Parcel);

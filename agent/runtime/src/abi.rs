@@ -9,13 +9,14 @@
 //! | `sys.log(level, text, len)`, levels 0 debug, 1 info, 2 warn, 3 error | nothing | `sys.log` |
 //! | `sys.time_ms() -> i64`, milliseconds since 1970, 0 while the clock is not set | time | always |
 //! | `sys.now_us() -> i64`, monotonic microseconds | time | always |
-//! | `sys.sleep(ms)`: after this call returns, call again no sooner, unless a message comes | nothing | always |
+//! | `sys.sleep(ms)`: after this call returns, call again no sooner, unless a message comes, a path that said "try again" takes messages again, or some did not arrive | nothing | always |
 //! | `sys.yield()`: give the others a turn now | nothing | always |
 //! | `sys.self_emit(data, len)`: a message to oneself | 0 | always |
 //! | `sys.random(buffer, len)` | nothing | always |
 //! | `net.emit_to(path, path_len, data, len)` | 0 | being an end of a path |
 //! | `net.recv_next(buffer, room)` | size | being an end of a path |
 //! | `net.recv_path(buffer, room)`: the path of the message last received | size | being an end of a path |
+//! | `net.undelivered(buffer, room)`: messages of one path that were accepted and did not arrive: how many are lost, of how many nobody knows (`u32` each, little-endian), then the path's name | size | being an end of a path |
 //! | `data.get(key, key_len, buffer, room)` | size | `data.read` |
 //! | `data.list(prefix, prefix_len, buffer, room)`: keys, each behind its length (`u16`, little-endian) | size | `data.read` |
 //! | `data.put(key, key_len, value, len)`: durable when this call of `on_process` has ended | 0 | `data.write` |
@@ -40,7 +41,7 @@ fn unlock(module: &str, function: &str) -> Option<Unlock> {
     Some(match (module, function) {
         ("sys", "log") => Unlock::Capability("sys.log"),
         ("sys", "time_ms" | "now_us" | "sleep" | "yield" | "self_emit" | "random") => Unlock::Always,
-        ("net", "emit_to" | "recv_next" | "recv_path") => Unlock::Path,
+        ("net", "emit_to" | "recv_next" | "recv_path" | "undelivered") => Unlock::Path,
         ("data", "get" | "list") => Unlock::Capability("data.read"),
         ("data", "put" | "delete") => Unlock::Capability("data.write"),
         ("sensors", "read") => Unlock::AnyUnder("sensors."),

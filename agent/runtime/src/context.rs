@@ -60,6 +60,17 @@ pub struct OutgoingPath {
     pub name: Name,
     /// How many messages its target's mailbox still takes; none while the target is not running.
     pub credit: u32,
+    /// Bytes of messages that the target has not consumed yet.
+    pub outstanding_bytes: u32,
+}
+
+/// Messages of one path that were accepted and did not arrive, or may not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Those that certainly did not arrive.
+    pub lost: u32,
+    /// Those of which nobody knows: the target died holding them.
+    pub unknown: u32,
 }
 
 /// Why an import refused; guests see the number.
@@ -93,7 +104,12 @@ pub struct Context {
     pub(crate) current_path: Option<Name>,
     pub(crate) sleep_until: Option<Instant>,
     pub(crate) emitted: Vec<(u8, Vec<u8>)>,
-    pub(crate) consumed: Vec<Message>,
+    /// `emit_to` said "try again" since the guest was last woken for it.
+    pub(crate) was_refused: bool,
+    /// By sending space and path: messages and bytes taken out of the mailbox.
+    pub(crate) consumed: BTreeMap<(Name, Name), (u32, u32)>,
+    /// By path.
+    pub(crate) undelivered: BTreeMap<Name, Undelivered>,
     pub(crate) logs: Vec<(LogLevel, String)>,
     /// Lines written in the present call.
     pub(crate) log_lines: usize,
@@ -128,7 +144,9 @@ impl Context {
             current_path: None,
             sleep_until: None,
             emitted: Vec::new(),
-            consumed: Vec::new(),
+            was_refused: false,
+            consumed: BTreeMap::new(),
+            undelivered: BTreeMap::new(),
             logs: Vec::new(),
             log_lines: 0,
             logs_dropped: 0,
@@ -160,7 +178,14 @@ impl Context {
         }
         let index =
             self.paths.iter().position(|p| p.name.as_str().as_bytes() == path).ok_or(Refusal::NotFound)?;
-        self.paths[index].credit = self.paths[index].credit.checked_sub(1).ok_or(Refusal::TryAgain)?;
+        let path = &mut self.paths[index];
+        let outstanding = path.outstanding_bytes.saturating_add(payload.len() as u32);
+        if path.credit == 0 || (path.outstanding_bytes > 0 && outstanding > limits::PATH_WINDOW_BYTES) {
+            self.was_refused = true;
+            return Err(Refusal::TryAgain);
+        }
+        path.credit -= 1;
+        path.outstanding_bytes = outstanding;
         self.emitted.push((index as u8, payload));
         Ok(())
     }
@@ -187,10 +212,19 @@ impl Context {
         let mut message = self.mailbox.pop_front().ok_or(Refusal::NotFound)?;
         self.current_path = Some(message.path.clone());
         let payload = std::mem::take(&mut message.payload);
-        if message.from.is_some() {
-            self.consumed.push(message);
+        if let Some(from) = message.from {
+            let (messages, bytes) = self.consumed.entry((from, message.path)).or_default();
+            *messages += 1;
+            *bytes = bytes.saturating_add(payload.len() as u32);
         }
         Ok(payload)
+    }
+
+    /// Takes what is to be known of messages of one path that did not arrive: two little-endian numbers, of
+    /// those lost and of those whose fate is unknown, then the path's name.
+    pub(crate) fn next_undelivered(&mut self) -> Result<Vec<u8>, Refusal> {
+        let (path, Undelivered { lost, unknown }) = self.undelivered.pop_first().ok_or(Refusal::NotFound)?;
+        Ok([&lost.to_le_bytes()[..], &unknown.to_le_bytes()[..], path.as_str().as_bytes()].concat())
     }
 
     pub(crate) fn data_get(&self, key: &[u8]) -> Result<Vec<u8>, Refusal> {

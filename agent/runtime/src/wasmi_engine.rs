@@ -314,6 +314,10 @@ fn link_net(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         let path = env.data().current_path.clone().map(|path| path.as_str().as_bytes().to_vec());
         answer(&mut env, path.ok_or(Refusal::NotFound), buffer, room)
     })?;
+    linker.func_wrap("net", "undelivered", |mut env: Env<'_>, buffer: u32, room: u32| {
+        let notice = env.data_mut().next_undelivered();
+        answer(&mut env, notice, buffer, room)
+    })?;
     Ok(())
 }
 

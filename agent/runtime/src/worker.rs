@@ -2,7 +2,7 @@
 
 use crate::{
     budget,
-    context::{Context, LogLevel, Message, OutgoingPath},
+    context::{Context, LogLevel, Message, OutgoingPath, Undelivered},
     device::Devices,
     interpreter::{Export, Guest, Interpreter, Step},
     store::{Store, Write, blob_key, table},
@@ -37,8 +37,17 @@ pub enum WorkerCommand {
     Start(Launch),
     /// Close a space, within [`budget::CLOSE_TIMEOUT`].
     Stop(SpaceKey),
-    /// Put a message into a mailbox.
-    Deliver(SpaceKey, Message),
+    /// Put messages into a mailbox.
+    Deliver {
+        /// Of this space.
+        key: SpaceKey,
+        /// The space that sent them.
+        from: Name,
+        /// The path they came along.
+        path: Name,
+        /// Their contents.
+        payloads: Vec<Vec<u8>>,
+    },
     /// The target of an outgoing path is running (anew), or not.
     Target {
         /// The sending space.
@@ -56,6 +65,17 @@ pub enum WorkerCommand {
         path: u8,
         /// How many.
         messages: u32,
+        /// Of how many bytes.
+        bytes: u32,
+    },
+    /// Messages of an outgoing path did not arrive, or may not have.
+    Undelivered {
+        /// The sending space.
+        key: SpaceKey,
+        /// Index of its outgoing path.
+        path: u8,
+        /// How many.
+        undelivered: Undelivered,
     },
 }
 
@@ -77,10 +97,21 @@ pub enum WorkerEvent {
     Started(SpaceKey, u32),
     /// The space is gone.
     Exited(SpaceKey, u32, Exit),
-    /// It sent a message along an outgoing path.
-    Emitted(SpaceKey, u8, Vec<u8>),
-    /// It consumed a message that this space had sent along this path.
-    Consumed(SpaceKey, Name, Name),
+    /// It sent messages along an outgoing path.
+    Emitted(SpaceKey, u8, Vec<Vec<u8>>),
+    /// It consumed messages that another space had sent.
+    Consumed {
+        /// The space that consumed them.
+        key: SpaceKey,
+        /// The space that sent them.
+        from: Name,
+        /// The path they came along.
+        path: Name,
+        /// How many.
+        messages: u32,
+        /// Of how many bytes.
+        bytes: u32,
+    },
     /// It wrote a line.
     Log(SpaceKey, LogLevel, String),
 }
@@ -142,20 +173,46 @@ impl Worker {
                 }
                 self.enqueue(&key);
             }
-            WorkerCommand::Deliver(key, message) => {
+            WorkerCommand::Deliver { key, from, path, payloads } => {
                 if let Some(task) = self.tasks.get_mut(&key) {
-                    task.guest.context().mailbox.push_back(message);
+                    let message = |payload| Message { from: Some(from.clone()), path: path.clone(), payload };
+                    task.guest.context().mailbox.extend(payloads.into_iter().map(message));
                 }
                 self.enqueue(&key);
             }
             WorkerCommand::Target { key, path, up } => {
-                self.with_path(&key, path, |path| path.credit = if up { PATH_WINDOW_MESSAGES } else { 0 });
+                self.with_path(&key, path, |path| {
+                    path.credit = if up { PATH_WINDOW_MESSAGES } else { 0 };
+                    path.outstanding_bytes = 0;
+                });
+                self.wake_if_refused(&key);
             }
-            WorkerCommand::Credit { key, path, messages } => {
+            WorkerCommand::Credit { key, path, messages, bytes } => {
                 self.with_path(&key, path, |path| {
                     path.credit = path.credit.saturating_add(messages).min(PATH_WINDOW_MESSAGES);
+                    path.outstanding_bytes = path.outstanding_bytes.saturating_sub(bytes);
                 });
+                self.wake_if_refused(&key);
             }
+            WorkerCommand::Undelivered { key, path, undelivered } => {
+                if let Some(task) = self.tasks.get_mut(&key) {
+                    let context = task.guest.context();
+                    if let Some(path) = context.paths.get(usize::from(path)) {
+                        let held = context.undelivered.entry(path.name.clone()).or_default();
+                        held.lost = held.lost.saturating_add(undelivered.lost);
+                        held.unknown = held.unknown.saturating_add(undelivered.unknown);
+                    }
+                }
+                self.enqueue(&key);
+            }
+        }
+    }
+
+    /// A guest that was told to try again may do so now.
+    fn wake_if_refused(&mut self, key: &SpaceKey) {
+        let refused = |task: &mut Task| std::mem::take(&mut task.guest.context().was_refused);
+        if self.tasks.get_mut(key).is_some_and(refused) {
+            self.enqueue(key);
         }
     }
 
@@ -215,7 +272,9 @@ impl Worker {
         let mut context = Context::new(launch.key, self.store.clone(), self.devices.clone(), self.rng.fork());
         context.unix_origin_ms = self.unix_origin_ms;
         let paths = package.topology.paths_from(&spec.name);
-        context.paths = paths.map(|(path, _)| OutgoingPath { name: path.name.clone(), credit: 0 }).collect();
+        context.paths = paths
+            .map(|(path, _)| OutgoingPath { name: path.name.clone(), credit: 0, outstanding_bytes: 0 })
+            .collect();
         context.capabilities.clone_from(&spec.capabilities);
         self.interpreter.check(wasm, &spec, has_path).map_err(|e| e.to_string())?;
         self.interpreter.instantiate(wasm, context, spec.memory_bytes).map_err(|e| e.to_string())
@@ -352,14 +411,25 @@ impl Worker {
         }
         let logs = context.logs.drain(..).map(|(level, text)| WorkerEvent::Log(key.clone(), level, text));
         self.events.extend(logs);
-        let consumed = context
-            .consumed
-            .drain(..)
-            .filter_map(|message| Some(WorkerEvent::Consumed(key.clone(), message.from?, message.path)));
-        self.events.extend(consumed);
-        let emitted =
-            context.emitted.drain(..).map(|(path, payload)| WorkerEvent::Emitted(key.clone(), path, payload));
-        self.events.extend(emitted);
+        let consumed = std::mem::take(&mut context.consumed).into_iter();
+        self.events.extend(consumed.map(|((from, path), (messages, bytes))| WorkerEvent::Consumed {
+            key: key.clone(),
+            from,
+            path,
+            messages,
+            bytes,
+        }));
+        // Runs of messages along one path travel together.
+        let mut emitted: Vec<(u8, Vec<Vec<u8>>)> = Vec::new();
+        for (path, payload) in context.emitted.drain(..) {
+            match emitted.last_mut() {
+                Some((last, payloads)) if *last == path => payloads.push(payload),
+                _ => emitted.push((path, vec![payload])),
+            }
+        }
+        self.events.extend(
+            emitted.into_iter().map(|(path, payloads)| WorkerEvent::Emitted(key.clone(), path, payloads)),
+        );
     }
 
     fn finish(&mut self, key: &SpaceKey, exit: Exit) {

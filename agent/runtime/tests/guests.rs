@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use zhost_base::{Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
 use zhost_mex::PublisherKey;
 use zhost_runtime::{
-    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Message, Reading,
-    Store, Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
+    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Store, Wasmi,
+    Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
 };
 
 fn name(text: &str) -> Name {
@@ -273,15 +273,19 @@ fn sending_stops_at_the_credit_and_goes_on_with_more() {
     bench.start("sender", &[], &body);
     let sent = |bench: &mut Bench| {
         bench.run_for(Duration::from_millis(30));
-        let emitted = bench.events.drain(..).filter(|event| matches!(event, WorkerEvent::Emitted(..)));
-        emitted.count()
+        let emitted = bench.events.drain(..).map(|event| match event {
+            WorkerEvent::Emitted(_, _, payloads) => payloads.len(),
+            _ => 0,
+        });
+        emitted.sum::<usize>()
     };
     assert_eq!(sent(&mut bench), 0, "its target is not running");
     bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("sender"), path: 0, up: true });
     assert_eq!(sent(&mut bench), zhost_base::limits::PATH_WINDOW_MESSAGES as usize);
-    bench
-        .worker
-        .handle_command(bench.now, WorkerCommand::Credit { key: key("sender"), path: 0, messages: 3 });
+    bench.worker.handle_command(
+        bench.now,
+        WorkerCommand::Credit { key: key("sender"), path: 0, messages: 3, bytes: 12 },
+    );
     assert_eq!(sent(&mut bench), 3);
     bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("sender"), path: 0, up: false });
     assert_eq!(sent(&mut bench), 0);
@@ -349,11 +353,14 @@ fn messages_arrive_in_order_and_are_reported_consumed() {
     );
     bench.start("reader", &["sys.log"], &body);
     for text in ["one", "two", "three"] {
-        let message = Message { from: Some(name("writer")), path: name("in"), payload: text.into() };
-        bench.worker.handle_command(bench.now, WorkerCommand::Deliver(key("reader"), message));
+        let (key, from, path, payloads) = (key("reader"), name("writer"), name("in"), vec![text.into()]);
+        bench.worker.handle_command(bench.now, WorkerCommand::Deliver { key, from, path, payloads });
     }
     bench.run_for(Duration::from_millis(10));
     assert_eq!(bench.logs(), ["one", "two", "three"]);
-    let consumed = bench.events.iter().filter(|event| matches!(event, WorkerEvent::Consumed(..))).count();
-    assert_eq!(consumed, 3);
+    let consumed = bench.events.iter().map(|event| match event {
+        WorkerEvent::Consumed { messages, bytes, .. } => (*messages, *bytes),
+        _ => (0, 0),
+    });
+    assert_eq!(consumed.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1)), (3, 11));
 }

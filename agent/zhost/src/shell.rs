@@ -46,7 +46,8 @@ pub enum Event {
     Accepted(TcpStream, SocketAddr),
     Connected(ConnectionId, TcpStream),
     Bytes(ConnectionId, Vec<u8>),
-    Closed(ConnectionId),
+    /// With whether the other kernel refused the connection.
+    Closed(ConnectionId, bool),
     Disk(u64, Result<DiskReply, StoreError>),
     Worker(WorkerEvent),
     Shutdown,
@@ -179,7 +180,7 @@ async fn connect(connection: ConnectionId, addr: SocketAddr, events: Sender<Even
     };
     let event = match future::or(TcpStream::connect(addr), timeout).await {
         Ok(stream) => Event::Connected(connection, stream),
-        Err(_) => Event::Closed(connection),
+        Err(error) => Event::Closed(connection, error.kind() == io::ErrorKind::ConnectionRefused),
     };
     // The loop has ended when nobody listens.
     let _ = events.send(event).await;
@@ -200,7 +201,7 @@ async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Ev
                 }
             }
             _ => {
-                let _ = events.send(Event::Closed(connection)).await;
+                let _ = events.send(Event::Closed(connection, false)).await;
                 return;
             }
         }
@@ -266,9 +267,9 @@ impl Shell {
                 self.node.handle_connected(now, connection);
             }
             Event::Bytes(connection, bytes) => self.node.handle_bytes(now, connection, &bytes),
-            Event::Closed(connection) => {
+            Event::Closed(connection, refused) => {
                 self.connections.remove(&connection);
-                self.node.handle_closed(now, connection);
+                self.node.handle_closed(now, connection, refused);
             }
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
             Event::Worker(event) => self.node.handle_worker(now, event),
@@ -326,7 +327,7 @@ impl Shell {
         let queued = connection.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         if queued + bytes.len() > LINK_QUEUE_MAX_BYTES || connection.outgoing.try_send(bytes).is_err() {
             self.connections.remove(&id);
-            self.node.handle_closed(self.clock.now(), id);
+            self.node.handle_closed(self.clock.now(), id, false);
         }
     }
 }

@@ -48,8 +48,11 @@ impl Workers {
     pub fn command(&self, command: WorkerCommand) {
         let key = match &command {
             WorkerCommand::Start(launch) => &launch.key,
-            WorkerCommand::Stop(key) | WorkerCommand::Deliver(key, _) => key,
-            WorkerCommand::Target { key, .. } | WorkerCommand::Credit { key, .. } => key,
+            WorkerCommand::Stop(key)
+            | WorkerCommand::Deliver { key, .. }
+            | WorkerCommand::Target { key, .. }
+            | WorkerCommand::Credit { key, .. }
+            | WorkerCommand::Undelivered { key, .. } => key,
         };
         let index = key
             .space

@@ -65,13 +65,37 @@ pub const MESSAGE_SIZE_MAX_BYTES: usize = 48 * 1024;
 
 /// Messages a path may have under way, and so the most its target's mailbox can hold of it; `emit_to` says
 /// "try again" beyond it.
-pub const PATH_WINDOW_MESSAGES: u32 = 32;
+pub const PATH_WINDOW_MESSAGES: u32 = 512;
+
+/// Bytes of messages a path may have under way, or one message; `emit_to` says "try again" beyond it.
+pub const PATH_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// Paths over which one zhost may send to another; further ones carry nothing.
+pub const CHANNELS_MAX: usize = 4096;
 
 /// Links a zhost keeps at once, accepted ones included; further connections are closed at once.
 pub const LINKS_MAX: usize = 256;
 
+/// Up to this many zhosts, each is linked with each; more keep a few links.
+pub const MESH_FULL_MAX: usize = 8;
+
+/// Links a zhost announces in its registry row; further ones are announced by their other ends.
+pub const LINKS_ANNOUNCED_MAX: usize = 60;
+
 /// Bytes queued for one link; a link that lets them pile up beyond it is closed.
 pub const LINK_QUEUE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of frames waiting for one other zhost; further ones are refused, and their senders told to try again.
+pub const STREAM_QUEUE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of frames on their way to one other zhost and not acknowledged; more wait.
+pub const STREAM_WINDOW_BYTES: usize = 1024 * 1024;
+
+/// Links a relayed packet may pass; routes that would be longer are not used.
+pub const HOPS_MAX: usize = 8;
+
+/// Sessions with zhosts reached through relays, in each direction; the oldest makes room.
+pub const TUNNELS_MAX: usize = 64;
 
 /// How long a link handshake may take before the connection is closed.
 pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,22 +22,22 @@ fn registry(id: u64) -> Registry {
 /// Runs rounds of anti-entropy between two registries until neither answers; gives the largest datagram.
 fn reconcile(a: &mut Registry, b: &mut Registry) -> usize {
     let mut largest = 0;
-    let mut to_b = vec![a.digest(true)];
+    let mut to_b = vec![a.digest(Carrier::Datagram, true)];
     for _ in 0..200 {
         let mut to_a = Vec::new();
         for message in to_b.drain(..) {
             largest = largest.max(postcard::to_allocvec(&message).unwrap().len());
-            to_a.extend(b.handle_message(message, |_| Some(START)));
+            to_a.extend(b.handle_message(message, Carrier::Datagram, |_| Some(START)));
         }
         for message in to_a {
             largest = largest.max(postcard::to_allocvec(&message).unwrap().len());
-            to_b.extend(a.handle_message(message, |_| Some(START)));
+            to_b.extend(a.handle_message(message, Carrier::Datagram, |_| Some(START)));
         }
         if to_b.is_empty() {
             if a.hash() == b.hash() {
                 break;
             }
-            to_b.push(a.digest(true));
+            to_b.push(a.digest(Carrier::Datagram, true));
         }
     }
     largest
@@ -97,10 +97,10 @@ fn rows_are_accepted_only_of_live_owners_in_their_generation() {
     let (mut a, mut b) = (registry(1), registry(2));
     a.set(Instant::ZERO, blob(1), Row::Blob).unwrap();
     let delta = a.own_delta(0).unwrap();
-    b.handle_message(delta.clone(), |_| None);
-    b.handle_message(delta.clone(), |_| Some(Generation(9)));
+    b.handle_message(delta.clone(), Carrier::Datagram, |_| None);
+    b.handle_message(delta.clone(), Carrier::Datagram, |_| Some(Generation(9)));
     assert_eq!(b.rows().count(), 0);
-    b.handle_message(delta, |_| Some(START));
+    b.handle_message(delta, Carrier::Datagram, |_| Some(START));
     assert_eq!(b.rows().count(), 1);
     b.retain(|_| None);
     assert_eq!(b.rows().count(), 0);
@@ -113,7 +113,7 @@ fn nobody_writes_our_rows_but_us() {
     for cpu in 0..4 {
         fake.set(Instant::ZERO, RowKey::Load, load(cpu)).unwrap();
     }
-    real.handle_message(fake.own_delta(0).unwrap(), |_| Some(START));
+    real.handle_message(fake.own_delta(0).unwrap(), Carrier::Datagram, |_| Some(START));
     assert_eq!(real.row(ZhostId(1), &RowKey::Load), Some(&load(1)));
 }
 

@@ -8,11 +8,12 @@ use std::{
     process::Command,
     time::Duration,
 };
-use zhost_base::{Instant, Rng};
+use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_cluster::{Cluster, Outcome, Programs, cast, watch};
 use zhost_control::{Client, protocol::Request};
 use zhost_gossip::{
     datagram::Datagram,
+    membership::{Peer, Rumour, Standing, Swim, SwimMessage},
     seal::{ClusterSecret, Sealer},
 };
 use zhost_link::{Identity, Link, noise::Role};
@@ -109,10 +110,23 @@ fn gossip_garbage(rng: &mut Rng, ours: &Sealer, theirs: &Sealer) -> Vec<u8> {
         2 => theirs.seal(rng, &noise),
         _ => {
             let packet = [&[0, noise.len() as u8], noise.as_slice()].concat();
-            let plain = if rng.chance(500) { Datagram::Swim(noise).encode() } else { packet };
+            let plain = if rng.chance(500) { strange_news(rng).encode() } else { packet };
             ours.seal(rng, &plain)
         }
     }
+}
+
+/// Questions of nobody, with news of more of them.
+fn strange_news(rng: &mut Rng) -> Datagram {
+    let peer = |rng: &mut Rng| Peer {
+        id: ZhostId(rng.number()),
+        generation: Generation(rng.number() as u32),
+        addr: SocketAddr::from(([192, 0, 2, 1], 9)),
+    };
+    let rumour = |rng: &mut Rng| Rumour { peer: peer(rng), incarnation: 0, standing: Standing::Down };
+    let rumours = (0..rng.below(20)).map(|_| rumour(rng)).collect();
+    let message = SwimMessage::PingRequest(rng.number() as u32, ZhostId(rng.number()));
+    Datagram::Swim(Swim { from: ZhostId(rng.number()), message, rumours })
 }
 
 /// Datagrams for the control port: noise, and real first messages with flipped bits.

@@ -28,6 +28,8 @@ pub struct Machine {
     pub addr: SocketAddr,
     pub disk: SimDisk,
     pub running: Option<Running>,
+    /// Whether its kernel answers, with or without a zhost.
+    pub has_power: bool,
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
     config: NodeConfig,
@@ -76,12 +78,13 @@ impl Machine {
             unix_origin_ms: UNIX_ORIGIN_MS,
             version: name("sim".into()),
         };
-        Self { addr, disk: SimDisk::default(), running: None, life: 0, config }
+        Self { addr, disk: SimDisk::default(), running: None, has_power: false, life: 0, config }
     }
 
     /// Power on.
     pub fn start(&mut self, now: Instant, mut rng: Rng) {
         self.life += 1;
+        self.has_power = true;
         let disk = self.disk.clone();
         let store = RedbStore::open(move || Ok(disk.clone()))
             .expect("the disk can always be opened after a power cut");

@@ -19,6 +19,8 @@ use zhost_node::{Inspection, Output, Port};
 const TRACE_LINES_MAX: usize = 4000;
 /// A board that wants to be woken this often at one instant is spinning.
 const WAKES_AT_ONCE_MAX: u32 = 200;
+/// How long a board waits for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Slices of guests run at one event; more follow a millisecond later.
 const SLICES_AT_ONCE: usize = 64;
 
@@ -29,7 +31,7 @@ enum Event {
     Connect { from: End, life: u32, to: SocketAddr },
     Connected { end: End, life: u32 },
     Bytes { end: End, life: u32, bytes: Vec<u8> },
-    Closed { end: End, life: u32 },
+    Closed { end: End, life: u32, refused: bool },
     Disk { machine: usize, life: u32, token: u64 },
 }
 
@@ -191,10 +193,10 @@ impl World {
             let (life, now) = (self.machines[end.0].life, self.now);
             if self.network.disconnect(end).is_some_and(|other| {
                 let life = self.machines[other.0].life;
-                self.schedule(now, Event::Closed { end: other, life });
+                self.schedule(now, Event::Closed { end: other, life, refused: false });
                 true
             }) {
-                self.schedule(now, Event::Closed { end, life });
+                self.schedule(now, Event::Closed { end, life, refused: false });
             }
         }
     }
@@ -210,7 +212,7 @@ impl World {
             for end in self.network.ends_of(index) {
                 let (life, now) = (self.machines[index].life, self.now);
                 self.hang_up(end);
-                self.schedule(now, Event::Closed { end, life });
+                self.schedule(now, Event::Closed { end, life, refused: false });
             }
         }
     }
@@ -229,7 +231,7 @@ impl World {
         if let Some(other) = self.network.disconnect(end) {
             let at = self.network.stream_arrival(self.now, other, &mut self.rng);
             let life = self.machines[other.0].life;
-            self.schedule(at, Event::Closed { end: other, life });
+            self.schedule(at, Event::Closed { end: other, life, refused: false });
         }
     }
 
@@ -348,9 +350,9 @@ impl World {
                     self.after(end.0);
                 }
             }
-            Event::Closed { end, life } => {
+            Event::Closed { end, life, refused } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle_closed(now, end.1);
+                    running.node.handle_closed(now, end.1, refused);
                     self.after(end.0);
                 }
             }
@@ -368,10 +370,13 @@ impl World {
 
     fn happen_connect(&mut self, from: End, life: u32, to: SocketAddr) {
         let target = self.machines.iter().position(|machine| machine.addr == to);
-        let open =
-            target.filter(|to| self.machines[*to].running.is_some() && !self.network.is_cut(from.0, *to));
+        let reached = target.filter(|to| !self.network.is_cut(from.0, *to));
+        let open = reached.filter(|to| self.machines[*to].running.is_some());
         let Some((to, now)) = open.map(|to| (to, self.now)) else {
-            self.schedule(self.now + Duration::from_millis(500), Event::Closed { end: from, life });
+            // The kernel of a board that has power says at once that nobody listens; from others comes nothing.
+            let refused = reached.is_some_and(|to| self.machines[to].has_power);
+            let wait = if refused { Duration::from_millis(1) } else { CONNECT_TIMEOUT };
+            self.schedule(self.now + wait, Event::Closed { end: from, life, refused });
             return;
         };
         let client_addr = self.machines[from.0].addr;

@@ -89,8 +89,10 @@ pub enum ClusterCommand {
 
 #[derive(Subcommand)]
 pub enum MeshCommand {
-    /// The zhost's links.
+    /// The other zhosts: how many links away, round trip and route.
     Peers,
+    /// The ways of least round trip to every zhost, as the links announced would have them.
+    Routes,
     /// Where every space runs.
     Spaces,
     /// Round trips to one zhost, or to all.
@@ -200,6 +202,7 @@ impl Command {
             }
             Self::Mesh { command: None } => Request::Mesh,
             Self::Mesh { command: Some(MeshCommand::Peers) } => Request::MeshPeers,
+            Self::Mesh { command: Some(MeshCommand::Routes) } => Request::MeshRoutes,
             Self::Mesh { command: Some(MeshCommand::Spaces) } => Request::MeshSpaces,
             Self::Mesh { command: Some(MeshCommand::Ping { zhost }) } => Request::MeshPing(zhost.clone()),
             Self::Topo { command } => command.request()?,

@@ -6,8 +6,8 @@ use serde::Serialize;
 use std::fmt::Write;
 use zhost_base::time::Utc;
 use zhost_control::protocol::{
-    Cluster, Durability, LogLine, Mesh, Peer, Ping, Reply, Request, Space, SpaceDetail, Status, Submitted,
-    Topology, TopologyLine, Zhost,
+    Cluster, Durability, LogLine, Mesh, Peer, Ping, Reply, Request, RouteLine, Space, SpaceDetail, Status,
+    Submitted, Topology, TopologyLine, Zhost,
 };
 use zhost_mex::Package;
 
@@ -21,6 +21,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
             Reply::Zhosts(reply) => to_json(&reply),
             Reply::Mesh(reply) => to_json(&reply),
             Reply::Peers(reply) => to_json(&reply),
+            Reply::Routes(reply) => to_json(&reply),
             Reply::Spaces(reply) => to_json(&reply),
             Reply::Pings(reply) => to_json(&reply),
             Reply::Submitted(reply) => to_json(&reply),
@@ -38,6 +39,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
         Reply::Zhosts(reply) => Ok(zhosts(&reply)),
         Reply::Mesh(reply) => Ok(mesh(&reply)),
         Reply::Peers(reply) => Ok(peers(&reply)),
+        Reply::Routes(reply) => Ok(routes(&reply)),
         Reply::Spaces(reply) => Ok(spaces(&reply)),
         Reply::Pings(reply) => Ok(pings(&reply)),
         Reply::Submitted(reply) => Ok(submitted(&reply)),
@@ -174,19 +176,40 @@ fn zhosts(zhosts: &[Zhost]) -> String {
 
 fn mesh(mesh: &Mesh) -> String {
     format!(
-        "Zhost: {}\nLinks: {}\nMembers: {}\nMessages: {} sent, {} received, {} undelivered\n",
+        "Zhost: {}\nLinks: {}\nMembers: {}, {} of them suspect\nSelf-doubt: {} of 8\n\
+         Messages: {} sent, {} received, {} undelivered\nPackets relayed for others: {}\nReroutes: {}\n",
         mesh.zhost,
         mesh.links,
         mesh.members,
+        mesh.suspects,
+        mesh.doubt,
         mesh.messages_sent,
         mesh.messages_received,
-        mesh.messages_undelivered
+        mesh.messages_undelivered,
+        mesh.packets_relayed,
+        mesh.reroutes,
     )
 }
 
 fn peers(peers: &[Peer]) -> String {
-    let rows = peers.iter().map(|p| vec![p.name.clone(), p.state.clone(), rtt(p.rtt_us), p.addr.clone()]);
-    table(&["ZHOST_ID", "STATE", "RTT(ms)", "ADDRESS"], rows)
+    let rows = peers.iter().map(|p| {
+        vec![
+            p.name.clone(),
+            p.state.clone(),
+            p.hops.to_string(),
+            rtt(p.rtt_us),
+            p.path.clone(),
+            p.addr.clone(),
+        ]
+    });
+    table(&["ZHOST_ID", "STATE", "HOPS", "RTT(ms)", "PATH", "ADDRESS"], rows)
+}
+
+fn routes(routes: &[RouteLine]) -> String {
+    let rows = routes
+        .iter()
+        .map(|r| vec![r.zhost.clone(), r.hops.to_string(), rtt(r.rtt_us), r.next.clone(), r.path.clone()]);
+    table(&["ZHOST_ID", "HOPS", "RTT(ms)", "NEXT", "PATH"], rows)
 }
 
 fn spaces(spaces: &[Space]) -> String {

@@ -24,6 +24,7 @@ imports!("net" {
     fn emit_to(path: *const u8, path_size: usize, data: *const u8, size: usize) -> i32;
     fn recv_next(buffer: *mut u8, room: usize) -> i32;
     fn recv_path(buffer: *mut u8, room: usize) -> i32;
+    fn undelivered(buffer: *mut u8, room: usize) -> i32;
 });
 
 imports!("data" {

@@ -20,3 +20,24 @@ pub fn recv_path(buffer: &mut [u8]) -> Result<&str, Refusal> {
     let bytes = buffer.get(..size).ok_or(Refusal::Failed)?;
     core::str::from_utf8(bytes).map_err(|_| Refusal::Failed)
 }
+
+/// Messages of one path that were accepted and did not arrive, or may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undelivered<'a> {
+    /// The path.
+    pub path: &'a str,
+    /// How many certainly did not arrive.
+    pub lost: u32,
+    /// Of how many nobody knows: the target died holding them.
+    pub unknown: u32,
+}
+
+/// Takes the next notice of undelivered messages; [`Refusal::NotFound`] when there is none.
+pub fn undelivered(buffer: &mut [u8]) -> Result<Undelivered<'_>, Refusal> {
+    let size = outcome(imports::undelivered(buffer.as_mut_ptr(), buffer.len()))?;
+    let notice = buffer.get(..size).ok_or(Refusal::Failed)?;
+    let (lost, rest) = notice.split_first_chunk().ok_or(Refusal::Failed)?;
+    let (unknown, path) = rest.split_first_chunk().ok_or(Refusal::Failed)?;
+    let path = core::str::from_utf8(path).map_err(|_| Refusal::Failed)?;
+    Ok(Undelivered { path, lost: u32::from_le_bytes(*lost), unknown: u32::from_le_bytes(*unknown) })
+}

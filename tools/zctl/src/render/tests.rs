@@ -194,13 +194,15 @@ zmesh     ok      mode super, 2 links
         id: "1".into(),
         addr: "10.0.0.2:9200".into(),
         state: "linked".into(),
+        hops: 1,
         rtt_us: Some(400),
+        path: "a -> b".into(),
     };
     assert_eq!(
         text(Request::MeshPeers, Reply::Peers(vec![peer])),
-        "ZHOST_ID   STATE    RTT(ms)   ADDRESS
----------------------------------------------
-b          linked   0.4       10.0.0.2:9200
+        "ZHOST_ID   STATE    HOPS   RTT(ms)   PATH     ADDRESS
+-------------------------------------------------------------
+b          linked   1      0.4       a -> b   10.0.0.2:9200
 "
     );
 }

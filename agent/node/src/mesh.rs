@@ -1,0 +1,167 @@
+//! Which zhosts to be linked with, what is announced of the links, and the ways that follow.
+
+use crate::{
+    node::Node,
+    routes::{Graph, Route, band_rtt_us, rtt_band},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use zhost_base::{
+    Instant, ZhostId,
+    id::rendezvous,
+    limits::{LINKS_ANNOUNCED_MAX, MESH_FULL_MAX},
+};
+use zhost_gossip::row::{Row, RowKey};
+
+/// Near and random neighbours, beside the supers and the next zhost by id.
+const NEAR: usize = 2;
+const RANDOM: usize = 2;
+/// With more zhosts than this, a zhost is linked with its own super only.
+const ALL_SUPERS_MAX: usize = 64;
+/// A link on which something got stuck is avoided for this long.
+const AVOID: Duration = Duration::from_secs(5);
+
+/// Ways and what is wrong with them.
+#[derive(Debug, Default)]
+pub(crate) struct Mesh {
+    /// Links that do not pass things on at present, and until when they are avoided.
+    avoided: BTreeMap<(ZhostId, ZhostId), Instant>,
+    routes: BTreeMap<ZhostId, (Route, u64)>,
+    /// What the routes were computed from.
+    seen: Option<(u64, u64)>,
+}
+
+impl Mesh {
+    /// When a link is no longer avoided.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.avoided.values().min().map(|until| (*until, "try a link again"))
+    }
+}
+
+fn pair(a: ZhostId, b: ZhostId) -> (ZhostId, ZhostId) {
+    (a.min(b), a.max(b))
+}
+
+impl Node {
+    /// Tells the links where the members are and which of them should be neighbours: all in a small cluster; else
+    /// the supers, the next by id (so that the mesh is connected for certain), some near and some random ones.
+    pub(crate) fn refresh_links(&mut self, now: Instant) {
+        let members: BTreeMap<_, _> = self.membership.peers().map(|peer| (peer.id, peer.addr)).collect();
+        let wanted = if members.len() < MESH_FULL_MAX {
+            members.keys().copied().collect()
+        } else {
+            self.neighbours(&members.keys().copied().collect::<Vec<_>>())
+        };
+        self.links.handle_members(now, members, wanted);
+    }
+
+    fn neighbours(&self, members: &[ZhostId]) -> BTreeSet<ZhostId> {
+        let next = members.iter().find(|id| **id > self.id).or(members.first()).copied();
+        let supers = if members.len() < ALL_SUPERS_MAX || self.is_super(self.id) {
+            self.supers()
+        } else {
+            self.super_node().into_iter().collect()
+        };
+        let mut near: Vec<_> = members
+            .iter()
+            .filter_map(|id| Some((self.membership.rtt_us(*id)?.ilog2(), self.affinity(*id), *id)))
+            .collect();
+        near.sort_unstable();
+        let mut random: Vec<_> = members.iter().map(|id| (self.affinity(*id), *id)).collect();
+        random.sort_unstable();
+        let near = near.into_iter().map(|(_, _, id)| id).take(NEAR);
+        let random = random.into_iter().map(|(_, id)| id).take(RANDOM);
+        let chosen = next.into_iter().chain(supers).chain(near).chain(random);
+        chosen.filter(|id| members.contains(id)).collect()
+    }
+
+    /// The same for both sides, so that two zhosts tend to choose each other.
+    fn affinity(&self, other: ZhostId) -> u64 {
+        let (low, high) = pair(self.id, other);
+        rendezvous(low.0, high)
+    }
+
+    /// Announces our links, with coarse round trips; those that changed little are left as they are.
+    pub(crate) fn write_link_row(&mut self, now: Instant) {
+        let old = match self.registry.row(self.id, &RowKey::Links) {
+            Some(Row::Links(links)) => links.clone(),
+            _ => Vec::new(),
+        };
+        let mut links: Vec<(ZhostId, u8)> = self
+            .links
+            .peers()
+            .map(|peer| {
+                let held = old.iter().find(|(id, _)| *id == peer).map(|(_, band)| *band);
+                let measured = self.links.rtt_us(peer).map(rtt_band);
+                let band = match (held, measured) {
+                    (Some(held), Some(measured)) if held.abs_diff(measured) >= 2 => measured,
+                    (Some(held), _) => held,
+                    (None, measured) => measured.unwrap_or_default(),
+                };
+                (peer, band)
+            })
+            .collect();
+        // A link that is left out here is announced by its other end.
+        links.truncate(LINKS_ANNOUNCED_MAX);
+        if links != old {
+            self.set_row(now, RowKey::Links, Row::Links(links));
+        }
+    }
+
+    /// The round trip to a member as far as it was measured, microseconds.
+    pub(crate) fn distance_us(&self, peer: ZhostId) -> u64 {
+        let datagrams = self.membership.rtt_us(peer).map(u64::from);
+        self.links.rtt_us(peer).or(datagrams).unwrap_or(u64::MAX)
+    }
+
+    /// Whether things got stuck lately on the link between these two.
+    pub(crate) fn is_avoided(&self, a: ZhostId, b: ZhostId) -> bool {
+        self.mesh.avoided.contains_key(&pair(a, b))
+    }
+
+    /// Something got stuck between these two: other ways are taken for a while.
+    pub(crate) fn avoid(&mut self, now: Instant, a: ZhostId, b: ZhostId) {
+        self.mesh.avoided.insert(pair(a, b), now + AVOID);
+        self.mesh.seen = None;
+    }
+
+    /// The ways to everybody, over the links announced and our own.
+    pub(crate) fn routes(&mut self) -> &BTreeMap<ZhostId, (Route, u64)> {
+        let seen = Some((self.registry.revision(), self.links.revision()));
+        if self.mesh.seen != seen {
+            self.mesh.routes = self.graph().routes(self.id);
+            self.mesh.seen = seen;
+        }
+        &self.mesh.routes
+    }
+
+    /// The links announced and our own, without those avoided.
+    pub(crate) fn graph(&self) -> Graph {
+        let mut graph = Graph::default();
+        for peer in self.links.peers() {
+            graph.add(self.id, peer, self.links.rtt_us(peer).unwrap_or(1000));
+        }
+        let others = self.membership.peers().map(|peer| peer.id);
+        for owner in others {
+            let Some(Row::Links(links)) = self.registry.row(owner, &RowKey::Links) else { continue };
+            for (to, band) in links {
+                // Of our own links we know best.
+                if *to != self.id && self.membership.peer(*to).is_some() {
+                    graph.add(owner, *to, band_rtt_us(*band));
+                }
+            }
+        }
+        self.mesh.avoided.keys().for_each(|(a, b)| graph.remove(*a, *b));
+        graph
+    }
+
+    pub(crate) fn mesh_timeout(&mut self, now: Instant) {
+        let before = self.mesh.avoided.len();
+        self.mesh.avoided.retain(|_, until| *until > now);
+        if self.mesh.avoided.len() != before {
+            self.mesh.seen = None;
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Messages between spaces, along declared paths, wherever the target runs.
+//!
+//! Each path has credit for its target's mailbox. A sender gets a full window when its target is running (anew), and
+//! gets back what the target consumes; so no path waits for another. What was accepted and did not reach its target is
+//! told to the sender: as lost if it certainly did not arrive, as unknown if the target may have died holding it.
+//!
+//! Messages to another zhost travel in the stream between the two, under the number of a *channel* that the sender
+//! opens for a path.
+
+use crate::{
+    node::{Level, Node, Output},
+    wire::Frame,
+};
+use std::collections::BTreeMap;
+use zhost_base::{
+    Instant, Name, SpaceKey, ZhostId,
+    limits::{CHANNELS_MAX, PATH_WINDOW_MESSAGES},
+};
+use zhost_gossip::row::{Row, RowKey, SpaceState};
+use zhost_link::stream::Abandoned;
+use zhost_runtime::{Undelivered, WorkerCommand};
+
+/// Messages one mailbox holds over all paths and restarts of senders; more are returned.
+const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;
+
+/// One start of a space on a zhost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub zhost: ZhostId,
+    pub incarnation: u32,
+}
+
+/// Where a path of a local space leads at present.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// The start of the sending space for which this was set up.
+    sender: u32,
+    target: Option<Target>,
+    /// The number under which messages go to another zhost.
+    channel: Option<u32>,
+    /// Accepted from the sender and not reported as consumed.
+    outstanding: u32,
+}
+
+/// What a number of another zhost's stands for.
+#[derive(Clone, Debug)]
+struct Channel {
+    to: SpaceKey,
+    incarnation: u32,
+    from: Name,
+    path: Name,
+}
+
+/// Names the credit that is due: sending space, path and consuming incarnation.
+type CreditKey = (SpaceKey, Name, u32);
+
+/// The paths of local spaces, and the channels of others.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    outgoing: BTreeMap<(SpaceKey, u8), Outgoing>,
+    channels: BTreeMap<(ZhostId, u32), Channel>,
+    /// Channels we opened so far.
+    channel_count: u32,
+    /// Consumed and not yet reported: messages and bytes.
+    credits: BTreeMap<CreditKey, (u32, u32)>,
+    pub sent: u64,
+    pub received: u64,
+    pub undelivered: u64,
+}
+
+fn size_of_all(payloads: &[Vec<u8>]) -> u32 {
+    payloads.iter().map(|payload| payload.len() as u32).sum()
+}
+
+impl Messages {
+    pub fn forget_sender(&mut self, key: &SpaceKey) {
+        self.outgoing.retain(|(sender, _), _| sender != key);
+    }
+}
+
+impl Node {
+    /// Where a space runs.
+    pub(crate) fn locate(&self, key: &SpaceKey) -> Option<Target> {
+        let row_key = RowKey::Space(key.clone());
+        self.registry.owners().find_map(|(zhost, _)| match self.registry.row(zhost, &row_key)? {
+            Row::Space(row) if row.state == SpaceState::Running && !self.is_judged_failed(zhost) => {
+                Some(Target { zhost, incarnation: row.incarnation })
+            }
+            _ => None,
+        })
+    }
+
+    /// Tells the senders on this zhost which of their targets came or went.
+    pub(crate) fn refresh_targets(&mut self) {
+        let mut changes = Vec::new();
+        for (key, space) in self.host.running() {
+            let Some(spec) = self.spec_of(key) else { continue };
+            for (index, (_, to)) in spec.paths_from(&key.space).enumerate() {
+                let to = SpaceKey { topology: key.topology, space: to.name.clone() };
+                let target = self.locate(&to);
+                let slot = (key.clone(), index as u8);
+                let sender = space.launch.incarnation;
+                let known = self.messages.outgoing.get(&slot);
+                if known.is_none_or(|known| (known.sender, known.target) != (sender, target)) {
+                    changes.push((slot, sender, target));
+                }
+            }
+        }
+        for (slot, sender, target) in changes {
+            let old = self
+                .messages
+                .outgoing
+                .insert(slot.clone(), Outgoing { sender, target, channel: None, outstanding: 0 });
+            // A sender that started anew knows nothing of what its former self sent.
+            let unknown = old.filter(|old| old.sender == sender).map_or(0, |old| old.outstanding);
+            let (key, path) = slot;
+            self.tell_undelivered(&key, path, Undelivered { lost: 0, unknown });
+            self.output(Output::Worker(WorkerCommand::Target { key, path, up: target.is_some() }));
+        }
+    }
+
+    /// A local space sent messages.
+    pub(crate) fn handle_emitted(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Vec<Vec<u8>>) {
+        let count = payloads.len() as u32;
+        if let Some(space) = self.host.space_mut(key) {
+            space.messages_out += u64::from(count);
+        }
+        let slot = (key.clone(), path);
+        let target = self.messages.outgoing.get(&slot).and_then(|outgoing| outgoing.target);
+        let bytes = size_of_all(&payloads);
+        let Some(target) = target else {
+            return self.tell_undelivered(key, path, Undelivered { lost: count, unknown: 0 });
+        };
+        if let Some(outgoing) = self.messages.outgoing.get_mut(&slot) {
+            outgoing.outstanding += count;
+        }
+        if target.zhost == self.id {
+            let Some(channel) = self.channel_of(key, path, target) else { return };
+            return self.deliver(now, self.id, channel, payloads);
+        }
+        let Some(channel) = self.open_channel(now, key, path, target) else {
+            return self.return_to_sender(key, path, target, (count, bytes));
+        };
+        self.messages.sent += u64::from(count);
+        if !self.send(now, target.zhost, &Frame::Messages { channel, payloads }) {
+            self.return_to_sender(key, path, target, (count, bytes));
+        }
+    }
+
+    fn channel_of(&self, key: &SpaceKey, path: u8, target: Target) -> Option<Channel> {
+        let (path, to) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
+        Some(Channel {
+            to: SpaceKey { topology: key.topology, space: to.name.clone() },
+            incarnation: target.incarnation,
+            from: key.space.clone(),
+            path: path.name.clone(),
+        })
+    }
+
+    /// The number of a path's channel, which is opened if it is not.
+    fn open_channel(&mut self, now: Instant, key: &SpaceKey, path: u8, target: Target) -> Option<u32> {
+        let slot = (key.clone(), path);
+        if let Some(channel) = self.messages.outgoing.get(&slot)?.channel {
+            return Some(channel);
+        }
+        let Channel { to, incarnation, from, path } = self.channel_of(key, path, target)?;
+        self.messages.channel_count += 1;
+        let channel = self.messages.channel_count;
+        if !self.send(now, target.zhost, &Frame::Channel { channel, to, incarnation, from, path }) {
+            return None;
+        }
+        self.messages.outgoing.get_mut(&slot)?.channel = Some(channel);
+        Some(channel)
+    }
+
+    /// Another zhost opens a channel. Numbers grow, so the lowest is the one that is least likely to be in use.
+    pub(crate) fn handle_channel(
+        &mut self,
+        peer: ZhostId,
+        number: u32,
+        to: SpaceKey,
+        incarnation: u32,
+        (from, path): (Name, Name),
+    ) {
+        let theirs = (peer, 0)..=(peer, u32::MAX);
+        if self.messages.channels.range(theirs.clone()).count() >= CHANNELS_MAX
+            && let Some(oldest) = self.messages.channels.range(theirs).next().map(|(key, _)| *key)
+        {
+            self.messages.channels.remove(&oldest);
+        }
+        // A path that leads elsewhere now has no use for its former channel.
+        self.messages.channels.retain(|(owner, _), channel| {
+            *owner != peer || channel.to != to || channel.path != path || channel.from != from
+        });
+        self.messages.channels.insert((peer, number), Channel { to, incarnation, from, path });
+    }
+
+    pub(crate) fn handle_messages(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        channel: u32,
+        payloads: Vec<Vec<u8>>,
+    ) {
+        self.messages.received += payloads.len() as u64;
+        match self.messages.channels.get(&(peer, channel)).cloned() {
+            Some(channel) => self.deliver(now, peer, channel, payloads),
+            None => self.log(Level::Warn, format!("zhost {peer} sends over a channel it has not opened")),
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Vec<Vec<u8>>) {
+        let Channel { to, incarnation, from, path } = channel;
+        let count = payloads.len() as u32;
+        let declared = self.spec_of(&to).is_some_and(|spec| {
+            spec.paths_from(&from).any(|(declared, target)| declared.name == path && target.name == to.space)
+        });
+        let space = self.host.space_mut(&to).filter(|space| {
+            space.launch.incarnation == incarnation
+                && declared
+                && space.mailbox.saturating_add(count) <= MAILBOX_MAX_MESSAGES
+        });
+        if let Some(space) = space {
+            space.mailbox += count;
+            space.messages_in += u64::from(count);
+            return self.output(Output::Worker(WorkerCommand::Deliver { key: to, from, path, payloads }));
+        }
+        let sender = SpaceKey { topology: to.topology, space: from };
+        let bytes = size_of_all(&payloads);
+        let returned = Frame::Returned { to: sender, path, incarnation, messages: count, bytes };
+        if peer == self.id {
+            self.handle_frame(now, peer, returned);
+        } else {
+            self.send(now, peer, &returned);
+        }
+    }
+
+    /// The number of a path of a local space, and where it leads, if that is where `peer` and `incarnation` say.
+    fn outgoing_towards(
+        &mut self,
+        peer: ZhostId,
+        sender: &SpaceKey,
+        path: &Name,
+        incarnation: u32,
+    ) -> Option<(u8, &mut Outgoing)> {
+        let index =
+            self.spec_of(sender)?.paths_from(&sender.space).position(|(known, _)| known.name == *path)?;
+        let index = u8::try_from(index).ok()?;
+        let outgoing = self.messages.outgoing.get_mut(&(sender.clone(), index))?;
+        let current = outgoing.target == Some(Target { zhost: peer, incarnation });
+        current.then_some((index, outgoing))
+    }
+
+    /// A target did not take messages: it has moved, or is full.
+    pub(crate) fn handle_returned(
+        &mut self,
+        peer: ZhostId,
+        sender: &SpaceKey,
+        path: &Name,
+        incarnation: u32,
+        returned: (u32, u32),
+    ) {
+        if let Some((index, _)) = self.outgoing_towards(peer, sender, path, incarnation) {
+            self.return_to_sender(sender, index, Target { zhost: peer, incarnation }, returned);
+        }
+    }
+
+    /// Messages that certainly did not arrive: the sender is told, and gets its credit back.
+    fn return_to_sender(
+        &mut self,
+        sender: &SpaceKey,
+        path: u8,
+        target: Target,
+        (messages, bytes): (u32, u32),
+    ) {
+        let Some(outgoing) = self.messages.outgoing.get_mut(&(sender.clone(), path)) else { return };
+        if outgoing.target != Some(target) {
+            return;
+        }
+        let lost = messages.min(outgoing.outstanding);
+        outgoing.outstanding -= lost;
+        self.tell_undelivered(sender, path, Undelivered { lost, unknown: 0 });
+        let key = sender.clone();
+        self.output(Output::Worker(WorkerCommand::Credit { key, path, messages: lost, bytes }));
+    }
+
+    fn tell_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
+        if undelivered != Undelivered::default() {
+            self.messages.undelivered += u64::from(undelivered.lost + undelivered.unknown);
+            let key = key.clone();
+            self.output(Output::Worker(WorkerCommand::Undelivered { key, path, undelivered }));
+        }
+    }
+
+    /// A stream was given up. Messages in it that never left are lost for certain; of the others the target's end
+    /// will tell.
+    pub(crate) fn note_abandoned(&mut self, peer: ZhostId, abandoned: &Abandoned) {
+        let mut lost: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+        for frame in &abandoned.unsent {
+            if let Some(Frame::Messages { channel, payloads }) = Frame::decode(frame) {
+                let sum = lost.entry(channel).or_default();
+                *sum = (sum.0 + payloads.len() as u32, sum.1 + size_of_all(&payloads));
+            }
+        }
+        let mut returned = Vec::new();
+        for ((sender, path), outgoing) in &mut self.messages.outgoing {
+            let Some(target) = outgoing.target.filter(|target| target.zhost == peer) else { continue };
+            if let Some(count) = outgoing.channel.take().and_then(|channel| lost.remove(&channel)) {
+                returned.push((sender.clone(), *path, target, count));
+            }
+        }
+        for (sender, path, target, count) in returned {
+            self.return_to_sender(&sender, path, target, count);
+        }
+    }
+
+    /// A local space consumed messages: their sender may send as many more.
+    pub(crate) fn handle_consumed(
+        &mut self,
+        key: &SpaceKey,
+        (from, path): (Name, Name),
+        messages: u32,
+        bytes: u32,
+    ) {
+        let Some(space) = self.host.space_mut(key) else { return };
+        space.mailbox = space.mailbox.saturating_sub(messages);
+        let incarnation = space.launch.incarnation;
+        let sender = SpaceKey { topology: key.topology, space: from };
+        let credit = self.messages.credits.entry((sender, path, incarnation)).or_default();
+        credit.0 += messages;
+        credit.1 = credit.1.saturating_add(bytes);
+    }
+
+    /// Hands out the credit that gathered during one input, in one piece per path.
+    pub(crate) fn flush_credits(&mut self, now: Instant) {
+        for ((to, path, incarnation), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
+            match self.locate(&to).map(|target| target.zhost) {
+                Some(zhost) if zhost == self.id => {
+                    self.handle_credit(zhost, &to, &path, incarnation, (messages, bytes));
+                }
+                Some(zhost) => {
+                    self.send(now, zhost, &Frame::Credit { to, path, incarnation, messages, bytes });
+                }
+                // Its row has not reached us yet, or it starts anew: keep the credit while the consumer lives.
+                None if self.host.has_incarnation(incarnation) => {
+                    self.messages.credits.insert((to, path, incarnation), (messages, bytes));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The target of a path on `peer` consumed messages.
+    pub(crate) fn handle_credit(
+        &mut self,
+        peer: ZhostId,
+        sender: &SpaceKey,
+        path: &Name,
+        incarnation: u32,
+        (messages, bytes): (u32, u32),
+    ) {
+        let Some((path, outgoing)) = self.outgoing_towards(peer, sender, path, incarnation) else { return };
+        outgoing.outstanding = outgoing.outstanding.saturating_sub(messages);
+        let key = sender.clone();
+        self.output(Output::Worker(WorkerCommand::Credit { key, path, messages, bytes }));
+    }
+}

@@ -1,0 +1,429 @@
+//! Conversations: one reliable stream with each other zhost, over a direct link or through relays.
+//!
+//! Whoever is no neighbour gets a link on demand. While that is being made, or when it cannot be, packets go through
+//! relays, sealed end to end. When a link is lost, a relay says that it has no route, or nothing moves for a while, the
+//! stream takes another way and sends again what is not acknowledged.
+
+use crate::{
+    links::ConnectionId,
+    node::{Level, Node},
+    routes::Route,
+    wire::{Frame, Hop, NoRoute, Parcel, Relayed},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use zhost_base::{
+    Instant, ZhostId,
+    limits::{HOPS_MAX, MEMBERS_MAX},
+};
+use zhost_link::{
+    stream::Stream,
+    tunnel::{Arrivals, Envelope, Tunnel},
+};
+
+/// How long a link on demand may take before relays are asked.
+const DIRECT_WITHIN: Duration = Duration::from_millis(300);
+/// How long a conversation without a way waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How packets get there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    /// None known since then.
+    None(Instant),
+    /// Over this link.
+    Direct(ConnectionId),
+    /// Through the zhosts between the first and the last.
+    Relayed(Route),
+}
+
+struct Conversation {
+    stream: Stream,
+    way: Way,
+    tunnel: Option<Tunnel>,
+    look_again: Option<Instant>,
+}
+
+/// All conversations of a zhost.
+#[derive(Default)]
+pub(crate) struct Streams {
+    conversations: BTreeMap<ZhostId, Conversation>,
+    /// Those with something to send, or a way to choose.
+    restless: BTreeSet<ZhostId>,
+    arrivals: Arrivals,
+    echoes: BTreeMap<u64, (ZhostId, Instant)>,
+    echo_rtt_us: BTreeMap<ZhostId, u64>,
+    serial: u64,
+    /// Packets passed on for others.
+    pub relayed: u64,
+    /// Times a stream had to take another way.
+    pub rerouted: u64,
+}
+
+impl Streams {
+    /// The zhosts on the way to `peer` at present, both ends included, if there is a way.
+    pub fn route(&self, me: ZhostId, peer: ZhostId) -> Option<Route> {
+        match &self.conversations.get(&peer)?.way {
+            Way::None(_) => None,
+            Way::Direct(_) => Some(vec![me, peer]),
+            Way::Relayed(route) => Some(route.clone()),
+        }
+    }
+
+    /// The round trip that the last echo took.
+    pub fn echo_rtt_us(&self, peer: ZhostId) -> Option<u64> {
+        self.echo_rtt_us.get(&peer).copied()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.conversations.values().filter_map(Conversation::poll_timeout).min()
+    }
+}
+
+impl Conversation {
+    /// Without a way, or while the tunnel opens, the stream's own times mean nothing.
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let tunnel = self.tunnel.as_ref();
+        match &self.way {
+            Way::None(_) => self.look_again.map(|at| (at, "look for a way")),
+            Way::Relayed(_) if !tunnel.is_some_and(Tunnel::is_open) => {
+                Some((tunnel.and_then(Tunnel::deadline)?, "open a tunnel"))
+            }
+            _ => self.stream.poll_timeout(),
+        }
+    }
+}
+
+impl Node {
+    /// Sends a frame to a live zhost, in order and once. Whether it was taken: not for the dead, nor while too much
+    /// waits already.
+    pub(crate) fn send(&mut self, now: Instant, peer: ZhostId, frame: &Frame) -> bool {
+        if !self.open_conversation(now, peer) {
+            return false;
+        }
+        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return false };
+        self.streams.restless.insert(peer);
+        conversation.stream.send(frame.encode()).is_ok()
+    }
+
+    /// Makes sure that there is a conversation with the present start of a live zhost.
+    fn open_conversation(&mut self, now: Instant, peer: ZhostId) -> bool {
+        let Some(theirs) = self.membership.generation(peer).filter(|_| peer != self.id) else { return false };
+        if !self.streams.conversations.contains_key(&peer) {
+            if self.streams.conversations.len() >= MEMBERS_MAX {
+                let membership = &self.membership;
+                self.streams.conversations.retain(|id, _| membership.peer(*id).is_some());
+            }
+            let stream = Stream::new(self.generation, theirs, self.rng.number());
+            let conversation = Conversation { stream, way: Way::None(now), tunnel: None, look_again: None };
+            self.streams.conversations.insert(peer, conversation);
+        } else if self
+            .streams
+            .conversations
+            .get(&peer)
+            .is_some_and(|c| (c.stream.key().from, c.stream.key().to) != (self.generation, theirs))
+        {
+            self.give_up_stream(now, peer);
+        }
+        true
+    }
+
+    /// A zhost is gone, or starts anew: what was under way to it is given up.
+    pub(crate) fn give_up_stream(&mut self, now: Instant, peer: ZhostId) {
+        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+        let theirs = self.membership.generation(peer).unwrap_or(conversation.stream.key().to);
+        let abandoned = conversation.stream.restart(self.generation, theirs, self.rng.number());
+        conversation.way = Way::None(now);
+        conversation.tunnel = None;
+        conversation.look_again = None;
+        self.note_abandoned(peer, &abandoned);
+    }
+
+    /// Chooses ways and hands out what the streams have to send.
+    pub(crate) fn flush_streams(&mut self, now: Instant) {
+        for peer in std::mem::take(&mut self.streams.restless) {
+            self.flush_stream(now, peer);
+        }
+    }
+
+    fn flush_stream(&mut self, now: Instant, peer: ZhostId) {
+        if self.membership.peer(peer).is_none() {
+            return;
+        }
+        self.choose_way(now, peer);
+        if !self.can_send(now, peer) {
+            return;
+        }
+        while let Some(packet) =
+            self.streams.conversations.get_mut(&peer).and_then(|c| c.stream.poll_packet(now))
+        {
+            self.transmit(now, peer, &Parcel::Stream(packet));
+        }
+    }
+
+    fn choose_way(&mut self, now: Instant, peer: ZhostId) {
+        let chosen = self.best_way(now, peer);
+        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+        conversation.look_again = None;
+        match (&conversation.way, chosen) {
+            (old, Some(new)) if *old == new => {}
+            (old, Some(new)) => {
+                let moved = !matches!(old, Way::None(_));
+                self.streams.rerouted += u64::from(moved);
+                conversation.way = new;
+                conversation.stream.rewind();
+            }
+            (old, None) => {
+                let since = if let Way::None(since) = old { *since } else { now };
+                let wait = if now.since(since) < DIRECT_WITHIN { DIRECT_WITHIN } else { LOOK_AGAIN };
+                conversation.way = Way::None(since);
+                conversation.look_again = Some(now + wait);
+            }
+        }
+    }
+
+    /// A direct link if there is one that works; else, when one cannot be had soon, relays.
+    fn best_way(&mut self, now: Instant, peer: ZhostId) -> Option<Way> {
+        let direct = self.links.connection(peer).map(Way::Direct);
+        if direct.is_some() && !self.is_avoided(self.id, peer) {
+            return direct;
+        }
+        self.links.need(now, peer);
+        let way = &self.streams.conversations.get(&peer)?.way;
+        let waited = match way {
+            Way::None(since) => now.since(*since) >= DIRECT_WITHIN,
+            _ => true,
+        };
+        if !waited && !self.links.is_unreachable(peer) && direct.is_none() {
+            return None;
+        }
+        let (route, _) = self.routes().get(&peer)?;
+        (route.len() > 2).then(|| Way::Relayed(route.clone())).or(direct)
+    }
+
+    /// Whether packets can go out now; opens a tunnel if one is needed.
+    fn can_send(&mut self, now: Instant, peer: ZhostId) -> bool {
+        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return false };
+        let route = match &conversation.way {
+            Way::None(_) => return false,
+            Way::Direct(_) => return true,
+            Way::Relayed(route) => route.clone(),
+        };
+        if conversation.tunnel.as_ref().is_some_and(Tunnel::is_open) {
+            return true;
+        }
+        if conversation.tunnel.as_ref().and_then(Tunnel::deadline).is_some_and(|deadline| deadline > now) {
+            return false;
+        }
+        let opened = Tunnel::open(now, peer, &self.config.identity, &self.tunnel_key, self.rng.fork());
+        if let Some((tunnel, envelope)) = opened {
+            conversation.tunnel = Some(tunnel);
+            self.relay(Relayed { route, at: 1, envelope });
+        }
+        false
+    }
+
+    /// Sends a parcel the way that was chosen.
+    fn transmit(&mut self, now: Instant, peer: ZhostId, parcel: &Parcel) {
+        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+        match &conversation.way {
+            Way::None(_) => {}
+            Way::Direct(_) => self.links.send(peer, &Hop::Parcel(parcel.clone())),
+            Way::Relayed(route) => {
+                let envelope = conversation.tunnel.as_mut().and_then(|tunnel| tunnel.seal(&parcel.encode()));
+                let route = route.clone();
+                if let Some(envelope) = envelope {
+                    self.links.need(now, peer);
+                    self.relay(Relayed { route, at: 1, envelope });
+                }
+            }
+        }
+    }
+
+    /// Hands something to the zhost of its route that is to read it next.
+    fn relay(&mut self, relayed: Relayed) {
+        if let Some(next) = relayed.route.get(usize::from(relayed.at)).copied() {
+            self.links.send(next, &Hop::Relay(relayed));
+        }
+    }
+
+    /// A parcel from a neighbour, or out of a tunnel.
+    pub(crate) fn handle_parcel(&mut self, now: Instant, from: ZhostId, parcel: Parcel) {
+        match parcel {
+            Parcel::Stream(packet) => {
+                let Some(theirs) = self.membership.generation(from) else { return };
+                if !self.open_conversation(now, from) {
+                    return;
+                }
+                let Some(conversation) = self.streams.conversations.get_mut(&from) else { return };
+                let before = conversation.stream.pending();
+                let frames = conversation.stream.handle_packet(now, theirs, packet);
+                if conversation.stream.pending() < before
+                    && let Some(tunnel) = &mut conversation.tunnel
+                {
+                    tunnel.confirm();
+                }
+                self.streams.restless.insert(from);
+                for frame in frames {
+                    match Frame::decode(&frame) {
+                        Some(frame) => self.handle_frame(now, from, frame),
+                        None => {
+                            self.log(Level::Warn, format!("zhost {from} sent a frame of another version"))
+                        }
+                    }
+                }
+            }
+            Parcel::Echo(serial) => {
+                if self.open_conversation(now, from) {
+                    self.choose_way(now, from);
+                    if self.can_send(now, from) {
+                        self.transmit(now, from, &Parcel::EchoReply(serial));
+                    }
+                }
+            }
+            Parcel::EchoReply(serial) => {
+                if let Some((peer, sent_at)) = self.streams.echoes.remove(&serial) {
+                    self.streams.echo_rtt_us.insert(peer, now.since(sent_at).as_micros() as u64);
+                }
+            }
+        }
+    }
+
+    /// Measures the round trip of the way to a zhost; whether there is a way.
+    pub(crate) fn echo(&mut self, now: Instant, peer: ZhostId) -> bool {
+        self.streams.echo_rtt_us.remove(&peer);
+        if !self.open_conversation(now, peer) {
+            return false;
+        }
+        self.choose_way(now, peer);
+        if !self.can_send(now, peer) {
+            self.streams.restless.insert(peer);
+            return false;
+        }
+        self.streams.serial += 1;
+        self.streams.echoes.retain(|_, (asked, _)| *asked != peer);
+        self.streams.echoes.insert(self.streams.serial, (peer, now));
+        self.transmit(now, peer, &Parcel::Echo(self.streams.serial));
+        true
+    }
+
+    /// Something is to be passed on, or is for us.
+    pub(crate) fn handle_relayed(&mut self, now: Instant, from: ZhostId, mut relayed: Relayed) {
+        let Relayed { route, at, .. } = &relayed;
+        let at = usize::from(*at);
+        // Whoever hands it to us must be the one before us on its way.
+        let before = at.checked_sub(1).and_then(|before| route.get(before));
+        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.id) || before != Some(&from) {
+            return;
+        }
+        let Some(next) = route.get(at + 1).copied() else {
+            let mut back = relayed.route;
+            back.reverse();
+            return self.handle_envelope(now, back, relayed.envelope);
+        };
+        if self.links.is_up(next) && !self.is_avoided(self.id, next) {
+            self.streams.relayed += 1;
+            relayed.at += 1;
+            self.relay(relayed);
+        } else {
+            let stuck = relayed.at;
+            self.return_no_route(NoRoute { route: relayed.route, at: stuck, stuck });
+        }
+    }
+
+    fn return_no_route(&mut self, mut no_route: NoRoute) {
+        let Some(at) = no_route.at.checked_sub(1) else { return };
+        no_route.at = at;
+        if let Some(back) = no_route.route.get(usize::from(at)).copied() {
+            self.links.send(back, &Hop::NoRoute(no_route));
+        }
+    }
+
+    /// A relay says that it cannot pass on what we, or somebody before us, sent.
+    pub(crate) fn handle_no_route(&mut self, now: Instant, no_route: NoRoute) {
+        let NoRoute { route, at, stuck } = &no_route;
+        let (at, stuck) = (usize::from(*at), usize::from(*stuck));
+        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.id) {
+            return;
+        }
+        if at > 0 {
+            return self.return_no_route(no_route);
+        }
+        let (Some(a), Some(b), Some(to)) = (route.get(stuck), route.get(stuck + 1), route.last()) else {
+            return;
+        };
+        self.avoid(now, *a, *b);
+        self.streams.restless.insert(*to);
+    }
+
+    /// An envelope that came through relays, which would go back along `back`.
+    fn handle_envelope(&mut self, now: Instant, back: Route, envelope: Envelope) {
+        match envelope {
+            Envelope::Open(number, message) => {
+                let rng = self.rng.fork();
+                let (identity, key) = (&self.config.identity, &self.tunnel_key);
+                let answer = self.streams.arrivals.handle_open(number, &message, identity, key, rng);
+                if let Some(envelope) = answer {
+                    self.relay(Relayed { route: back, at: 1, envelope });
+                }
+            }
+            Envelope::Accept(number, message) => {
+                let Some(peer) = back.last().copied() else { return };
+                if let Some(conversation) = self.streams.conversations.get_mut(&peer)
+                    && let Some(tunnel) = &mut conversation.tunnel
+                {
+                    tunnel.handle_accept(number, &message);
+                    self.streams.restless.insert(peer);
+                }
+            }
+            Envelope::Sealed { tunnel, finish, nonce, bytes } => {
+                let opened = self.streams.arrivals.handle_sealed(tunnel, finish.as_deref(), nonce, &bytes);
+                if let Some((from, plain)) = opened
+                    && let Some(parcel) = Parcel::decode(&plain)
+                {
+                    self.handle_parcel(now, from, parcel);
+                }
+            }
+        }
+    }
+
+    /// A link came or went: conversations may have a better way, or need another.
+    pub(crate) fn wake_streams(&mut self) {
+        let waiting = self.streams.conversations.iter().filter(|(_, conversation)| {
+            conversation.stream.pending() > 0 || !matches!(conversation.way, Way::Direct(_))
+        });
+        self.streams.restless.extend(waiting.map(|(peer, _)| *peer));
+    }
+
+    pub(crate) fn streams_timeout(&mut self, now: Instant) {
+        let mut stalled = Vec::new();
+        for (peer, conversation) in &mut self.streams.conversations {
+            if conversation.poll_timeout().is_none_or(|(due, _)| due > now) {
+                continue;
+            }
+            self.streams.restless.insert(*peer);
+            if conversation.tunnel.as_ref().is_some_and(|tunnel| !tunnel.is_open()) {
+                conversation.tunnel = None;
+            } else if !matches!(conversation.way, Way::None(_)) && conversation.stream.handle_timeout(now) {
+                stalled.push((*peer, conversation.way.clone()));
+            }
+        }
+        for (peer, way) in stalled {
+            match way {
+                Way::None(_) => {}
+                Way::Direct(_) => self.avoid(now, self.id, peer),
+                // Which of the relays swallows it is not known; the first link is as good a guess as any.
+                Way::Relayed(route) => {
+                    if let [first, second, ..] = route[..] {
+                        self.avoid(now, first, second);
+                    }
+                    if let Some(conversation) = self.streams.conversations.get_mut(&peer) {
+                        conversation.tunnel = None;
+                    }
+                }
+            }
+        }
+    }
+}
