@@ -45,8 +45,8 @@ pub fn measure(
     words: &Words,
     command: impl Fn(&Hosts, usize) -> Outcome<Command>,
 ) -> Outcome {
-    let (hosts, scratch) = (Hosts::switched(MEMBERS), Scratch::create()?);
-    result.hosts = hosts.kind();
+    let (hosts, scratch) = (Hosts::switched(MEMBERS)?, Scratch::create()?);
+    result.hosts = hosts.describe();
     let start = |index| Process::start(&mut command(&hosts, index)?, &scratch.file(&member(index)));
     let mut members = (0..MEMBERS).map(start).collect::<Outcome<Vec<_>>>()?;
     let joined = watch(JOINED_WITHIN, || all_know_all(&members, words.joined));
@@ -74,8 +74,8 @@ fn detect(members: &mut Vec<Process>, failed: &str) -> Outcome<Detection> {
     let mut all_known_ms = Vec::new();
     for _ in 0..KILLS {
         let Some(mut victim) = members.pop() else { break };
-        victim.kill()?;
         let start = Instant::now();
+        victim.kill()?;
         let news = format!("{failed} {}", member(members.len()));
         let known = watch(KNOWN_WITHIN, || all(members.iter().map(|one| Ok(one.said()?.contains(&news)))));
         known.map_err(|reason| format!("a death was not known to all: {reason}"))?;

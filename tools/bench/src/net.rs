@@ -2,6 +2,10 @@
 //!
 //! The switch is a bridge in a namespace of its own, so nothing is added to the computer's own network, and all of it
 //! goes when the namespaces go. Addresses are 10.77.0.1 and up, IPv6 is off, nothing delays or drops packets.
+//!
+//! Each host also has a CPU of its own, or shares one with as few as possible, of those that this process may use.
+//! Where the scheduler puts the two ends of a conversation makes a difference of several times otherwise, and another
+//! one in each run. Under `taskset --cpu-list 0` all hosts share one.
 
 use crate::{Outcome, process};
 use std::{
@@ -20,46 +24,42 @@ const NO_IPV6: &str = "for scope in all default; do file=/proc/sys/net/ipv6/conf
                        test ! -e $file || echo 1 > $file; done";
 
 /// Hosts that can reach each other.
-pub enum Hosts {
-    /// Each has a network namespace of its own.
-    Namespaces(Network),
-    /// All are this computer, each with another loopback address.
-    Loopback,
+pub struct Hosts {
+    /// None if all are this computer, each with another loopback address.
+    network: Option<Network>,
+    cpus: Vec<usize>,
 }
 
 impl Hosts {
     /// Two hosts on one cable.
-    pub fn pair() -> Self {
+    pub fn pair() -> Outcome<Self> {
         Self::or_loopback(Network::pair())
     }
 
     /// Hosts on one switch.
-    pub fn switched(count: usize) -> Self {
+    pub fn switched(count: usize) -> Outcome<Self> {
         Self::or_loopback(Network::switched(count))
     }
 
-    fn or_loopback(network: Outcome<Network>) -> Self {
-        network.map(Self::Namespaces).unwrap_or_else(|reason| {
+    fn or_loopback(network: Outcome<Network>) -> Outcome<Self> {
+        if let Err(reason) = &network {
             eprintln!("bench: no network namespaces, so hosts are loopback addresses: {reason}");
-            Self::Loopback
-        })
+        }
+        Ok(Self { network: network.ok(), cpus: allowed_cpus()? })
     }
 
-    /// What the hosts are, in a word.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Namespaces(_) => "namespaces",
-            Self::Loopback => "loopback",
-        }
+    /// What the hosts are, in a few words.
+    pub fn describe(&self) -> String {
+        let kind = if self.network.is_some() { "namespaces" } else { "loopback" };
+        let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
+        format!("{kind} on CPU {}", cpus.join(", "))
     }
 
     /// The address of a host.
     pub fn address(&self, host: usize) -> Ipv4Addr {
         let last = u8::try_from(host + 1).unwrap_or(u8::MAX);
-        match self {
-            Self::Namespaces(_) => Ipv4Addr::new(10, 77, 0, last),
-            Self::Loopback => Ipv4Addr::new(127, 77, 0, last),
-        }
+        let first = if self.network.is_some() { 10 } else { 127 };
+        Ipv4Addr::new(first, 77, 0, last)
     }
 
     /// A port of a host.
@@ -67,28 +67,25 @@ impl Hosts {
         SocketAddr::new(IpAddr::V4(self.address(host)), port)
     }
 
-    /// A command that will run on a host. It is killed when the thread that starts it ends, whatever ends it.
+    /// A command that will run on a host. It is killed when the thread that starts it ends, whatever ends that.
     pub fn command(&self, host: usize, program: impl AsRef<Path>) -> Command {
-        let mut command = match self {
-            Self::Namespaces(network) => {
+        let cpu = self.cpus[host % self.cpus.len()].to_string();
+        let mut command = match &self.network {
+            Some(network) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", &network.name(host), "setpriv"]);
                 command
             }
-            Self::Loopback => Command::new("setpriv"),
+            None => Command::new("setpriv"),
         };
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
+        command.args(["--pdeathsig", "KILL", "--", "taskset", "--cpu-list", &cpu]).arg(program.as_ref());
         command
     }
 
     /// What a host has sent so far.
     pub fn sent(&self, host: usize) -> Outcome<Sent> {
-        match self {
-            Self::Namespaces(network) => network.sent(host),
-            Self::Loopback => {
-                Err("what a host sends can only be counted with network namespaces (as root)".into())
-            }
-        }
+        let network = self.network.as_ref();
+        network.ok_or("what a host sends can only be counted with network namespaces (as root)")?.sent(host)
     }
 
     /// What each of the first `count` hosts sends in a second, on average, while `period` passes: bytes from the IP
@@ -196,6 +193,24 @@ impl Drop for Network {
     }
 }
 
+/// The CPUs that this process may use; at least one.
+fn allowed_cpus() -> Outcome<Vec<usize>> {
+    let file = "/proc/self/status";
+    let status = fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let cpus = list.map(|list| parse_cpus(list.trim())).unwrap_or_default();
+    if cpus.is_empty() { Err(format!("{file} names no CPU that may be used")) } else { Ok(cpus) }
+}
+
+/// The numbers in a list such as `0-2,5`.
+fn parse_cpus(list: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
 fn ip(args: &str) -> Outcome {
     process::output(Command::new("ip").args(args.split(' '))).map(drop)
 }
@@ -238,6 +253,13 @@ mod tests {
         assert_eq!(maker("zhost-bench-123-0-4"), Some("123"));
         assert_eq!(maker("zhost-bench-x-0-4"), None);
         assert_eq!(maker("somebody-else"), None);
+    }
+
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(parse_cpus("0-2,5"), [0, 1, 2, 5]);
+        assert_eq!(parse_cpus("3"), [3]);
+        assert_eq!(parse_cpus("all"), []);
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub struct PeerResult {
     pub version: String,
     /// Whether it encrypts what it sends from host to host.
     pub encrypted: bool,
-    /// What the hosts were: `namespaces` or `loopback`.
-    pub hosts: &'static str,
+    /// What the hosts were: namespaces or loopback, and their CPUs; empty if it did not come to that.
+    pub hosts: String,
     /// Request and answer.
     pub round_trip: Option<RoundTrip>,
     /// Its p50 as a multiple of raw TCP's in the same run.

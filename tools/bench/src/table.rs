@@ -2,6 +2,7 @@
 
 use crate::report::{Detection, PeerResult};
 use comfy_table::{CellAlignment, Table, presets};
+use std::collections::BTreeSet;
 
 const HEADER: [&str; 10] = [
     "PEER",
@@ -34,9 +35,10 @@ pub fn render(results: &[PeerResult]) -> String {
         .lines()
         .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned() + "\n")
         .collect();
-    let kinds: Vec<&str> =
-        results.iter().map(|result| result.hosts).filter(|hosts| *hosts != "none").collect();
-    text += &format!("\nHosts: {}\n", distinct(kinds).join(", "));
+    let hosts: BTreeSet<&str> = results.iter().map(|result| result.hosts.as_str()).collect();
+    for hosts in hosts.into_iter().filter(|hosts| !hosts.is_empty()) {
+        text += &format!("\nHosts: {hosts}\n");
+    }
     for result in results {
         if let Some(reason) = &result.failure {
             text += &format!("{}: {reason}\n", result.name);
@@ -69,10 +71,4 @@ fn detection(detection: &Detection) -> String {
     let seconds: Vec<String> =
         detection.all_known_ms.iter().map(|ms| format!("{:.1}", ms / 1000.0)).collect();
     format!("{} (of {})", seconds.join(" "), detection.nodes)
-}
-
-fn distinct(mut words: Vec<&str>) -> Vec<&str> {
-    words.sort_unstable();
-    words.dedup();
-    words
 }

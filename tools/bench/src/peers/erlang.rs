@@ -20,8 +20,8 @@ pub fn run(result: &mut PeerResult) -> Outcome {
     let programs = ["erl", "erlc", "epmd"].map(process::installed);
     let [erl, erlc, epmd] = programs;
     let (erl, erlc, epmd) = (erl?, erlc?, epmd?);
-    let (hosts, scratch) = (Hosts::pair(), Scratch::create()?);
-    result.hosts = hosts.kind();
+    let (hosts, scratch) = (Hosts::pair()?, Scratch::create()?);
+    result.hosts = hosts.describe();
     let module = scratch.write("ping.erl", MODULE)?;
     process::output(Command::new(erlc).current_dir(scratch.dir()).arg(module))?;
     let certificates = Certificates::create(&scratch, &hosts)?;

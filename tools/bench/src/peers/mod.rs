@@ -93,7 +93,7 @@ fn measure(peer: &Peer) -> PeerResult {
         name: peer.name,
         version: (peer.version)().unwrap_or_else(|_| "unknown".into()),
         encrypted: peer.encrypted,
-        hosts: "none",
+        hosts: String::new(),
         round_trip: None,
         round_trip_ratio: None,
         messages_per_second: None,

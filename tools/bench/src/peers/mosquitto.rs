@@ -33,8 +33,8 @@ pub fn run_tls(result: &mut PeerResult) -> Outcome {
 
 fn run(result: &mut PeerResult, tls: bool) -> Outcome {
     let broker = process::installed("mosquitto")?;
-    let (hosts, scratch) = (Hosts::pair(), Scratch::create()?);
-    result.hosts = hosts.kind();
+    let (hosts, scratch) = (Hosts::pair()?, Scratch::create()?);
+    result.hosts = hosts.describe();
     let certificates = if tls { Some(Certificates::create(&scratch, &hosts)?) } else { None };
     let start = |role: Role| {
         let content = config(&hosts, role, certificates.as_ref());

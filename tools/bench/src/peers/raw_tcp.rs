@@ -18,8 +18,8 @@ const PORT: u16 = 24100;
 
 /// Measures it.
 pub fn run(result: &mut PeerResult) -> Outcome {
-    let (hosts, scratch) = (Hosts::pair(), Scratch::create()?);
-    result.hosts = hosts.kind();
+    let (hosts, scratch) = (Hosts::pair()?, Scratch::create()?);
+    result.hosts = hosts.describe();
     let address = hosts.socket(Role::Far.host(), PORT);
     pair::measure(result, &scratch, |role| side::talker(&hosts, role, SIDE, address))
 }

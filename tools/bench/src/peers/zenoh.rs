@@ -13,8 +13,8 @@ pub fn run(result: &mut PeerResult) -> Outcome {
     let python = setup::environment_program("python")?;
     setup::python_version("eclipse-zenoh")
         .map_err(|_| "eclipse-zenoh is not installed; `bench setup` does it")?;
-    let (hosts, scratch) = (Hosts::pair(), Scratch::create()?);
-    result.hosts = hosts.kind();
+    let (hosts, scratch) = (Hosts::pair()?, Scratch::create()?);
+    result.hosts = hosts.describe();
     let driver = scratch.write("ping_zenoh.py", DRIVER)?;
     let certificates = Certificates::create(&scratch, &hosts)?;
     let endpoint = format!("tls/{}", hosts.socket(Role::Far.host(), PORT));
