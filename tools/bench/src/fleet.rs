@@ -1,7 +1,8 @@
-//! Members that gossip with each other, one on each host: what they send while nothing happens, and how long it takes
-//! them to learn of a death.
+//! Members that gossip with each other, one on each host: what they send while nothing happens, and how long
+//! it takes them to learn of a death.
 //!
-//! What a member knows is read from what it says: each line that announces something names the member it is about.
+//! What a member knows is read from what it says: each line that announces something names the member it is
+//! about.
 
 use crate::{
     Outcome,

@@ -1,11 +1,11 @@
 //! Measures other people's distributed systems in one uniform way, so that figures of ours have a neighbour.
 //!
-//! Two kinds of peer are measured. *Talkers* carry 64-byte messages between two applications on different hosts
-//! ([`talk`], [`pair`]); *fleets* are members that gossip with each other ([`fleet`]). Hosts are network namespaces
-//! where we may make them ([`net`]).
+//! Two kinds of peer are measured. *Talkers* carry 64-byte messages between two applications on different
+//! hosts ([`talk`], [`pair`]); *fleets* are members that gossip with each other ([`fleet`]). Hosts are
+//! network namespaces where we may make them ([`net`]).
 //!
-//! A program that calls [`run_all`] starts its `main` with [`side::run_if_asked`], since it runs itself again as the
-//! applications of the peers that have no program of their own.
+//! A program that calls [`run_all`] starts its `main` with [`side::run_if_asked`], since it runs itself again
+//! as the applications of the peers that have no program of their own.
 
 pub mod certificates;
 pub mod fleet;

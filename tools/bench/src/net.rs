@@ -1,11 +1,12 @@
 //! Hosts on one computer: network namespaces, joined by one cable or by a switch.
 //!
-//! The switch is a bridge in a namespace of its own, so nothing is added to the computer's own network, and all of it
-//! goes when the namespaces go. Addresses are 10.77.0.1 and up, IPv6 is off, nothing delays or drops packets.
+//! The switch is a bridge in a namespace of its own, so nothing is added to the computer's own network, and
+//! all of it goes when the namespaces go. Addresses are 10.77.0.1 and up, IPv6 is off, nothing delays or
+//! drops packets.
 //!
-//! Each host also has a CPU of its own, or shares one with as few as possible, of those that this process may use.
-//! Where the scheduler puts the two ends of a conversation makes a difference of several times otherwise, and another
-//! one in each run. Under `taskset --cpu-list 0` all hosts share one.
+//! Each host also has a CPU of its own, or shares one with as few as possible, of those that this process may
+//! use. Where the scheduler puts the two ends of a conversation makes a difference of several times
+//! otherwise, and another one in each run. Under `taskset --cpu-list 0` all hosts share one.
 
 use crate::{Outcome, process};
 use std::{
@@ -67,7 +68,8 @@ impl Hosts {
         SocketAddr::new(IpAddr::V4(self.address(host)), port)
     }
 
-    /// A command that will run on a host. It is killed when the thread that starts it ends, whatever ends that.
+    /// A command that will run on a host. It is killed when the thread that starts it ends, whatever ends
+    /// that.
     pub fn command(&self, host: usize, program: impl AsRef<Path>) -> Command {
         let cpu = self.cpus[host % self.cpus.len()].to_string();
         let mut command = match &self.network {
@@ -88,8 +90,8 @@ impl Hosts {
         network.ok_or("what a host sends can only be counted with network namespaces (as root)")?.sent(host)
     }
 
-    /// What each of the first `count` hosts sends in a second, on average, while `period` passes: bytes from the IP
-    /// header on.
+    /// What each of the first `count` hosts sends in a second, on average, while `period` passes: bytes from
+    /// the IP header on.
     pub fn sent_per_second(&self, count: usize, period: Duration) -> Outcome<f64> {
         let total =
             || (0..count).map(|host| self.sent(host).map(|sent| sent.ip_bytes())).sum::<Outcome<u64>>();
@@ -259,7 +261,7 @@ mod tests {
     fn lists_of_cpus_are_read() {
         assert_eq!(parse_cpus("0-2,5"), [0, 1, 2, 5]);
         assert_eq!(parse_cpus("3"), [3]);
-        assert_eq!(parse_cpus("all"), []);
+        assert!(parse_cpus("all").is_empty());
     }
 
     #[test]

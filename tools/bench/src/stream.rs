@@ -54,8 +54,8 @@ impl Stream {
         sent
     }
 
-    /// The next frame that `parse` finds, if one comes in time. It gives a frame and its size, or nothing while bytes
-    /// are missing.
+    /// The next frame that `parse` finds, if one comes in time. It gives a frame and its size, or nothing
+    /// while bytes are missing.
     pub fn frame<T>(
         &mut self,
         within: Duration,

@@ -1,8 +1,9 @@
 //! What two applications say to each other while they are measured, over whatever carries it.
 //!
-//! All messages have 64 bytes. The far side echoes what asks for an echo; of the others it keeps count, and tells the
-//! count, with the time by its own clock, once every [`COUNTED_EVERY`]. The near side never has more than
-//! [`IN_FLIGHT_MAX`] uncounted messages under way. Drivers in other languages (`ping.erl`, `ping_zenoh.py`) do the same.
+//! All messages have 64 bytes. The far side echoes what asks for an echo; of the others it keeps count, and
+//! tells the count, with the time by its own clock, once every [`COUNTED_EVERY`]. The near side never has
+//! more than [`IN_FLIGHT_MAX`] uncounted messages under way. Drivers in other languages (`ping.erl`,
+//! `ping_zenoh.py`) do the same.
 
 use crate::Outcome;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
-//! chitchat, the crate: members that gossip once a second, its defaults for the rest, and three short values each.
+//! chitchat, the crate: members that gossip once a second, its defaults for the rest, and three short values
+//! each.
 //!
 //! It is a library, so each member is this program.
 

@@ -72,8 +72,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PEERS.iter().map(|peer| peer.name)
 }
 
-/// Measures all peers, or one, and raw TCP in any case, since the others are compared with it. Says on standard error
-/// what it is at; a peer that fails says why, and the others go on.
+/// Measures all peers, or one, and raw TCP in any case, since the others are compared with it. Says on
+/// standard error what it is at; a peer that fails says why, and the others go on.
 pub fn run_all(only: Option<&str>) -> Vec<PeerResult> {
     let (raw, others) = (&PEERS[0], &PEERS[1..]);
     let chosen = others.iter().filter(|peer| only.is_none_or(|name| peer.name == name));

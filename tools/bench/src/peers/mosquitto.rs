@@ -1,4 +1,5 @@
-//! Mosquitto: two brokers joined by a bridge, QoS 0, each application connected with the broker of its own host.
+//! Mosquitto: two brokers joined by a bridge, QoS 0, each application connected with the broker of its own
+//! host.
 //!
 //! Applications send each message with a system call of its own, as libmosquitto does.
 
@@ -48,8 +49,8 @@ fn run(result: &mut PeerResult, tls: bool) -> Outcome {
     measured.map_err(|reason| format!("{reason} (the bridging broker: {})", brokers[1].last_words()))
 }
 
-/// The near broker opens the bridge to the far one. Queues have no limit, since the talk itself bounds what is under
-/// way; `user root` is what a broker started by root needs to read its own files.
+/// The near broker opens the bridge to the far one. Queues have no limit, since the talk itself bounds what
+/// is under way; `user root` is what a broker started by root needs to read its own files.
 fn config(hosts: &Hosts, role: Role, certificates: Option<&Certificates>) -> String {
     let common = format!(
         "allow_anonymous true\npersistence false\nmax_queued_messages 0\nset_tcp_nodelay true\nuser root\n\

@@ -1,7 +1,7 @@
 //! NATS: a cluster of two servers, each application connected with the server of its own host.
 //!
-//! Debian's server joins in plain text. The one from PyPI is newer and joins over mutual TLS; the connection of an
-//! application with the server beside it is plain in both.
+//! Debian's server joins in plain text. The one from PyPI is newer and joins over mutual TLS; the connection
+//! of an application with the server beside it is plain in both.
 
 use crate::{
     Outcome,

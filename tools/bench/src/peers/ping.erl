@@ -41,7 +41,8 @@ near([Other]) ->
         {RoundTrips, _} = round_trips(Far, First, ?ROUND_TRIPS_MAX, now_ns(), []),
         {Received, Elapsed} = pour(Far, 0, 0, now_ns(), none),
         Numbers = lists:join(",", [integer_to_list(Ns) || Ns <- RoundTrips]),
-        io:format("{\"round_trips_ns\":[~s],\"received\":~b,\"elapsed_ns\":~b}~n", [Numbers, Received, Elapsed]),
+        Line = "{\"round_trips_ns\":[~s],\"received\":~b,\"elapsed_ns\":~b}~n",
+        io:format(Line, [Numbers, Received, Elapsed]),
         halt(0)
     catch
         _:Reason ->
