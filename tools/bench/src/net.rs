@@ -14,12 +14,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-const NAME_PREFIX: &str = "zhost-bench";
+const NAMESPACES: &str = "/run/netns";
 const ETHERNET_HEADER_SIZE_BYTES: u64 = 14;
 const NO_IPV6: &str = "for scope in all default; do file=/proc/sys/net/ipv6/conf/$scope/disable_ipv6; \
                        test ! -e $file || echo 1 > $file; done";
@@ -43,8 +46,11 @@ impl Hosts {
     }
 
     fn or_loopback(network: Outcome<Network>) -> Outcome<Self> {
+        static SAID: Once = Once::new();
         if let Err(reason) = &network {
-            eprintln!("bench: no network namespaces, so hosts are loopback addresses: {reason}");
+            SAID.call_once(|| {
+                eprintln!("bench: no network namespaces, so hosts are loopback addresses: {reason}");
+            });
         }
         Ok(Self { network: network.ok(), cpus: allowed_cpus()? })
     }
@@ -154,7 +160,7 @@ impl Network {
         static NETWORKS: AtomicU32 = AtomicU32::new(0);
         remove_leftovers();
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
-        let network = Self { prefix: format!("{NAME_PREFIX}-{}-{number}", std::process::id()), hosts };
+        let network = Self { prefix: process::own_name(number), hosts };
         (0..hosts).try_for_each(|host| add_namespace(&network.name(host)))?;
         Ok(network)
     }
@@ -218,7 +224,7 @@ fn ip(args: &str) -> Outcome {
 }
 
 fn exists(namespace: &str) -> bool {
-    Path::new("/run/netns").join(namespace).exists()
+    Path::new(NAMESPACES).join(namespace).exists()
 }
 
 fn add_namespace(name: &str) -> Outcome {
@@ -234,28 +240,12 @@ fn remove_namespace(name: &str) {
 
 /// Removes the namespaces of processes like this one that were killed before they could.
 fn remove_leftovers() {
-    let Ok(entries) = fs::read_dir("/run/netns") else { return };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let ended = |name: &String| maker(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists());
-    names.filter(ended).for_each(|name| remove_namespace(&name));
-}
-
-/// The process id of whoever made a namespace, if it was one of us.
-fn maker(namespace: &str) -> Option<&str> {
-    let (pid, _) = namespace.strip_prefix(NAME_PREFIX)?.strip_prefix('-')?.split_once('-')?;
-    pid.bytes().all(|byte| byte.is_ascii_digit()).then_some(pid)
+    process::leftovers(Path::new(NAMESPACES)).iter().for_each(|name| remove_namespace(name));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn namespaces_tell_who_made_them() {
-        assert_eq!(maker("zhost-bench-123-0-4"), Some("123"));
-        assert_eq!(maker("zhost-bench-x-0-4"), None);
-        assert_eq!(maker("somebody-else"), None);
-    }
 
     #[test]
     fn lists_of_cpus_are_read() {

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// What names of temporary things begin with.
+const NAME_PREFIX: &str = "zhost-bench";
 /// How often [`watch`] looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
 /// Directories that users who are not root may lack in their PATH.
@@ -100,6 +102,26 @@ pub fn installed(program: &str) -> Outcome<PathBuf> {
     found.ok_or_else(|| format!("{program} is not installed; `bench setup` installs it"))
 }
 
+/// A name for something temporary of this process.
+pub fn own_name(number: u32) -> String {
+    format!("{NAME_PREFIX}-{}-{number}", std::process::id())
+}
+
+/// The names in `dir` of what processes like this one left when they were killed.
+pub fn leftovers(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let ended = |name: &String| maker(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists());
+    names.filter(ended).collect()
+}
+
+/// The process id of whoever made something temporary, if it was one of us.
+fn maker(name: &str) -> Option<&str> {
+    let (pid, _) = name.strip_prefix(NAME_PREFIX)?.strip_prefix('-')?.split_once('-')?;
+    let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(pid)
+}
+
 /// A directory for a short time: removed, with what it holds, when this is dropped.
 pub struct Scratch(PathBuf);
 
@@ -108,8 +130,13 @@ impl Scratch {
     pub fn create() -> Outcome<Self> {
         static SCRATCHES: AtomicU32 = AtomicU32::new(0);
         let number = SCRATCHES.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("zhost-bench-{}-{number}", std::process::id()));
-        fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        let all = std::env::temp_dir();
+        for leftover in leftovers(&all) {
+            // Those of other users stay.
+            let _ = fs::remove_dir_all(all.join(leftover));
+        }
+        let dir = all.join(own_name(number));
+        fs::create_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         Ok(Self(dir))
     }
 
@@ -136,5 +163,19 @@ impl Drop for Scratch {
         if let Err(e) = fs::remove_dir_all(&self.0) {
             eprintln!("bench: {}: {e}", self.0.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_who_made_them() {
+        assert_eq!(maker(&own_name(7)), Some(std::process::id().to_string().as_str()));
+        assert_eq!(maker("zhost-bench-123-0-4"), Some("123"));
+        assert_eq!(maker("zhost-bench-x-0-4"), None);
+        assert_eq!(maker("zhost-bench--0"), None);
+        assert_eq!(maker("somebody-else"), None);
     }
 }
