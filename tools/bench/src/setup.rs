@@ -65,8 +65,11 @@ pub fn environment_program(program: &str) -> Outcome<PathBuf> {
 
 /// The version of an installed Debian package.
 pub fn debian_version(package: &str) -> Outcome<String> {
-    let version = process::output(Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]))?;
-    if version.is_empty() { Err(format!("{package} is not installed")) } else { Ok(version) }
+    let format = "${db:Status-Status} ${Version}";
+    let status = process::output(Command::new("dpkg-query").args(["-W", "-f", format, package]))?;
+    // Of a removed package, its configuration may still be there.
+    let version = status.strip_prefix("installed ");
+    version.map(str::to_owned).ok_or_else(|| format!("{package} is not installed"))
 }
 
 /// The version of a package in the Python environment.
