@@ -16,7 +16,11 @@ use alloc::{
 };
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
-use zhost_base::{Instant, Rng, ZhostId, limits::SUPERS_MAX};
+use zhost_base::{
+    Instant, Rng, ZhostId,
+    limits::SUPERS_MAX,
+    planted::{self, Bug},
+};
 
 /// How long the leader's place must be vacant before somebody proposes; lets the view settle.
 const VACANCY: Duration = Duration::from_millis(300);
@@ -255,6 +259,9 @@ impl Election {
         let led_by_another =
             self.view.ready && self.reign().is_some_and(|(leader, reign)| leader != proposer && reign.full);
         let may_vote = term > self.ballot.term || self.ballot == Ballot { term, proposer: Some(proposer) };
+        if planted::has(Bug::VoteTwice) {
+            return self.answer(proposer, term, Verdict::Granted);
+        }
         if led_by_another {
             self.answer(proposer, term, Verdict::LeaderAlive);
         } else if !may_vote {

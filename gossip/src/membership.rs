@@ -27,6 +27,7 @@ use zhost_base::{
     Generation, Instant, Rng, ZhostId,
     id::rendezvous,
     limits::{HELLO_PEERS_MAX, MEMBERS_MAX},
+    planted::{self, Bug},
 };
 
 /// How often a zhost without peers asks its seeds.
@@ -445,6 +446,9 @@ impl Membership {
 
     /// Refutes what is said of us, or learns that we have been started more often than we know.
     fn hear_of_ourselves(&mut self, now: Instant, rumour: &Rumour) {
+        if planted::has(Bug::NeverRefute) {
+            return;
+        }
         let theirs = (rumour.peer.generation, rumour.incarnation);
         if theirs > (self.me.generation, self.incarnation) {
             // Somebody else has counted on: an earlier life of this board that its disk forgot.

@@ -17,6 +17,7 @@ use zhost_base::{
     limits::{
         DATAGRAM_SIZE_MAX_BYTES, MEMBERS_MAX, ROW_SIZE_MAX_BYTES, ROW_TOMBSTONE_TTL, ROWS_PER_OWNER_MAX,
     },
+    planted::{self, Bug},
 };
 
 /// What an encoded owner header or row takes at most beside the row's own value.
@@ -209,7 +210,11 @@ impl Registry {
         if row.is_none() {
             self.graves.push((now + ROW_TOMBSTONE_TTL, own.version));
         }
-        own.rows.insert(key, Cell { version: own.version, row });
+        if row.is_none() && planted::has(Bug::ForgetTombstone) {
+            own.rows.remove(&key);
+        } else {
+            own.rows.insert(key, Cell { version: own.version, row });
+        }
         self.revision += 1;
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
     Generation, Instant,
     limits::{STREAM_QUEUE_MAX_BYTES, STREAM_WINDOW_BYTES},
+    planted::{self, Bug},
 };
 
 /// Bytes of frames in one packet, unless a single frame is larger.
@@ -89,6 +90,8 @@ pub struct Stream {
     queue_bytes: usize,
     /// Number of the first frame in the queue.
     first: u64,
+    /// How many frames of the queue were ever sent.
+    reached: usize,
     /// How many frames of the queue are on their way, and their bytes.
     sent: usize,
     sent_bytes: usize,
@@ -107,6 +110,7 @@ impl Stream {
             queue: VecDeque::new(),
             queue_bytes: 0,
             first: 1,
+            reached: 0,
             sent: 0,
             sent_bytes: 0,
             resend_at: None,
@@ -123,7 +127,7 @@ impl Stream {
         let past = std::mem::take(&mut self.past);
         let old = std::mem::replace(self, Self { incoming, past, ..Self::new(from, to, nonce) });
         let mut frames: Vec<Vec<u8>> = old.queue.into();
-        let unsent = frames.split_off(old.sent);
+        let unsent = frames.split_off(old.reached);
         Abandoned { unknown: frames, unsent }
     }
 
@@ -145,6 +149,11 @@ impl Stream {
     /// Frames that are not acknowledged.
     pub fn pending(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Bytes of frames that are not acknowledged.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue_bytes
     }
 
     /// A packet of the other side arrived, which is alive in the start `theirs`; gives the frames to be delivered.
@@ -196,6 +205,7 @@ impl Stream {
         let ack_at = if urgent { now } else { now + ACK_DELAY };
         incoming.ack_at = Some(incoming.ack_at.map_or(ack_at, |at| at.min(ack_at)));
         incoming.last = incoming.last.max(end);
+        let known = if planted::has(Bug::ForgetDelivered) { 0 } else { known };
         frames.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)).collect()
     }
 
@@ -207,18 +217,27 @@ impl Stream {
             return;
         };
         // Nobody can have received what was not sent.
-        let acked = usize::try_from(acked).unwrap_or(usize::MAX).min(self.sent);
-        let bytes: usize = self.queue.drain(..acked).map(|frame| frame.len()).sum();
+        let acked = usize::try_from(acked).unwrap_or(usize::MAX).min(self.reached);
+        let size =
+            |frames: std::collections::vec_deque::Iter<'_, Vec<u8>>| frames.map(Vec::len).sum::<usize>();
+        // After a rewind, frames may be acknowledged that are not on their way any more.
+        let under_way = acked.min(self.sent);
+        self.sent_bytes -= size(self.queue.range(..under_way));
+        self.queue_bytes -= size(self.queue.range(..acked));
+        self.queue.drain(..acked);
         self.first += acked as u64;
-        self.sent -= acked;
-        self.queue_bytes -= bytes;
-        self.sent_bytes -= bytes;
+        self.sent -= under_way;
+        self.reached -= acked;
         self.resend_after = RESEND_MIN;
         self.resend_at = (self.sent > 0).then_some(now + RESEND_MIN);
     }
 
     /// The way changed: what was under way may be lost.
     pub fn rewind(&mut self) {
+        if planted::has(Bug::LoseOnReroute) {
+            self.queue.drain(..self.sent).for_each(drop);
+            self.reached -= self.sent;
+        }
         self.sent = 0;
         self.sent_bytes = 0;
         self.resend_at = None;
@@ -238,6 +257,7 @@ impl Stream {
             bytes += frame.len();
             self.sent_bytes += frame.len();
             self.sent += 1;
+            self.reached = self.reached.max(self.sent);
             frames.push(frame.clone());
         }
         if !frames.is_empty() {

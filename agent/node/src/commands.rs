@@ -30,7 +30,7 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long another zhost may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Commands under way at once; further ones are refused.
-const COMMANDS_MAX: usize = 64;
+pub(crate) const COMMANDS_MAX: usize = 64;
 
 /// Who wants the answer.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,11 @@ impl Commands {
             Waiting::Package { digest, .. } => Some(*digest),
             _ => None,
         })
+    }
+
+    /// How many are under way.
+    pub fn count(&self) -> usize {
+        self.under_way.len()
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use zhost_base::{
     BlobDigest, Generation, ZhostId,
     limits::{MEMBERS_MAX, TOPOLOGIES_MAX},
+    planted::{self, Bug},
 };
 use zhost_gossip::{
     document::{Document, DocumentKey},
@@ -91,7 +92,8 @@ impl Recovered {
     pub fn boot(store: &dyn Store) -> Result<Self, StoreError> {
         let meta = |key: &[u8]| store.get(table::META, key);
         let generation: Generation = decode(meta(GENERATION)?.as_deref()).unwrap_or_default();
-        let generation = Generation(generation.0.saturating_add(1));
+        let starts = if planted::has(Bug::ReuseGeneration) { 0 } else { 1 };
+        let generation = Generation(generation.0.saturating_add(starts).max(1));
         store.commit(&[generation_write(generation)])?;
         let documents = store.scan(table::LEDGER, b"", 3 * TOPOLOGIES_MAX + MEMBERS_MAX)?;
         let documents =

@@ -6,7 +6,10 @@ use crate::{
     wire::Frame,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use zhost_base::{Instant, ZhostId};
+use zhost_base::{
+    Instant, ZhostId,
+    planted::{self, Bug},
+};
 use zhost_gossip::{
     document::{Document, DocumentKey, RosterEntry},
     ledger::{LedgerMessage, Taken},
@@ -34,6 +37,11 @@ impl Node {
         match taken {
             Taken::New => {
                 self.documents.waiting.retain(|(waiting, _), _| *waiting != key);
+                if planted::has(Bug::AcknowledgeEarly)
+                    && let Some(peer) = from
+                {
+                    self.send(now, peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
+                }
                 self.documents.waiting.insert((key, fingerprint), from.into_iter().collect());
                 self.disk(DiskRequest::Commit(vec![write]), Purpose::Document(key, fingerprint));
             }

@@ -5,7 +5,11 @@ use crate::{
     supervision::{Decision, Supervision},
 };
 use std::collections::{BTreeMap, VecDeque};
-use zhost_base::{Instant, SpaceKey, TopologySpec, limits::SPACE_LOG_LINES_MAX};
+use zhost_base::{
+    Instant, SpaceKey, TopologySpec,
+    limits::SPACE_LOG_LINES_MAX,
+    planted::{self, Bug},
+};
 use zhost_gossip::{
     document::{Home, PlacementVersion, Wanted},
     row::{Row, RowKey, SpaceRow, SpaceState},
@@ -77,6 +81,11 @@ impl Host {
         self.spaces.iter().filter(|(_, space)| space.state == SpaceState::Running)
     }
 
+    /// Messages in the fullest mailbox.
+    pub fn mailbox_max(&self) -> usize {
+        self.spaces.values().map(|space| space.mailbox as usize).max().unwrap_or(0)
+    }
+
     pub fn log(&self, key: &SpaceKey) -> impl Iterator<Item = &Line> {
         self.logs.get(key).into_iter().flatten()
     }
@@ -110,7 +119,7 @@ impl Node {
             .iter()
             .filter(|(key, space)| match wishes.get(key) {
                 Some(wish) => !wish.is_of(space),
-                None => !self.is_undecided(key),
+                None => !self.is_undecided(key) && !planted::has(Bug::IgnoreMove),
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -246,8 +255,8 @@ impl Node {
             }
             WorkerEvent::Exited(key, incarnation, exit) => self.handle_exit(now, &key, incarnation, exit),
             WorkerEvent::Emitted(key, path, payloads) => self.handle_emitted(now, &key, path, payloads),
-            WorkerEvent::Consumed { key, from, path, messages, bytes } => {
-                self.handle_consumed(&key, (from, path), messages, bytes);
+            WorkerEvent::Consumed { key, from, sender, path, messages, bytes } => {
+                self.handle_consumed(&key, (from, sender, path), (messages, bytes));
             }
             WorkerEvent::Log(key, level, text) => {
                 self.log(Level::Info, format!("[{}] {}: {text}", key.space, level.as_str()));

@@ -2,8 +2,11 @@
 
 use crate::node::Node;
 use std::collections::{BTreeMap, BTreeSet};
-use zhost_base::{SpaceKey, ZhostId};
-use zhost_gossip::row::{Reign, Row, RowKey};
+use zhost_base::{SpaceKey, ZhostId, limits};
+use zhost_gossip::{
+    document::PlacementVersion,
+    row::{Reign, Row, RowKey},
+};
 
 /// A node's view of the cluster, and what it does itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,30 @@ impl Node {
             Row::Reign(reign) => Some((reign.term, reign.full)),
             _ => None,
         }
+    }
+
+    /// The spaces this node keeps, and the placements by which it does.
+    pub fn inspect_orders(&self) -> impl Iterator<Item = (SpaceKey, PlacementVersion)> {
+        let running = self.host.running();
+        running.map(|(key, space)| (key.clone(), space.placement))
+    }
+
+    /// Sizes of what must stay bounded, each with its limit.
+    pub fn inspect_sizes(&self) -> [(&'static str, usize, usize); 7] {
+        let rows = self.registry.owners().map(|(id, _)| self.registry.rows_of(id).count()).max();
+        [
+            ("members", self.membership.peer_count(), limits::MEMBERS_MAX),
+            ("rows of one zhost", rows.unwrap_or(0), limits::ROWS_PER_OWNER_MAX),
+            ("documents", self.ledger.documents().count(), 3 * limits::TOPOLOGIES_MAX + limits::MEMBERS_MAX),
+            ("links", self.links.peers().count(), limits::LINKS_MAX),
+            ("bytes for one zhost", self.streams.queued_max_bytes(), limits::STREAM_QUEUE_MAX_BYTES),
+            (
+                "messages in one mailbox",
+                self.host.mailbox_max(),
+                crate::messages::MAILBOX_MAX_MESSAGES as usize,
+            ),
+            ("commands", self.commands.count(), crate::commands::COMMANDS_MAX),
+        ]
     }
 
     /// Looks at the node without changing it.

@@ -9,19 +9,20 @@
 
 use crate::{
     node::{Level, Node, Output},
-    wire::Frame,
+    wire::{Flow, Frame},
 };
 use std::collections::BTreeMap;
 use zhost_base::{
-    Instant, Name, SpaceKey, ZhostId,
+    Instant, Name, SpaceKey, TopologyId, ZhostId,
     limits::{CHANNELS_MAX, PATH_WINDOW_MESSAGES},
+    planted::{self, Bug},
 };
 use zhost_gossip::row::{Row, RowKey, SpaceState};
 use zhost_link::stream::Abandoned;
 use zhost_runtime::{Undelivered, WorkerCommand};
 
 /// Messages one mailbox holds over all paths and restarts of senders; more are returned.
-const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;
+pub(crate) const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;
 
 /// One start of a space on a zhost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +47,8 @@ struct Outgoing {
 #[derive(Clone, Debug)]
 struct Channel {
     to: SpaceKey,
-    incarnation: u32,
-    from: Name,
-    path: Name,
+    flow: Flow,
 }
-
-/// Names the credit that is due: sending space, path and consuming incarnation.
-type CreditKey = (SpaceKey, Name, u32);
 
 /// The paths of local spaces, and the channels of others.
 #[derive(Debug, Default)]
@@ -62,7 +58,7 @@ pub(crate) struct Messages {
     /// Channels we opened so far.
     channel_count: u32,
     /// Consumed and not yet reported: messages and bytes.
-    credits: BTreeMap<CreditKey, (u32, u32)>,
+    credits: BTreeMap<(SpaceKey, Flow), (u32, u32)>,
     pub sent: u64,
     pub received: u64,
     pub undelivered: u64,
@@ -70,6 +66,18 @@ pub(crate) struct Messages {
 
 fn size_of_all(payloads: &[Vec<u8>]) -> u32 {
     payloads.iter().map(|payload| payload.len() as u32).sum()
+}
+
+/// By channel, how many messages frames hold, and of how many bytes.
+fn count_messages(frames: &[Vec<u8>]) -> BTreeMap<u32, (u32, u32)> {
+    let mut counts: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+    for frame in frames {
+        if let Some(Frame::Messages { channel, payloads }) = Frame::decode(frame) {
+            let sum = counts.entry(channel).or_default();
+            *sum = (sum.0 + payloads.len() as u32, sum.1 + size_of_all(&payloads));
+        }
+    }
+    counts
 }
 
 impl Messages {
@@ -147,14 +155,16 @@ impl Node {
         }
     }
 
-    fn channel_of(&self, key: &SpaceKey, path: u8, target: Target) -> Option<Channel> {
-        let (path, to) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
-        Some(Channel {
-            to: SpaceKey { topology: key.topology, space: to.name.clone() },
-            incarnation: target.incarnation,
+    fn channel_of(&self, key: &SpaceKey, index: u8, target: Target) -> Option<Channel> {
+        let (path, to) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(index))?;
+        let sender = self.messages.outgoing.get(&(key.clone(), index))?.sender;
+        let flow = Flow {
             from: key.space.clone(),
+            sender,
             path: path.name.clone(),
-        })
+            incarnation: target.incarnation,
+        };
+        Some(Channel { to: SpaceKey { topology: key.topology, space: to.name.clone() }, flow })
     }
 
     /// The number of a path's channel, which is opened if it is not.
@@ -163,10 +173,10 @@ impl Node {
         if let Some(channel) = self.messages.outgoing.get(&slot)?.channel {
             return Some(channel);
         }
-        let Channel { to, incarnation, from, path } = self.channel_of(key, path, target)?;
+        let Channel { to, flow } = self.channel_of(key, path, target)?;
         self.messages.channel_count += 1;
         let channel = self.messages.channel_count;
-        if !self.send(now, target.zhost, &Frame::Channel { channel, to, incarnation, from, path }) {
+        if !self.send(now, target.zhost, &Frame::Channel { channel, to, flow }) {
             return None;
         }
         self.messages.outgoing.get_mut(&slot)?.channel = Some(channel);
@@ -174,14 +184,7 @@ impl Node {
     }
 
     /// Another zhost opens a channel. Numbers grow, so the lowest is the one that is least likely to be in use.
-    pub(crate) fn handle_channel(
-        &mut self,
-        peer: ZhostId,
-        number: u32,
-        to: SpaceKey,
-        incarnation: u32,
-        (from, path): (Name, Name),
-    ) {
+    pub(crate) fn handle_channel(&mut self, peer: ZhostId, number: u32, to: SpaceKey, flow: Flow) {
         let theirs = (peer, 0)..=(peer, u32::MAX);
         if self.messages.channels.range(theirs.clone()).count() >= CHANNELS_MAX
             && let Some(oldest) = self.messages.channels.range(theirs).next().map(|(key, _)| *key)
@@ -190,9 +193,10 @@ impl Node {
         }
         // A path that leads elsewhere now has no use for its former channel.
         self.messages.channels.retain(|(owner, _), channel| {
-            *owner != peer || channel.to != to || channel.path != path || channel.from != from
+            let same = (&channel.to, &channel.flow.from, &channel.flow.path) == (&to, &flow.from, &flow.path);
+            *owner != peer || !same
         });
-        self.messages.channels.insert((peer, number), Channel { to, incarnation, from, path });
+        self.messages.channels.insert((peer, number), Channel { to, flow });
     }
 
     pub(crate) fn handle_messages(
@@ -210,24 +214,26 @@ impl Node {
     }
 
     fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Vec<Vec<u8>>) {
-        let Channel { to, incarnation, from, path } = channel;
+        let Channel { to, flow } = channel;
         let count = payloads.len() as u32;
         let declared = self.spec_of(&to).is_some_and(|spec| {
-            spec.paths_from(&from).any(|(declared, target)| declared.name == path && target.name == to.space)
+            let mut paths = spec.paths_from(&flow.from);
+            paths.any(|(declared, target)| declared.name == flow.path && target.name == to.space)
         });
         let space = self.host.space_mut(&to).filter(|space| {
-            space.launch.incarnation == incarnation
+            space.launch.incarnation == flow.incarnation
                 && declared
                 && space.mailbox.saturating_add(count) <= MAILBOX_MAX_MESSAGES
         });
         if let Some(space) = space {
             space.mailbox += count;
             space.messages_in += u64::from(count);
-            return self.output(Output::Worker(WorkerCommand::Deliver { key: to, from, path, payloads }));
+            let Flow { from, sender, path, .. } = flow;
+            let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
+            return self.output(Output::Worker(deliver));
         }
-        let sender = SpaceKey { topology: to.topology, space: from };
-        let bytes = size_of_all(&payloads);
-        let returned = Frame::Returned { to: sender, path, incarnation, messages: count, bytes };
+        let (topology, bytes) = (to.topology, size_of_all(&payloads));
+        let returned = Frame::Returned { topology, flow, messages: count, bytes };
         if peer == self.id {
             self.handle_frame(now, peer, returned);
         } else {
@@ -235,33 +241,33 @@ impl Node {
         }
     }
 
-    /// The number of a path of a local space, and where it leads, if that is where `peer` and `incarnation` say.
+    /// The number of a path of a local space, and its state, if it is still the flow of messages that `peer` means.
     fn outgoing_towards(
         &mut self,
         peer: ZhostId,
         sender: &SpaceKey,
-        path: &Name,
-        incarnation: u32,
+        flow: &Flow,
     ) -> Option<(u8, &mut Outgoing)> {
-        let index =
-            self.spec_of(sender)?.paths_from(&sender.space).position(|(known, _)| known.name == *path)?;
+        let spec = self.spec_of(sender)?;
+        let index = spec.paths_from(&sender.space).position(|(known, _)| known.name == flow.path)?;
         let index = u8::try_from(index).ok()?;
         let outgoing = self.messages.outgoing.get_mut(&(sender.clone(), index))?;
-        let current = outgoing.target == Some(Target { zhost: peer, incarnation });
-        current.then_some((index, outgoing))
+        let target = Target { zhost: peer, incarnation: flow.incarnation };
+        (outgoing.target == Some(target) && outgoing.sender == flow.sender).then_some((index, outgoing))
     }
 
     /// A target did not take messages: it has moved, or is full.
     pub(crate) fn handle_returned(
         &mut self,
         peer: ZhostId,
-        sender: &SpaceKey,
-        path: &Name,
-        incarnation: u32,
+        topology: TopologyId,
+        flow: &Flow,
         returned: (u32, u32),
     ) {
-        if let Some((index, _)) = self.outgoing_towards(peer, sender, path, incarnation) {
-            self.return_to_sender(sender, index, Target { zhost: peer, incarnation }, returned);
+        let sender = SpaceKey { topology, space: flow.from.clone() };
+        if let Some((index, _)) = self.outgoing_towards(peer, &sender, flow) {
+            let target = Target { zhost: peer, incarnation: flow.incarnation };
+            self.return_to_sender(&sender, index, target, returned);
         }
     }
 
@@ -285,32 +291,32 @@ impl Node {
     }
 
     fn tell_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
-        if undelivered != Undelivered::default() {
+        if undelivered != Undelivered::default() && !planted::has(Bug::KeepQuiet) {
             self.messages.undelivered += u64::from(undelivered.lost + undelivered.unknown);
             let key = key.clone();
             self.output(Output::Worker(WorkerCommand::Undelivered { key, path, undelivered }));
         }
     }
 
-    /// A stream was given up. Messages in it that never left are lost for certain; of the others the target's end
-    /// will tell.
+    /// A stream was given up: messages in it that never left are lost, of the others nobody knows.
     pub(crate) fn note_abandoned(&mut self, peer: ZhostId, abandoned: &Abandoned) {
-        let mut lost: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
-        for frame in &abandoned.unsent {
-            if let Some(Frame::Messages { channel, payloads }) = Frame::decode(frame) {
-                let sum = lost.entry(channel).or_default();
-                *sum = (sum.0 + payloads.len() as u32, sum.1 + size_of_all(&payloads));
-            }
-        }
-        let mut returned = Vec::new();
+        let (lost, unknown) = (count_messages(&abandoned.unsent), count_messages(&abandoned.unknown));
+        let mut told = Vec::new();
         for ((sender, path), outgoing) in &mut self.messages.outgoing {
-            let Some(target) = outgoing.target.filter(|target| target.zhost == peer) else { continue };
-            if let Some(count) = outgoing.channel.take().and_then(|channel| lost.remove(&channel)) {
-                returned.push((sender.clone(), *path, target, count));
+            if outgoing.target.is_none_or(|target| target.zhost != peer) {
+                continue;
             }
+            // The new stream knows nothing of the channels of the old one.
+            let Some(channel) = outgoing.channel.take() else { continue };
+            let of = |counts: &BTreeMap<u32, (u32, u32)>| counts.get(&channel).copied().unwrap_or_default();
+            let (lost, unknown) = (of(&lost), of(&unknown));
+            outgoing.outstanding = outgoing.outstanding.saturating_sub(lost.0 + unknown.0);
+            told.push((sender.clone(), *path, lost, unknown));
         }
-        for (sender, path, target, count) in returned {
-            self.return_to_sender(&sender, path, target, count);
+        for (key, path, lost, unknown) in told {
+            self.tell_undelivered(&key, path, Undelivered { lost: lost.0, unknown: unknown.0 });
+            let (messages, bytes) = (lost.0 + unknown.0, lost.1 + unknown.1);
+            self.output(Output::Worker(WorkerCommand::Credit { key, path, messages, bytes }));
         }
     }
 
@@ -318,32 +324,32 @@ impl Node {
     pub(crate) fn handle_consumed(
         &mut self,
         key: &SpaceKey,
-        (from, path): (Name, Name),
-        messages: u32,
-        bytes: u32,
+        (from, sender, path): (Name, u32, Name),
+        (messages, bytes): (u32, u32),
     ) {
         let Some(space) = self.host.space_mut(key) else { return };
         space.mailbox = space.mailbox.saturating_sub(messages);
         let incarnation = space.launch.incarnation;
-        let sender = SpaceKey { topology: key.topology, space: from };
-        let credit = self.messages.credits.entry((sender, path, incarnation)).or_default();
+        let to = SpaceKey { topology: key.topology, space: from.clone() };
+        let flow = Flow { from, sender, path, incarnation };
+        let credit = self.messages.credits.entry((to, flow)).or_default();
         credit.0 += messages;
         credit.1 = credit.1.saturating_add(bytes);
     }
 
     /// Hands out the credit that gathered during one input, in one piece per path.
     pub(crate) fn flush_credits(&mut self, now: Instant) {
-        for ((to, path, incarnation), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
+        for ((to, flow), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
             match self.locate(&to).map(|target| target.zhost) {
                 Some(zhost) if zhost == self.id => {
-                    self.handle_credit(zhost, &to, &path, incarnation, (messages, bytes));
+                    self.handle_credit(zhost, to.topology, &flow, (messages, bytes));
                 }
                 Some(zhost) => {
-                    self.send(now, zhost, &Frame::Credit { to, path, incarnation, messages, bytes });
+                    self.send(now, zhost, &Frame::Credit { topology: to.topology, flow, messages, bytes });
                 }
                 // Its row has not reached us yet, or it starts anew: keep the credit while the consumer lives.
-                None if self.host.has_incarnation(incarnation) => {
-                    self.messages.credits.insert((to, path, incarnation), (messages, bytes));
+                None if self.host.has_incarnation(flow.incarnation) => {
+                    self.messages.credits.insert((to, flow), (messages, bytes));
                 }
                 None => {}
             }
@@ -354,14 +360,13 @@ impl Node {
     pub(crate) fn handle_credit(
         &mut self,
         peer: ZhostId,
-        sender: &SpaceKey,
-        path: &Name,
-        incarnation: u32,
+        topology: TopologyId,
+        flow: &Flow,
         (messages, bytes): (u32, u32),
     ) {
-        let Some((path, outgoing)) = self.outgoing_towards(peer, sender, path, incarnation) else { return };
+        let key = SpaceKey { topology, space: flow.from.clone() };
+        let Some((path, outgoing)) = self.outgoing_towards(peer, &key, flow) else { return };
         outgoing.outstanding = outgoing.outstanding.saturating_sub(messages);
-        let key = sender.clone();
         self.output(Output::Worker(WorkerCommand::Credit { key, path, messages, bytes }));
     }
 }

@@ -367,6 +367,20 @@ impl Node {
         self.settle(now);
     }
 
+    /// The machine has another address.
+    pub fn handle_address(&mut self, now: Instant, addr: SocketAddr) {
+        let now = self.enter(now);
+        if addr != self.config.addr {
+            self.log(Level::Info, format!("this zhost is at {addr} now"));
+            self.config.addr = addr;
+            self.config.control_addr =
+                self.config.control_addr.map(|control| SocketAddr::new(addr.ip(), control.port()));
+            self.membership.handle_address(now, addr);
+            self.write_profile(now);
+        }
+        self.settle(now);
+    }
+
     /// The process was asked to end: closes the spaces, leaves the cluster, then says [`Output::Finished`].
     pub fn handle_shutdown(&mut self, now: Instant) {
         let now = self.enter(now);
@@ -605,15 +619,13 @@ impl Node {
             Frame::BlobPiece { digest, index, bytes } => {
                 self.handle_blob_piece(now, peer, digest, index, bytes)
             }
-            Frame::Channel { channel, to, incarnation, from, path } => {
-                self.handle_channel(peer, channel, to, incarnation, (from, path));
-            }
+            Frame::Channel { channel, to, flow } => self.handle_channel(peer, channel, to, flow),
             Frame::Messages { channel, payloads } => self.handle_messages(now, peer, channel, payloads),
-            Frame::Returned { to, path, incarnation, messages, bytes } => {
-                self.handle_returned(peer, &to, &path, incarnation, (messages, bytes));
+            Frame::Returned { topology, flow, messages, bytes } => {
+                self.handle_returned(peer, topology, &flow, (messages, bytes));
             }
-            Frame::Credit { to, path, incarnation, messages, bytes } => {
-                self.handle_credit(peer, &to, &path, incarnation, (messages, bytes));
+            Frame::Credit { topology, flow, messages, bytes } => {
+                self.handle_credit(peer, topology, &flow, (messages, bytes));
             }
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
             Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),

@@ -72,6 +72,11 @@ impl Streams {
         }
     }
 
+    /// Bytes waiting for the zhost for which most wait.
+    pub fn queued_max_bytes(&self) -> usize {
+        self.conversations.values().map(|conversation| conversation.stream.queued_bytes()).max().unwrap_or(0)
+    }
+
     /// The round trip that the last echo took.
     pub fn echo_rtt_us(&self, peer: ZhostId) -> Option<u64> {
         self.echo_rtt_us.get(&peer).copied()

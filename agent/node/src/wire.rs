@@ -1,7 +1,7 @@
 //! What zhosts say to each other: to neighbours over a link, and to anybody through a stream.
 
 use serde::{Deserialize, Serialize};
-use zhost_base::{BlobDigest, Generation, Name, SpaceKey, ZhostId};
+use zhost_base::{BlobDigest, Generation, Name, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{ledger::LedgerMessage, membership::Rumour, registry::RegistryMessage};
 use zhost_link::{stream::Packet, tunnel::Envelope};
 
@@ -97,12 +97,8 @@ pub enum Frame {
         channel: u32,
         /// The receiving space.
         to: SpaceKey,
-        /// The incarnation the sender means.
-        incarnation: u32,
-        /// The sending space, of the same topology.
-        from: Name,
-        /// The path's name.
-        path: Name,
+        /// Of which messages.
+        flow: Flow,
     },
     /// Messages between spaces.
     Messages {
@@ -113,12 +109,10 @@ pub enum Frame {
     },
     /// Messages that the receiver did not take: their target has moved, or is full.
     Returned {
-        /// The sending space.
-        to: SpaceKey,
-        /// The path's name.
-        path: Name,
-        /// The incarnation of the target they were meant for.
-        incarnation: u32,
+        /// The topology of both spaces.
+        topology: TopologyId,
+        /// Of which messages.
+        flow: Flow,
         /// How many.
         messages: u32,
         /// Of how many bytes.
@@ -126,12 +120,10 @@ pub enum Frame {
     },
     /// The target of a path consumed messages.
     Credit {
-        /// The sending space.
-        to: SpaceKey,
-        /// The path's name.
-        path: Name,
-        /// The incarnation of the target that consumed.
-        incarnation: u32,
+        /// The topology of both spaces.
+        topology: TopologyId,
+        /// Of which messages.
+        flow: Flow,
         /// How many.
         messages: u32,
         /// Of how many bytes.
@@ -151,6 +143,19 @@ pub enum Frame {
         /// A [`zhost_control::protocol::Reply`].
         reply: Vec<u8>,
     },
+}
+
+/// Messages along one path from one start of a space to one start of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Flow {
+    /// The sending space.
+    pub from: Name,
+    /// Which start of it.
+    pub sender: u32,
+    /// The path's name.
+    pub path: Name,
+    /// Which start of the receiving space.
+    pub incarnation: u32,
 }
 
 /// A zhost's report to its super.

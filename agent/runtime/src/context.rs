@@ -47,6 +47,8 @@ impl LogLevel {
 pub struct Message {
     /// The space that sent it; `None` for one the guest emitted to itself.
     pub from: Option<Name>,
+    /// Which start of that space.
+    pub sender: u32,
     /// The path it came along.
     pub path: Name,
     /// Its content.
@@ -106,8 +108,8 @@ pub struct Context {
     pub(crate) emitted: Vec<(u8, Vec<u8>)>,
     /// `emit_to` said "try again" since the guest was last woken for it.
     pub(crate) was_refused: bool,
-    /// By sending space and path: messages and bytes taken out of the mailbox.
-    pub(crate) consumed: BTreeMap<(Name, Name), (u32, u32)>,
+    /// By sending space, its start, and path: messages and bytes taken out of the mailbox.
+    pub(crate) consumed: BTreeMap<(Name, u32, Name), (u32, u32)>,
     /// By path.
     pub(crate) undelivered: BTreeMap<Name, Undelivered>,
     pub(crate) logs: Vec<(LogLevel, String)>,
@@ -199,7 +201,7 @@ impl Context {
             return Err(Refusal::TryAgain);
         }
         let path = self.key.space.clone();
-        self.mailbox.push_back(Message { from: None, path, payload });
+        self.mailbox.push_back(Message { from: None, sender: 0, path, payload });
         Ok(())
     }
 
@@ -213,7 +215,7 @@ impl Context {
         self.current_path = Some(message.path.clone());
         let payload = std::mem::take(&mut message.payload);
         if let Some(from) = message.from {
-            let (messages, bytes) = self.consumed.entry((from, message.path)).or_default();
+            let (messages, bytes) = self.consumed.entry((from, message.sender, message.path)).or_default();
             *messages += 1;
             *bytes = bytes.saturating_add(payload.len() as u32);
         }

@@ -43,6 +43,8 @@ pub enum WorkerCommand {
         key: SpaceKey,
         /// The space that sent them.
         from: Name,
+        /// Which start of it.
+        sender: u32,
         /// The path they came along.
         path: Name,
         /// Their contents.
@@ -105,6 +107,8 @@ pub enum WorkerEvent {
         key: SpaceKey,
         /// The space that sent them.
         from: Name,
+        /// Which start of it.
+        sender: u32,
         /// The path they came along.
         path: Name,
         /// How many.
@@ -173,9 +177,10 @@ impl Worker {
                 }
                 self.enqueue(&key);
             }
-            WorkerCommand::Deliver { key, from, path, payloads } => {
+            WorkerCommand::Deliver { key, from, sender, path, payloads } => {
                 if let Some(task) = self.tasks.get_mut(&key) {
-                    let message = |payload| Message { from: Some(from.clone()), path: path.clone(), payload };
+                    let message =
+                        |payload| Message { from: Some(from.clone()), sender, path: path.clone(), payload };
                     task.guest.context().mailbox.extend(payloads.into_iter().map(message));
                 }
                 self.enqueue(&key);
@@ -412,9 +417,10 @@ impl Worker {
         let logs = context.logs.drain(..).map(|(level, text)| WorkerEvent::Log(key.clone(), level, text));
         self.events.extend(logs);
         let consumed = std::mem::take(&mut context.consumed).into_iter();
-        self.events.extend(consumed.map(|((from, path), (messages, bytes))| WorkerEvent::Consumed {
+        self.events.extend(consumed.map(|((from, sender, path), (messages, bytes))| WorkerEvent::Consumed {
             key: key.clone(),
             from,
+            sender,
             path,
             messages,
             bytes,

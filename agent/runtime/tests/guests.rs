@@ -354,7 +354,8 @@ fn messages_arrive_in_order_and_are_reported_consumed() {
     bench.start("reader", &["sys.log"], &body);
     for text in ["one", "two", "three"] {
         let (key, from, path, payloads) = (key("reader"), name("writer"), name("in"), vec![text.into()]);
-        bench.worker.handle_command(bench.now, WorkerCommand::Deliver { key, from, path, payloads });
+        let command = WorkerCommand::Deliver { key, from, sender: 1, path, payloads };
+        bench.worker.handle_command(bench.now, command);
     }
     bench.run_for(Duration::from_millis(10));
     assert_eq!(bench.logs(), ["one", "two", "three"]);

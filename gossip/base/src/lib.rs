@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod id;
 pub mod limits;
 pub mod name;
+pub mod planted;
 pub mod rng;
 pub mod time;
 pub mod topology;

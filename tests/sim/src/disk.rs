@@ -1,4 +1,4 @@
-//! A disk that forgets what was not synced, and tears what was being written when the power went.
+//! A disk that forgets what was not synced, tears what was being written when the power went, and fills up.
 
 use redb::StorageBackend;
 use std::{
@@ -17,6 +17,8 @@ struct State {
     pending: Vec<(usize, Vec<u8>)>,
     /// After so many more operations every one fails: the power is going.
     dies_after: Option<u32>,
+    /// No room for more than is there.
+    full: bool,
 }
 
 /// A disk, shared between the store that uses it and the world that cuts its power.
@@ -31,6 +33,24 @@ impl SimDisk {
     /// Lets the power go after so many more operations.
     pub fn die_after(&self, operations: u32) {
         self.state().dies_after = Some(operations);
+    }
+
+    /// Takes all free room, or gives it back.
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
+
+    /// What is on the disk for certain.
+    pub fn snapshot(&self) -> Vec<u8> {
+        self.state().durable.clone()
+    }
+
+    /// Puts an earlier content back: the disk of a board that was restored from a backup.
+    pub fn restore(&self, snapshot: Vec<u8>) {
+        let mut state = self.state();
+        state.pending.clear();
+        state.current.clone_from(&snapshot);
+        state.durable = snapshot;
     }
 
     /// Power cut: of what was not synced, any part may have reached the disk. Afterwards it works again.
@@ -54,6 +74,10 @@ fn apply(disk: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl State {
+    fn check_room(&self, len: usize) -> io::Result<()> {
+        if self.full && len > self.current.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn operate(&mut self) -> io::Result<()> {
         match &mut self.dies_after {
             None => Ok(()),
@@ -81,6 +105,7 @@ impl StorageBackend for SimDisk {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state();
         state.operate()?;
+        state.check_room(len as usize)?;
         state.current.resize(len as usize, 0);
         state.durable.resize(len as usize, 0);
         Ok(())
@@ -99,6 +124,7 @@ impl StorageBackend for SimDisk {
         let mut state = self.state();
         state.operate()?;
         let offset = offset as usize;
+        state.check_room(offset + bytes.len())?;
         apply(&mut state.current, offset, bytes);
         state.pending.push((offset, bytes.to_vec()));
         Ok(())

@@ -6,6 +6,7 @@
 mod disk;
 mod guests;
 mod machine;
+mod mishaps;
 mod network;
 mod operator;
 mod referee;

@@ -23,6 +23,36 @@ pub struct Running {
     pub accepted: u64,
 }
 
+/// The monotonic clock of a board: begins at its start, and goes a little wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalClock {
+    started_at: Instant,
+    /// Millionths by which it is fast; slow ones are negative.
+    drift_ppm: i64,
+}
+
+impl LocalClock {
+    const ORIGIN_US: i128 = 1_000_000;
+
+    /// What the clock shows at the world's `now`.
+    pub fn show(&self, now: Instant) -> Instant {
+        let elapsed = i128::from(now.since(self.started_at).as_micros() as u64);
+        let shown = Self::ORIGIN_US + elapsed + elapsed * i128::from(self.drift_ppm) / 1_000_000;
+        Instant::from_micros(shown as u64)
+    }
+
+    /// The first world time at which the clock shows `local`.
+    pub fn when(&self, local: Instant) -> Instant {
+        let shown = (i128::from(local.as_micros()) - Self::ORIGIN_US).max(0);
+        let mut elapsed = (shown * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm))) as u64;
+        let at = |elapsed: u64| self.started_at + std::time::Duration::from_micros(elapsed);
+        while self.show(at(elapsed)) < local {
+            elapsed += 1;
+        }
+        at(elapsed)
+    }
+}
+
 /// A board.
 pub struct Machine {
     pub addr: SocketAddr,
@@ -30,6 +60,11 @@ pub struct Machine {
     pub running: Option<Running>,
     /// Whether its kernel answers, with or without a zhost.
     pub has_power: bool,
+    /// Until when it does nothing, like a stopped process.
+    pub paused_until: Option<Instant>,
+    /// Its disk takes this many times longer than usual.
+    pub disk_slowness: u32,
+    pub clock: LocalClock,
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
     config: NodeConfig,
@@ -78,12 +113,37 @@ impl Machine {
             unix_origin_ms: UNIX_ORIGIN_MS,
             version: name("sim".into()),
         };
-        Self { addr, disk: SimDisk::default(), running: None, has_power: false, life: 0, config }
+        Self {
+            addr,
+            disk: SimDisk::default(),
+            running: None,
+            has_power: false,
+            paused_until: None,
+            disk_slowness: 1,
+            clock: LocalClock::default(),
+            life: 0,
+            config,
+        }
+    }
+
+    /// The board has another address from now on.
+    pub fn move_to(&mut self, addr: SocketAddr) {
+        self.addr = addr;
+        self.config.addr = addr;
     }
 
     /// Power on.
     pub fn start(&mut self, now: Instant, mut rng: Rng) {
         self.life += 1;
+        self.paused_until = None;
+        self.clock = LocalClock { started_at: now, drift_ppm: rng.below(401) as i64 - 200 };
+        // A board without a battery wakes up in 1970, or days off.
+        self.config.unix_origin_ms = match rng.below(4) {
+            0 => 0,
+            1 => UNIX_ORIGIN_MS + rng.below(1_000_000_000),
+            _ => UNIX_ORIGIN_MS + now.as_millis(),
+        };
+        let now = self.clock.show(now);
         self.has_power = true;
         let disk = self.disk.clone();
         let store = RedbStore::open(move || Ok(disk.clone()))
@@ -97,7 +157,7 @@ impl Machine {
             Arc::new(NoDevices),
             publishers,
             rng.fork(),
-            UNIX_ORIGIN_MS,
+            self.config.unix_origin_ms,
         );
         let node = Node::new(now, self.config.clone(), recovered, Box::new(Wasmi), rng);
         self.running = Some(Running { node, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });

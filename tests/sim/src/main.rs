@@ -1,7 +1,19 @@
 //! Runs the fault scenario over many seeds and prints those that fail.
 
 use clap::Parser;
-use std::{ops::Range, time::Instant};
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+use zhost_sim::scenario::{self, Report};
+
+/// Lines of the trace shown of the first seed that fails.
+const TRACE_LINES_SHOWN: usize = 60;
 
 #[derive(Parser)]
 #[command(name = "sim", about = "Simulates clusters under faults drawn from seeds, and judges them.")]
@@ -15,6 +27,9 @@ struct Options {
     /// Print the whole trace of every seed.
     #[arg(long)]
     trace: bool,
+    /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`.
+    #[arg(long)]
+    bug: Option<String>,
 }
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
@@ -25,50 +40,124 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+/// What came of all seeds.
+#[derive(Default)]
+struct Tally {
+    failed: Vec<u64>,
+    simulated_s: f64,
+    slowest_s: f64,
+}
+
 fn main() {
     let options = Options::parse();
+    if let Some(name) = &options.bug {
+        return hunt(name, &options);
+    }
     let started = Instant::now();
-    let (mut failed, mut simulated, mut slowest) = (Vec::new(), 0.0, 0.0_f64);
-    let total = options.seeds.end.saturating_sub(options.seeds.start);
-    for seed in options.seeds.clone() {
-        let run =
-            std::panic::catch_unwind(|| zhost_sim::scenario::faults(seed, options.zhosts, options.trace));
-        match run {
-            Ok(report) => {
-                simulated += report.simulated.as_secs_f64();
-                slowest = slowest.max(report.quiet_after.map_or(0.0, |quiet| quiet.as_secs_f64()));
-                if !report.flaws.is_empty() {
-                    println!("seed {seed} fails (trace hash {:016x}):", report.trace_hash);
-                    report.flaws.iter().take(8).for_each(|flaw| println!("  {flaw}"));
-                    if failed.is_empty() && !options.trace {
-                        report.trace.iter().rev().take(60).rev().for_each(|line| println!("  | {line}"));
+    let tally = run_all(&options, false);
+    let wall = started.elapsed().as_secs_f64();
+    let hours = tally.simulated_s / 3600.0;
+    println!(
+        "{} seeds of {} zhosts, {} failed{}; {hours:.1} simulated hours in {wall:.0} s ({:.2} h/s); slowest quiet {:.1} s",
+        options.seeds.end.saturating_sub(options.seeds.start),
+        options.zhosts,
+        tally.failed.len(),
+        if tally.failed.is_empty() { String::new() } else { format!(": {:?}", tally.failed) },
+        hours / wall,
+        tally.slowest_s
+    );
+    if let Some(first) = tally.failed.first() {
+        println!("reproduce one with: cargo xtask sim --seeds {first} --zhosts {} --trace", options.zhosts);
+        std::process::exit(1);
+    }
+}
+
+/// Runs the seeds on all processors; up to the first that fails, if `first_only`.
+fn run_all(options: &Options, first_only: bool) -> Tally {
+    let next = AtomicU64::new(options.seeds.start);
+    let tally = Mutex::new(Tally::default());
+    let threads = if options.trace { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= options.seeds.end {
+                        return;
                     }
-                    failed.push(seed);
-                } else if total == 1 {
-                    println!(
-                        "seed {seed} passes (trace hash {:016x}, quiet after {:?})",
-                        report.trace_hash, report.quiet_after
-                    );
+                    let failed = run(seed, options, &tally, first_only);
+                    if failed && first_only {
+                        next.store(options.seeds.end, Ordering::Relaxed);
+                    }
                 }
-            }
-            Err(_) => failed.push(seed),
+            });
+        }
+    });
+    let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tally.failed.sort_unstable();
+    tally
+}
+
+/// Runs one seed; whether it failed.
+fn run(seed: u64, options: &Options, tally: &Mutex<Tally>, is_hunt: bool) -> bool {
+    let run = std::panic::catch_unwind(|| scenario::faults(seed, options.zhosts, options.trace));
+    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = match &run {
+        Ok(report) => {
+            tally.simulated_s += report.simulated.as_secs_f64();
+            tally.slowest_s =
+                tally.slowest_s.max(report.quiet_after.map_or(0.0, |quiet| quiet.as_secs_f64()));
+            !report.flaws.is_empty()
+        }
+        Err(_) => true,
+    };
+    if failed {
+        let shows_trace = tally.failed.is_empty() && !options.trace && !is_hunt;
+        tally.failed.push(seed);
+        if let Ok(report) = &run {
+            show(seed, report, shows_trace, if is_hunt { 1 } else { 8 });
+        }
+    } else if let (Ok(report), 1) = (&run, options.seeds.end - options.seeds.start) {
+        println!(
+            "seed {seed} passes (trace hash {:016x}, quiet after {:?})",
+            report.trace_hash, report.quiet_after
+        );
+    }
+    failed
+}
+
+fn show(seed: u64, report: &Report, with_trace: bool, flaws: usize) {
+    println!("seed {seed} fails (trace hash {:016x}):", report.trace_hash);
+    report.flaws.iter().take(flaws).for_each(|flaw| println!("  {flaw}"));
+    if with_trace {
+        let skipped = report.trace.len().saturating_sub(TRACE_LINES_SHOWN);
+        report.trace.iter().skip(skipped).for_each(|line| println!("  | {line}"));
+    }
+}
+
+/// Plants bugs: a referee that does not find them is none.
+fn hunt(name: &str, options: &Options) {
+    let bugs: Vec<zhost_base::planted::Bug> =
+        zhost_base::planted::Bug::ALL.into_iter().filter(|bug| name == "all" || bug.name() == name).collect();
+    if bugs.is_empty() {
+        let names: Vec<_> = zhost_base::planted::Bug::ALL.iter().map(|bug| bug.name()).collect();
+        eprintln!("there is no bug {name:?}; there are {}", names.join(", "));
+        std::process::exit(2);
+    }
+    // A panic is a way to be found; its text is not of interest here.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut unfound = Vec::new();
+    for bug in bugs {
+        zhost_base::planted::plant(Some(bug));
+        let found = run_all(options, true).failed.first().copied();
+        match found {
+            Some(seed) => println!("{}: found by seed {seed}", bug.name()),
+            None => unfound.push(bug.name()),
         }
     }
-    let wall = started.elapsed().as_secs_f64();
-    println!(
-        "{} seeds of {} zhosts, {} failed{}; {:.1} simulated hours in {wall:.0} s ({:.2} h/s); slowest quiet {slowest:.1} s",
-        total,
-        options.zhosts,
-        failed.len(),
-        if failed.is_empty() { String::new() } else { format!(": {failed:?}") },
-        simulated / 3600.0,
-        simulated / 3600.0 / wall,
-    );
-    if !failed.is_empty() {
-        println!(
-            "reproduce one with: cargo xtask sim --seeds {} --zhosts {} --trace",
-            failed[0], options.zhosts
-        );
+    zhost_base::planted::plant(None);
+    if !unfound.is_empty() {
+        println!("not found: {}", unfound.join(", "));
         std::process::exit(1);
     }
 }

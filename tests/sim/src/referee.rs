@@ -2,23 +2,112 @@
 
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
+use zhost_base::TopologyId;
+use zhost_gossip::document::{PlacementVersion, Slot};
+use zhost_node::Node;
+
+/// Objections of one run that are kept.
+const OBJECTIONS_MAX: usize = 20;
 
 /// Watches for what may never happen.
 #[derive(Debug, Default)]
 pub struct Referee {
     /// Who led each full term.
     full_terms: BTreeMap<u64, usize>,
+    /// The newest placement that each board has carried out, by slot.
+    executed: BTreeMap<(usize, TopologyId, Slot), PlacementVersion>,
+    /// By start of a sender, what arrived of its messages.
+    senders: BTreeMap<u64, Sender>,
+    delivered: u64,
     objections: Vec<String>,
 }
 
+/// Messages of one start of a sender, wherever they arrived.
+#[derive(Debug, Default)]
+struct Sender {
+    /// The lowest number up to which all have arrived or are listed as missing, and those missing.
+    highest: u32,
+    missing: BTreeSet<u32>,
+    /// How many the sender was told did not arrive, as it last said.
+    told: u32,
+    /// The last number at each start of a board.
+    last: BTreeMap<(usize, u32), u32>,
+    /// Counts deliveries at the last one.
+    at: u64,
+}
+
 impl Referee {
-    /// A board leads this term.
-    pub fn see_reign(&mut self, index: usize, reign: Option<(u64, bool)>) {
-        if let Some((term, true)) = reign {
+    /// A board did something.
+    pub fn see(&mut self, index: usize, node: &Node) {
+        if let Some((term, true)) = node.inspect_reign() {
             let leader = *self.full_terms.entry(term).or_insert(index);
             if leader != index {
-                self.objections.push(format!("full term {term} is led by z{leader} and z{index}"));
+                self.object(format!("full term {term} is led by z{leader} and z{index}"));
             }
+        }
+        for (key, version) in node.inspect_orders() {
+            let newest = self.executed.entry((index, key.topology, version.slot)).or_insert(version);
+            let (old, stale) = (*newest, version < *newest);
+            *newest = version.max(old);
+            if stale {
+                self.object(format!("z{index} runs {key:?} by {version:?} after {old:?}"));
+            }
+        }
+    }
+
+    /// A board's tables may never grow beyond their limits.
+    pub fn measure(&mut self, index: usize, node: &Node) {
+        for (what, size, limit) in node.inspect_sizes() {
+            if size > limit {
+                self.object(format!("z{index} holds {size} {what}, more than {limit}"));
+            }
+        }
+    }
+
+    /// A message reached a mailbox: never a second time anywhere, and never after a later one at the same place.
+    pub fn see_message(&mut self, place: (usize, u32), payload: &[u8]) {
+        let Some((nonce, rest)) = payload.split_first_chunk() else { return };
+        let Some((number, told)) = rest.split_first_chunk() else { return };
+        let (nonce, number) = (u64::from_le_bytes(*nonce), u32::from_le_bytes(*number));
+        let told = told.first_chunk().map_or(0, |told| u32::from_le_bytes(*told));
+        self.delivered += 1;
+        let sender = self.senders.entry(nonce).or_default();
+        let twice = number <= sender.highest && !sender.missing.remove(&number);
+        sender.missing.extend(sender.highest.saturating_add(1)..number);
+        sender.highest = sender.highest.max(number);
+        sender.told = sender.told.max(told);
+        sender.at = self.delivered;
+        let before = sender.last.insert(place, number).unwrap_or(0);
+        if twice {
+            self.object(format!("message {number} of {nonce:x} arrives at z{} again", place.0));
+        } else if number < before {
+            self.object(format!("message {number} of {nonce:x} arrives at z{} after {before}", place.0));
+        }
+    }
+
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Senders heard of after the first `seen` deliveries that lack more messages than they were told of.
+    pub fn unexplained(&self, seen: u64) -> Verdict {
+        let heard = self.senders.iter().filter(|(_, sender)| sender.at > seen);
+        let lacking = heard.filter(|(_, sender)| sender.missing.len() > sender.told as usize);
+        let flaw = |(nonce, sender): (&u64, &Sender)| {
+            let numbers: Vec<&u32> = sender.missing.iter().take(10).collect();
+            format!("messages {numbers:?} of {nonce:x} are missing, and it was told of {}", sender.told)
+        };
+        lacking.map(flaw).collect()
+    }
+
+    /// A board lost what it knew: it got an old disk.
+    pub fn forget(&mut self, index: usize) {
+        self.executed.retain(|(board, _, _), _| *board != index);
+    }
+
+    fn object(&mut self, objection: String) {
+        if self.objections.len() < OBJECTIONS_MAX && !self.objections.contains(&objection) {
+            self.objections.push(objection);
         }
     }
 

@@ -36,16 +36,12 @@ pub struct Report {
 
 /// A network with this loss and jitter.
 pub fn network(loss_per_mille: u64, jitter_ms: u64) -> NetworkFaults {
-    NetworkFaults {
-        loss_per_mille,
-        delay: Duration::from_micros(300),
-        jitter: Duration::from_millis(jitter_ms),
-        duplicate_per_mille: 10,
-    }
+    NetworkFaults { loss_per_mille, jitter: Duration::from_millis(jitter_ms), ..NetworkFaults::default() }
 }
 
-struct Run {
-    world: World,
+/// A site under judgement.
+pub(crate) struct Run {
+    pub(crate) world: World,
     expected: Vec<Expectation>,
     flaws: Vec<String>,
 }
@@ -114,7 +110,7 @@ pub fn wedged(seed: u64) -> Report {
     run.report(quiet.then_some(Duration::ZERO))
 }
 
-/// Join, submit, up to two kills with restarts, perhaps a partition, a blackout, a stop and a new version; then quiet.
+/// Join, submit, and whatever mishaps the seed draws; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2 }, network(50, 50));
     world.verbose = verbose;
@@ -147,8 +143,9 @@ impl Run {
         }
     }
 
-    /// Messages must flow into the stores of running topologies.
+    /// Messages must flow into the stores of running topologies, and no sender may lack what it was not told of.
     fn check_flow(&mut self) {
+        let seen = self.world.delivered();
         let running = self.expected.iter().filter(|expectation| expectation.state == "running");
         let names: Vec<String> = running.map(|expectation| expectation.name.clone()).collect();
         for (name, path) in names.iter().flat_map(|name| [(name, "look"), (name, "tick")]) {
@@ -163,6 +160,7 @@ impl Run {
                 }
             }
         }
+        self.flaws.extend(self.world.unexplained(seen));
     }
 
     fn power_on(&mut self) {
@@ -209,7 +207,7 @@ impl Run {
         None
     }
 
-    fn submit(&mut self, name: &str, version: u32, capability: &str) {
+    pub(crate) fn submit(&mut self, name: &str, version: u32, capability: &str) {
         let package = guests::package(name, version, capability);
         if let Some(Reply::Submitted(_)) = self.command(&Request::TopoSubmit(package)) {
             self.expect(name, "running", 3);
@@ -225,55 +223,9 @@ impl Run {
         self.expected.push(Expectation { name: name.into(), version, state, running });
     }
 
-    fn stop(&mut self, name: &str) {
+    pub(crate) fn stop(&mut self, name: &str) {
         if let Some(Reply::Done(Durability { .. })) = self.command(&Request::TopoStop(name.into())) {
             self.expect(name, "stopped", 0);
-        }
-    }
-
-    /// The whole site loses power, and gets it back.
-    fn blackout(&mut self, down: &mut Vec<usize>) {
-        for index in self.world.live() {
-            self.world.kill(index);
-            down.push(index);
-        }
-        let pause = self.world.rng().below(5000);
-        self.world.run_for(Duration::from_millis(pause));
-    }
-
-    /// The faults: which, when and whom is all chance.
-    fn trouble(&mut self) {
-        let size = self.world.size();
-        let kills = self.world.rng().below(3) as usize;
-        let mut down: Vec<usize> = Vec::new();
-        for _ in 0..kills {
-            let victim = self.world.rng().below(size as u64) as usize;
-            if !down.contains(&victim) {
-                self.world.kill(victim);
-                down.push(victim);
-            }
-            let pause = self.world.rng().below(6000);
-            self.world.run_for(Duration::from_millis(pause));
-        }
-        match self.world.rng().below(4) {
-            0 => self.submit("alpha", 2, "sensors.camera"),
-            1 => self.stop("beta"),
-            _ => {}
-        }
-        if self.world.rng().chance(300) {
-            let side: Vec<usize> = (0..size).filter(|_| self.world.rng().chance(400)).collect();
-            self.world.partition(&side);
-            let length = self.world.rng().below(25_000);
-            self.world.run_for(Duration::from_millis(length));
-            self.world.heal();
-        }
-        if self.world.rng().chance(150) {
-            self.blackout(&mut down);
-        }
-        for victim in down {
-            let pause = self.world.rng().below(10_000);
-            self.world.run_for(Duration::from_millis(pause));
-            self.world.start(victim);
         }
     }
 }

@@ -1,24 +1,31 @@
 //! The world: one queue of events, one clock, and the boards, network and operators they happen to.
 
 use crate::{
-    machine::{Machine, Running},
+    machine::{Machine, Running, addrs},
     network::{End, Network, NetworkFaults},
     operator::Operator,
     referee,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use zhost_base::{Instant, Rng};
+use zhost_base::{Instant, Rng, SpaceKey};
 use zhost_control::protocol::{Reply, Request};
 use zhost_node::{Inspection, Output, Port};
+use zhost_runtime::WorkerCommand;
 
 /// Lines of the trace that are kept.
 const TRACE_LINES_MAX: usize = 4000;
 /// A board that wants to be woken this often at one instant is spinning.
 const WAKES_AT_ONCE_MAX: u32 = 200;
+/// IP and UDP around a datagram.
+const DATAGRAM_HEADER_BYTES: usize = 28;
+/// IP and TCP around a write.
+const SEGMENT_HEADER_BYTES: usize = 52;
+/// Everybody on the network.
+const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 /// How long a board waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Slices of guests run at one event; more follow a millisecond later.
@@ -51,14 +58,19 @@ pub struct World {
     serial: u64,
     events: BTreeMap<(Instant, u64), Event>,
     machines: Vec<Machine>,
+    /// Boards by address, gossip and control alike.
+    addresses: BTreeMap<SocketAddr, usize>,
     wake_at: Vec<Option<(Instant, &'static str)>>,
+    wakes: BTreeSet<(Instant, usize)>,
     wakes_at_once: u32,
     network: Network,
-    /// Connections that lost bytes to a partition; they break when it heals.
-    broken: BTreeSet<End>,
+    /// Ends whose other end vanished without a word, and the board it was on.
+    orphans: BTreeMap<End, usize>,
     /// Boards whose links carry nothing outwards.
     muted: BTreeSet<usize>,
     operators: Vec<Operator>,
+    /// What each board sent, headers included.
+    sent_bytes: Vec<u64>,
     trace: VecDeque<String>,
     trace_hash: u64,
     referee: referee::Referee,
@@ -76,12 +88,15 @@ impl World {
             serial: 0,
             events: BTreeMap::new(),
             machines: (0..zhosts).map(|index| Machine::new(index, index + cameras >= zhosts, seed)).collect(),
+            addresses: (0..zhosts).map(|index| (addrs(index).0, index)).collect(),
             wake_at: vec![None; zhosts],
+            wakes: BTreeSet::new(),
             wakes_at_once: 0,
             network: Network::new(faults),
-            broken: BTreeSet::new(),
+            orphans: BTreeMap::new(),
             muted: BTreeSet::new(),
             operators: Vec::new(),
+            sent_bytes: vec![0; zhosts],
             trace: VecDeque::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             referee: referee::Referee::default(),
@@ -116,10 +131,7 @@ impl World {
 
     /// The last message along a path that the store space of a topology keeps on the disk of the board that runs it.
     pub fn stored_count(&self, topology: &str, path: &str) -> Option<u32> {
-        let key = zhost_base::SpaceKey {
-            topology: zhost_mex::topology_id(&topology.parse().ok()?),
-            space: "store".parse().ok()?,
-        };
+        let key = store_key(topology)?;
         let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
         let running = live.into_iter().find(|running| running.node.inspect().running.contains(&key))?;
         let value = running.store.get(&zhost_runtime::table::data(&key), path.as_bytes()).ok()??;
@@ -134,6 +146,16 @@ impl World {
     /// The last lines of the trace.
     pub fn trace(&self) -> impl Iterator<Item = &String> {
         self.trace.iter()
+    }
+
+    /// Messages delivered so far.
+    pub fn delivered(&self) -> u64 {
+        self.referee.delivered()
+    }
+
+    /// Senders that have sent more than before `seen` and lack messages that they were not told of.
+    pub fn unexplained(&self, seen: u64) -> referee::Verdict {
+        self.referee.unexplained(seen)
     }
 
     /// What went against the rules so far.
@@ -168,37 +190,142 @@ impl World {
         self.after(index);
     }
 
-    /// Takes a board's power away, perhaps in the middle of a write.
+    /// Ends a board's zhost, perhaps in the middle of a write; its kernel hangs up for it.
     pub fn kill(&mut self, index: usize) {
         self.note(format!("== kill z{index}"));
-        let mut rng = self.rng.fork();
-        self.machines[index].kill(&mut rng);
-        self.wake_at[index] = None;
+        self.stop_machine(index);
         for end in self.network.ends_of(index) {
             self.hang_up(end);
         }
     }
 
+    /// Takes a board's power away: nobody hangs up.
+    pub fn cut_power(&mut self, index: usize) {
+        self.note(format!("== cut power of z{index}"));
+        self.stop_machine(index);
+        self.machines[index].has_power = false;
+        for end in self.network.ends_of(index) {
+            if let Some(other) = self.network.disconnect(end) {
+                self.orphans.insert(other, index);
+            }
+        }
+    }
+
+    fn stop_machine(&mut self, index: usize) {
+        let mut rng = self.rng.fork();
+        self.machines[index].kill(&mut rng);
+        self.set_wake(index, None);
+    }
+
+    /// A board's process is stopped for a while, and everything it is sent waits.
+    pub fn pause(&mut self, index: usize, duration: Duration) {
+        self.note(format!("== pause z{index} for {duration:?}"));
+        self.machines[index].paused_until = Some(self.now + duration);
+    }
+
+    /// What is on a board's disk, for [`Self::restore_disk`].
+    pub fn backup(&self, index: usize) -> Vec<u8> {
+        self.machines[index].disk.snapshot()
+    }
+
+    /// Puts an earlier content of a board's disk back; the board must be off.
+    pub fn restore_disk(&mut self, index: usize, backup: Vec<u8>) {
+        self.note(format!("== old disk in z{index}"));
+        self.machines[index].disk.restore(backup);
+        self.referee.forget(index);
+    }
+
+    /// A board's disk is full, or has room again.
+    pub fn fill_disk(&mut self, index: usize, full: bool) {
+        self.note(format!("== disk of z{index} full: {full}"));
+        self.machines[index].disk.fill(full);
+    }
+
+    /// A board's disk takes this many times longer.
+    pub fn slow_disk(&mut self, index: usize, times: u32) {
+        self.note(format!("== disk of z{index} {times} times slower"));
+        self.machines[index].disk_slowness = times;
+    }
+
+    /// Gives a board another address.
+    pub fn readdress(&mut self, index: usize) {
+        let old = self.machines[index].addr;
+        let addr = SocketAddr::new(old.ip(), old.port() + 1);
+        self.note(format!("== z{index} moves to {addr}"));
+        self.addresses.remove(&old);
+        self.addresses.insert(addr, index);
+        self.machines[index].move_to(addr);
+        for end in self.network.ends_of(index) {
+            if let Some(other) = self.network.disconnect(end) {
+                self.orphans.insert(other, index);
+                self.orphans.insert(end, other.0);
+            }
+        }
+        let now = self.machines[index].clock.show(self.now);
+        if let Some(running) = &mut self.machines[index].running {
+            running.node.handle_address(now, addr);
+        }
+        self.after(index);
+    }
+
     /// Cuts the network in two: the boards listed, and the rest.
     pub fn partition(&mut self, side: &[usize]) {
         self.note(format!("== partition {side:?}"));
-        self.network.sides = side.iter().map(|index| (*index, 1)).collect();
-    }
-
-    /// Ends the partition; connections that lost bytes break now.
-    pub fn heal(&mut self) {
-        self.note("== heal".into());
-        self.network.sides.clear();
-        for end in std::mem::take(&mut self.broken) {
-            let (life, now) = (self.machines[end.0].life, self.now);
-            if self.network.disconnect(end).is_some_and(|other| {
-                let life = self.machines[other.0].life;
-                self.schedule(now, Event::Closed { end: other, life, refused: false });
-                true
-            }) {
-                self.schedule(now, Event::Closed { end, life, refused: false });
+        for a in 0..self.machines.len() {
+            for b in (0..self.machines.len()).filter(|b| side.contains(&a) != side.contains(b)) {
+                self.network.cut(a, b);
             }
         }
+    }
+
+    /// Cuts the way from one board to another, and leaves the way back.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.note(format!("== cut z{from} -> z{to}"));
+        self.network.cut(from, to);
+    }
+
+    /// Makes the way from one board to another lose that many of a thousand datagrams.
+    pub fn spoil(&mut self, from: usize, to: usize, loss_per_mille: u64) {
+        self.note(format!("== loss z{from} -> z{to}: {loss_per_mille}"));
+        self.network.spoil(from, to, loss_per_mille);
+    }
+
+    /// Bursts of loss begin with that many of a thousand datagrams.
+    pub fn bursts(&mut self, per_mille: u64) {
+        self.network.faults.burst_per_mille = per_mille;
+    }
+
+    /// Mends the network. Streams that were held up go on, or break, as chance has it.
+    pub fn heal(&mut self) {
+        self.note("== heal".into());
+        for (end, bytes) in self.network.mend() {
+            if self.rng.chance(500) {
+                self.send_bytes(end, bytes);
+                continue;
+            }
+            let now = self.now;
+            if let Some(other) = self.network.disconnect(end) {
+                self.schedule_closed(now, other, false);
+                self.schedule_closed(now, end, false);
+            }
+        }
+    }
+
+    /// Breaks the link between two boards, if there is one: both notice at once.
+    pub fn break_link(&mut self, a: usize, b: usize) {
+        let found =
+            self.network.ends_of(a).into_iter().find(|end| self.network.peer(*end).is_some_and(|p| p.0 == b));
+        if let Some(end) = found {
+            self.note(format!("== break a link z{a} - z{b}"));
+            let now = self.now;
+            self.hang_up(end);
+            self.schedule_closed(now, end, false);
+        }
+    }
+
+    fn schedule_closed(&mut self, at: Instant, end: End, refused: bool) {
+        let life = self.machines[end.0].life;
+        self.schedule(at, Event::Closed { end, life, refused });
     }
 
     /// Lets nothing out of a board's links any more (its datagrams still pass), or lets it out again.
@@ -210,9 +337,9 @@ impl World {
             self.muted.remove(&index);
             // Streams that lost bytes cannot go on.
             for end in self.network.ends_of(index) {
-                let (life, now) = (self.machines[index].life, self.now);
+                let now = self.now;
                 self.hang_up(end);
-                self.schedule(now, Event::Closed { end, life, refused: false });
+                self.schedule_closed(now, end, false);
             }
         }
     }
@@ -230,8 +357,12 @@ impl World {
     fn hang_up(&mut self, end: End) {
         if let Some(other) = self.network.disconnect(end) {
             let at = self.network.stream_arrival(self.now, other, &mut self.rng);
-            let life = self.machines[other.0].life;
-            self.schedule(at, Event::Closed { end: other, life, refused: false });
+            if self.network.is_cut(end.0, other.0) {
+                // The word does not get through.
+                self.orphans.insert(other, end.0);
+            } else {
+                self.schedule_closed(at, other, false);
+            }
         }
     }
 
@@ -262,6 +393,7 @@ impl World {
         let mut look_at = self.now;
         loop {
             if look_at <= self.now {
+                self.measure();
                 if done(self) {
                     return true;
                 }
@@ -283,11 +415,32 @@ impl World {
         }
     }
 
+    fn measure(&mut self) {
+        for (index, machine) in self.machines.iter().enumerate() {
+            if let Some(running) = &machine.running {
+                self.referee.measure(index, &running.node);
+            }
+        }
+    }
+
     fn next_instant(&self) -> Option<Instant> {
         let event = self.events.first_key_value().map(|((at, _), _)| *at);
-        let wakes = self.wake_at.iter().flatten().map(|(at, _)| *at);
+        let wake = self.wakes.first().map(|(at, _)| *at);
         let operators = self.operators.iter().filter(|o| !o.is_done()).map(|o| o.client.poll_timeout().0);
-        event.into_iter().chain(wakes).chain(operators).min()
+        event.into_iter().chain(wake).chain(operators).min()
+    }
+
+    fn set_wake(&mut self, index: usize, wake: Option<(Instant, &'static str)>) {
+        if let Some((at, _)) = self.wake_at[index] {
+            self.wakes.remove(&(at, index));
+        }
+        self.wake_at[index] = wake;
+        self.wakes.extend(wake.map(|(at, _)| (at, index)));
+    }
+
+    /// Until when a board does nothing, if it is paused.
+    fn paused(&self, index: usize) -> Option<Instant> {
+        self.machines[index].paused_until.filter(|until| *until > self.now)
     }
 
     /// Does what is due now.
@@ -298,17 +451,21 @@ impl World {
             let event = entry.remove();
             self.happen(event);
         }
-        for index in 0..self.machines.len() {
-            if let Some((at, why)) = self.wake_at[index].filter(|(at, _)| *at <= self.now) {
-                self.wakes_at_once += 1;
-                assert!(self.wakes_at_once < WAKES_AT_ONCE_MAX, "z{index} spins at {at}: {why}");
-                let now = self.now;
-                if let Some(running) = &mut self.machines[index].running {
-                    running.node.handle_timeout(now);
-                    running.worker.handle_timeout(now);
-                }
-                self.after(index);
+        while let Some((at, index)) = self.wakes.first().copied().filter(|(at, _)| *at <= self.now) {
+            let why = self.wake_at[index].map_or("", |(_, why)| why);
+            if let Some(until) = self.paused(index) {
+                self.set_wake(index, Some((until, why)));
+                continue;
             }
+            self.wakes_at_once += 1;
+            assert!(self.wakes_at_once < WAKES_AT_ONCE_MAX, "z{index} spins at {at}: {why}");
+            let now = self.machines[index].clock.show(self.now);
+            self.set_wake(index, None);
+            if let Some(running) = &mut self.machines[index].running {
+                running.node.handle_timeout(now);
+                running.worker.handle_timeout(now);
+            }
+            self.after(index);
         }
         for number in 0..self.operators.len() {
             if !self.operators[number].is_done() && self.operators[number].client.poll_timeout().0 <= self.now
@@ -325,7 +482,20 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        let now = self.now;
+        let on = match &event {
+            Event::Datagram { to, .. } => Some(*to),
+            Event::OperatorDatagram { .. } => None,
+            Event::Connect { to, .. } => self.addresses.get(to).copied(),
+            Event::Connected { end, .. } | Event::Bytes { end, .. } | Event::Closed { end, .. } => {
+                Some(end.0)
+            }
+            Event::Disk { machine, .. } => Some(*machine),
+        };
+        // What happens to a stopped process waits for it, in order.
+        if let Some(until) = on.and_then(|index| self.paused(index)) {
+            return self.schedule(until, event);
+        }
+        let now = on.map_or(self.now, |index| self.machines[index].clock.show(self.now));
         match event {
             Event::Datagram { port, to, from, bytes } => {
                 if let Some(running) = &mut self.machines[to].running {
@@ -334,7 +504,7 @@ impl World {
                 }
             }
             Event::OperatorDatagram { to, bytes } => {
-                self.operators[to].handle_datagram(now, &bytes);
+                self.operators[to].handle_datagram(self.now, &bytes);
                 self.pump_operator(to);
             }
             Event::Connect { from, life, to } => self.happen_connect(from, life, to),
@@ -369,16 +539,17 @@ impl World {
     }
 
     fn happen_connect(&mut self, from: End, life: u32, to: SocketAddr) {
-        let target = self.machines.iter().position(|machine| machine.addr == to);
-        let reached = target.filter(|to| !self.network.is_cut(from.0, *to));
+        let target = self.addresses.get(&to).copied();
+        let reached = target.filter(|to| !self.network.is_severed(from.0, *to));
         let open = reached.filter(|to| self.machines[*to].running.is_some());
-        let Some((to, now)) = open.map(|to| (to, self.now)) else {
+        let Some(to) = open else {
             // The kernel of a board that has power says at once that nobody listens; from others comes nothing.
             let refused = reached.is_some_and(|to| self.machines[to].has_power);
             let wait = if refused { Duration::from_millis(1) } else { CONNECT_TIMEOUT };
             self.schedule(self.now + wait, Event::Closed { end: from, life, refused });
             return;
         };
+        let now = self.machines[to].clock.show(self.now);
         let client_addr = self.machines[from.0].addr;
         let Some(running) = &mut self.machines[to].running else { return };
         let connection = running.accept();
@@ -391,7 +562,7 @@ impl World {
 
     /// Works off what a board wants after something happened to it.
     fn after(&mut self, index: usize) {
-        let now = self.now;
+        let now = self.machines[index].clock.show(self.now);
         for _ in 0..SLICES_AT_ONCE {
             let Some(running) = &mut self.machines[index].running else { return };
             let mut progress = false;
@@ -410,16 +581,17 @@ impl World {
                 break;
             }
         }
-        let Some(running) = &self.machines[index].running else { return };
+        let machine = &self.machines[index];
+        let Some(running) = &machine.running else { return };
         let busy = running.worker.is_busy().then_some((now + Duration::from_millis(1), "guests have work"));
         let wakes = [running.node.poll_timeout(), running.worker.poll_timeout(), busy];
-        self.wake_at[index] = wakes.into_iter().flatten().min();
-        let inspection = running.node.inspect_reign();
-        self.referee.see_reign(index, inspection);
+        let wake = wakes.into_iter().flatten().min().map(|(at, why)| (machine.clock.when(at), why));
+        self.referee.see(index, &running.node);
+        self.set_wake(index, wake);
     }
 
     fn carry_out(&mut self, index: usize, output: Output) {
-        let now = self.now;
+        let (now, local) = (self.now, self.machines[index].clock.show(self.now));
         let life = self.machines[index].life;
         match output {
             Output::Datagram(port, to, bytes) => self.send_datagram(index, port, to, &bytes),
@@ -430,15 +602,19 @@ impl World {
             Output::Write(connection, bytes) => self.send_bytes((index, connection), bytes),
             Output::Close(connection) => self.hang_up((index, connection)),
             Output::Disk(token, request) => {
-                let delay = Duration::from_micros(500 + self.rng.below(4000));
+                let slowness = self.machines[index].disk_slowness;
+                let delay = Duration::from_micros(500 + self.rng.below(4000)) * slowness;
                 if let Some(running) = &mut self.machines[index].running {
                     running.disk_queue.insert(token, request);
                 }
                 self.schedule(now + delay, Event::Disk { machine: index, life, token });
             }
             Output::Worker(command) => {
+                if let WorkerCommand::Deliver { payloads, .. } = &command {
+                    payloads.iter().for_each(|payload| self.referee.see_message((index, life), payload));
+                }
                 if let Some(running) = &mut self.machines[index].running {
-                    running.worker.handle_command(now, command);
+                    running.worker.handle_command(local, command);
                 }
             }
             Output::Log(level, text) => self.note(format!("z{index} {level:?}: {text}")),
@@ -447,44 +623,64 @@ impl World {
     }
 
     fn send_datagram(&mut self, from: usize, port: Port, to: SocketAddr, bytes: &[u8]) {
+        self.sent_bytes[from] += (bytes.len() + DATAGRAM_HEADER_BYTES) as u64;
         if let Some(operator) = self.operators.iter().position(|operator| operator.addr == to) {
-            for at in self.network.datagram_arrivals(self.now, &mut self.rng) {
+            for at in self.network.datagram_arrivals(self.now, from, from, &mut self.rng) {
                 self.schedule(at, Event::OperatorDatagram { to: operator, bytes: bytes.to_vec() });
             }
             return;
         }
-        let Some(target) = self.machines.iter().position(|machine| machine.addr == to) else { return };
-        if self.network.is_cut(from, target) {
-            return;
-        }
         let source = self.machines[from].addr;
-        for at in self.network.datagram_arrivals(self.now, &mut self.rng) {
-            self.schedule(at, Event::Datagram { port, to: target, from: source, bytes: bytes.to_vec() });
+        let targets: Vec<usize> = if to.ip() == BROADCAST {
+            (0..self.machines.len()).filter(|index| *index != from).collect()
+        } else {
+            self.addresses.get(&to).copied().into_iter().collect()
+        };
+        for target in targets {
+            for at in self.network.datagram_arrivals(self.now, from, target, &mut self.rng) {
+                self.schedule(at, Event::Datagram { port, to: target, from: source, bytes: bytes.to_vec() });
+            }
         }
     }
 
     fn send_bytes(&mut self, from: End, bytes: Vec<u8>) {
-        let Some(to) = self.network.peers.get(&from).copied() else { return };
+        self.sent_bytes[from.0] += (bytes.len() + SEGMENT_HEADER_BYTES) as u64;
         if self.muted.contains(&from.0) {
             return;
         }
-        if self.network.is_cut(from.0, to.0) || self.broken.contains(&from) || self.broken.contains(&to) {
-            self.broken.insert(from);
+        let Some(to) = self.network.peer(from) else {
+            // The kernel of a board that has come back knows nothing of the connection.
+            let back = self
+                .orphans
+                .get(&from)
+                .is_some_and(|to| self.machines[*to].has_power && !self.network.is_severed(from.0, *to));
+            if back {
+                self.orphans.remove(&from);
+                let at = self.now + Duration::from_millis(1);
+                self.schedule_closed(at, from, false);
+            }
             return;
+        };
+        if let Some(bytes) = self.network.hold_up(from, to.0, bytes) {
+            let at = self.network.stream_arrival(self.now, to, &mut self.rng);
+            let life = self.machines[to.0].life;
+            self.schedule(at, Event::Bytes { end: to, life, bytes });
         }
-        let at = self.network.stream_arrival(self.now, to, &mut self.rng);
-        let life = self.machines[to.0].life;
-        self.schedule(at, Event::Bytes { end: to, life, bytes });
     }
 
     fn pump_operator(&mut self, number: usize) {
         let (machine, addr) = (self.operators[number].machine, self.operators[number].addr);
         while let Some(bytes) = self.operators[number].client.poll_datagram() {
-            for at in self.network.datagram_arrivals(self.now, &mut self.rng) {
+            for at in self.network.datagram_arrivals(self.now, machine, machine, &mut self.rng) {
                 let bytes = bytes.clone();
                 self.schedule(at, Event::Datagram { port: Port::Control, to: machine, from: addr, bytes });
             }
         }
+    }
+
+    /// Bytes a board sent so far, with the headers of IP, UDP and TCP.
+    pub fn sent_bytes(&self, index: usize) -> u64 {
+        self.sent_bytes[index]
     }
 
     /// How many boards there are.
@@ -496,6 +692,11 @@ impl World {
     pub fn live_ids(&self) -> BTreeSet<zhost_base::ZhostId> {
         self.machines.iter().filter_map(|machine| Some(machine.running.as_ref()?.node.id())).collect()
     }
+}
+
+fn store_key(topology: &str) -> Option<SpaceKey> {
+    let topology = zhost_mex::topology_id(&topology.parse().ok()?);
+    Some(SpaceKey { topology, space: "store".parse().ok()? })
 }
 
 impl std::fmt::Debug for World {

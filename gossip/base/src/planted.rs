@@ -1,0 +1,87 @@
+//! Bugs planted on purpose, to see whether the simulator finds them. Without the feature `planted-bugs`, which only
+//! the simulator turns on, there are none and the questions cost nothing.
+
+/// A mistake somebody could have made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// Placements are taken in whatever version they have.
+    SkipFence = 1,
+    /// A stream delivers again what it has already delivered.
+    ForgetDelivered,
+    /// A zhost does not count its starts.
+    ReuseGeneration,
+    /// A zhost votes for whoever asks, as often as it is asked.
+    VoteTwice,
+    /// A document counts as durable before it is on flash.
+    AcknowledgeEarly,
+    /// What was under way when a way was lost is not sent again.
+    LoseOnReroute,
+    /// A deleted registry row leaves no tombstone.
+    ForgetTombstone,
+    /// Messages that did not arrive are not reported to their sender.
+    KeepQuiet,
+    /// A space goes on when its placement says it is elsewhere.
+    IgnoreMove,
+    /// An accused zhost does not refute.
+    NeverRefute,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::SkipFence,
+        Self::ForgetDelivered,
+        Self::ReuseGeneration,
+        Self::VoteTwice,
+        Self::AcknowledgeEarly,
+        Self::LoseOnReroute,
+        Self::ForgetTombstone,
+        Self::KeepQuiet,
+        Self::IgnoreMove,
+        Self::NeverRefute,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SkipFence => "skip-fence",
+            Self::ForgetDelivered => "forget-delivered",
+            Self::ReuseGeneration => "reuse-generation",
+            Self::VoteTwice => "vote-twice",
+            Self::AcknowledgeEarly => "acknowledge-early",
+            Self::LoseOnReroute => "lose-on-reroute",
+            Self::ForgetTombstone => "forget-tombstone",
+            Self::KeepQuiet => "keep-quiet",
+            Self::IgnoreMove => "ignore-move",
+            Self::NeverRefute => "never-refute",
+        }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+mod planted_one {
+    use super::Bug;
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+    /// Plants a bug in the whole process, or takes it out again.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.store(bug.map_or(0, |bug| bug as u8), Ordering::Relaxed);
+    }
+
+    /// Whether this bug is planted.
+    pub fn has(bug: Bug) -> bool {
+        PLANTED.load(Ordering::Relaxed) == bug as u8
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use planted_one::{has, plant};
+
+/// Whether this bug is planted.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn has(_: Bug) -> bool {
+    false
+}

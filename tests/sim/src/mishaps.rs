@@ -1,0 +1,180 @@
+//! What goes wrong at a site: which, when and whom is all chance.
+
+use crate::scenario::Run;
+use std::time::Duration;
+
+/// Mishaps of one run, at most.
+const MISHAPS_MAX: u64 = 5;
+/// Longest pause between two of them.
+const PAUSE_MAX_MS: u64 = 4000;
+
+/// What went wrong and has to be put right again.
+#[derive(Default)]
+struct Damage {
+    down: Vec<usize>,
+    old_disk: bool,
+}
+
+impl Run {
+    /// Some mishaps, one after the other, each on top of those before; then everything is put right.
+    pub(crate) fn trouble(&mut self) {
+        let mut damage = Damage::default();
+        let backup = self.backup_of_one();
+        for _ in 0..=self.below(MISHAPS_MAX) {
+            self.mishap(&mut damage);
+            self.pass(PAUSE_MAX_MS);
+        }
+        match self.below(4) {
+            0 => self.submit("alpha", 2, "sensors.camera"),
+            1 => self.stop("beta"),
+            _ => {}
+        }
+        if self.world.rng().chance(100) {
+            self.blackout(&mut damage);
+        }
+        self.repair(damage, backup);
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.world.rng().below(bound)
+    }
+
+    /// Lets up to that much time pass.
+    fn pass(&mut self, most_ms: u64) {
+        let pause = self.below(most_ms);
+        self.world.run_for(Duration::from_millis(pause));
+    }
+
+    fn somebody(&mut self) -> usize {
+        let live = self.world.live();
+        self.world.rng().pick(&live).copied().unwrap_or(0)
+    }
+
+    /// Some boards, each with a chance of that many of a thousand.
+    fn some(&mut self, per_mille: u64) -> Vec<usize> {
+        (0..self.world.size()).filter(|_| self.world.rng().chance(per_mille)).collect()
+    }
+
+    /// The disk of one board as it is now.
+    fn backup_of_one(&mut self) -> (usize, Vec<u8>) {
+        let index = self.somebody();
+        (index, self.world.backup(index))
+    }
+
+    fn mishap(&mut self, damage: &mut Damage) {
+        match self.below(12) {
+            0 | 1 if damage.down.len() < 2 => {
+                let victim = self.somebody();
+                self.world.kill(victim);
+                damage.down.push(victim);
+            }
+            2 if damage.down.len() < 2 => {
+                let victim = self.somebody();
+                self.world.cut_power(victim);
+                damage.down.push(victim);
+            }
+            3 => {
+                let (victim, length) = (self.somebody(), self.below(8000));
+                self.world.pause(victim, Duration::from_millis(length));
+            }
+            4 => {
+                let side = self.some(400);
+                self.world.partition(&side);
+                self.pass(15_000);
+                self.world.heal();
+            }
+            5 => self.cut_some_ways(),
+            6 => self.flap(),
+            7 => self.spoil_some_ways(),
+            8 => self.hurt_a_disk(),
+            9 => {
+                for _ in 0..3 {
+                    let (a, b) = (self.somebody(), self.somebody());
+                    self.world.break_link(a, b);
+                    self.pass(300);
+                }
+            }
+            10 => {
+                let victim = self.somebody();
+                self.world.readdress(victim);
+            }
+            11 if damage.down.len() < 2 => {
+                // Off and on again at once, perhaps with the disk of an earlier day.
+                let victim = self.somebody();
+                self.world.kill(victim);
+                damage.down.push(victim);
+                damage.old_disk |= self.world.rng().chance(300);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ways that carry nothing in one direction.
+    fn cut_some_ways(&mut self) {
+        for _ in 0..=self.below(6) {
+            let (from, to) = (self.somebody(), self.somebody());
+            if from != to {
+                self.world.cut(from, to);
+            }
+        }
+        self.pass(12_000);
+        self.world.heal();
+    }
+
+    /// A partition that comes and goes.
+    fn flap(&mut self) {
+        let side = self.some(400);
+        for _ in 0..3 {
+            self.world.partition(&side);
+            self.pass(3000);
+            self.world.heal();
+            self.pass(1500);
+        }
+    }
+
+    /// Heavy loss in one direction here and there, and bursts of it everywhere.
+    fn spoil_some_ways(&mut self) {
+        for _ in 0..=self.below(8) {
+            let (from, to) = (self.somebody(), self.somebody());
+            let loss = 300 + self.below(600);
+            self.world.spoil(from, to, loss);
+        }
+        self.world.bursts(5);
+        self.pass(10_000);
+        self.world.bursts(0);
+        self.world.heal();
+    }
+
+    fn hurt_a_disk(&mut self) {
+        let (victim, times) = (self.somebody(), 2 + self.below(200) as u32);
+        if self.world.rng().chance(500) {
+            self.world.fill_disk(victim, true);
+            self.pass(8000);
+            self.world.fill_disk(victim, false);
+        } else {
+            self.world.slow_disk(victim, times);
+            self.pass(8000);
+            self.world.slow_disk(victim, 1);
+        }
+    }
+
+    /// The whole site loses power.
+    fn blackout(&mut self, damage: &mut Damage) {
+        for index in self.world.live() {
+            self.world.cut_power(index);
+            damage.down.push(index);
+        }
+        self.pass(5000);
+    }
+
+    fn repair(&mut self, damage: Damage, (board, backup): (usize, Vec<u8>)) {
+        self.world.heal();
+        for victim in damage.down {
+            self.pass(8000);
+            if damage.old_disk && victim == board {
+                self.world.restore_disk(victim, backup.clone());
+            }
+            self.world.start(victim);
+        }
+    }
+}
