@@ -27,6 +27,8 @@ pub struct NodeConfig {
     pub control_addr: Option<SocketAddr>,
     /// Addresses to join the cluster at.
     pub join: Vec<SocketAddr>,
+    /// Addresses at which everybody on the same network may hear.
+    pub broadcasts: Vec<SocketAddr>,
     /// Whether it may become a super node.
     pub eligible: bool,
     /// Whether it runs spaces.

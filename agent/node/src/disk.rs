@@ -68,6 +68,15 @@ pub(crate) enum Purpose {
 }
 
 impl DiskRequest {
+    /// Bytes of keys and values it writes.
+    pub fn size_bytes(&self) -> usize {
+        let size = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Vec::len);
+        match self {
+            Self::Commit(writes) => writes.iter().map(size).sum(),
+            Self::Read { .. } => 0,
+        }
+    }
+
     /// Performs the request on `store`, in the way every shell does.
     pub fn perform(&self, store: &dyn Store) -> Result<DiskReply, StoreError> {
         match self {

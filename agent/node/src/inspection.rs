@@ -31,12 +31,48 @@ pub struct Inspection {
     pub ready: bool,
 }
 
+/// What nodes that agree have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// Live members, the node itself included.
+    pub members: usize,
+    /// Who they are.
+    pub members_hash: u64,
+    /// Who leads, in which term.
+    pub leader: Option<(ZhostId, u64)>,
+    /// Hash of the registry.
+    pub registry_hash: u64,
+    /// Hash of the ledger.
+    pub ledger_hash: u64,
+}
+
 impl Node {
     /// The term this node leads, if it does, and whether it is full.
     pub fn inspect_reign(&self) -> Option<(u64, bool)> {
         match self.registry.row(self.id, &RowKey::Reign)? {
             Row::Reign(reign) => Some((reign.term, reign.full)),
             _ => None,
+        }
+    }
+
+    /// Whether this node takes a zhost for alive.
+    pub fn inspect_member(&self, id: ZhostId) -> bool {
+        self.membership.peer(id).is_some()
+    }
+
+    /// How often this node took a zhost for dead.
+    pub fn inspect_deaths(&self) -> u64 {
+        self.deaths_seen
+    }
+
+    /// What nodes that agree have in common.
+    pub fn inspect_agreement(&self) -> Agreement {
+        Agreement {
+            members: self.membership.peer_count() + 1,
+            members_hash: self.membership.hash(),
+            leader: self.election.reign().map(|(leader, reign)| (leader, reign.term)),
+            registry_hash: self.registry.hash(),
+            ledger_hash: self.ledger.hash(),
         }
     }
 

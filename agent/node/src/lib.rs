@@ -36,7 +36,7 @@ mod wire;
 
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
-pub use inspection::Inspection;
+pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;
 pub use node::{Level, Load, Node, Output, Port};
 pub use topology_state::TopologyState;

@@ -18,6 +18,8 @@ use zhost_gossip::row::{Row, RowKey};
 /// Near and random neighbours, beside the supers and the next zhost by id.
 const NEAR: usize = 2;
 const RANDOM: usize = 2;
+/// How many times nearer somebody else must be for a near neighbour to be given up.
+const NEARER_FACTOR: u64 = 4;
 /// With more zhosts than this, a zhost is linked with its own super only.
 const ALL_SUPERS_MAX: usize = 64;
 /// A link on which something got stuck is avoided for this long.
@@ -29,6 +31,8 @@ pub(crate) struct Mesh {
     /// Links that do not pass things on at present, and until when they are avoided.
     avoided: BTreeMap<(ZhostId, ZhostId), Instant>,
     routes: BTreeMap<ZhostId, (Route, u64)>,
+    /// The neighbours chosen for being near.
+    near: Vec<ZhostId>,
     /// What the routes were computed from.
     seen: Option<(u64, u64)>,
 }
@@ -52,7 +56,9 @@ impl Node {
         let wanted = if members.len() < MESH_FULL_MAX {
             members.keys().copied().collect()
         } else {
-            self.neighbours(&members.keys().copied().collect::<Vec<_>>())
+            let ids: Vec<ZhostId> = members.keys().copied().collect();
+            self.choose_near(&ids);
+            self.neighbours(&ids)
         };
         self.links.handle_members(now, members, wanted);
     }
@@ -64,17 +70,30 @@ impl Node {
         } else {
             self.super_node().into_iter().collect()
         };
-        let mut near: Vec<_> = members
-            .iter()
-            .filter_map(|id| Some((self.membership.rtt_us(*id)?.ilog2(), self.affinity(*id), *id)))
-            .collect();
-        near.sort_unstable();
         let mut random: Vec<_> = members.iter().map(|id| (self.affinity(*id), *id)).collect();
         random.sort_unstable();
-        let near = near.into_iter().map(|(_, _, id)| id).take(NEAR);
         let random = random.into_iter().map(|(_, id)| id).take(RANDOM);
-        let chosen = next.into_iter().chain(supers).chain(near).chain(random);
+        let chosen = next.into_iter().chain(supers).chain(self.mesh.near.iter().copied()).chain(random);
         chosen.filter(|id| members.contains(id)).collect()
+    }
+
+    /// Chooses near neighbours. One is given up only for somebody much nearer, since every change costs a link.
+    fn choose_near(&mut self, members: &[ZhostId]) {
+        let distance = |id: ZhostId| self.membership.rtt_us(id).map_or(u64::MAX, u64::from);
+        let mut near: Vec<ZhostId> =
+            self.mesh.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
+        let others = members.iter().copied().filter(|id| !near.contains(id));
+        let nearest = others.min_by_key(|id| (distance(*id).saturating_add(1).ilog2(), self.affinity(*id)));
+        let Some(nearest) = nearest else { return };
+        let farthest = (0..near.len()).max_by_key(|index| distance(near[*index]));
+        if near.len() < NEAR {
+            near.push(nearest);
+        } else if let Some(farthest) = farthest
+            && distance(nearest).saturating_mul(NEARER_FACTOR) < distance(near[farthest])
+        {
+            near[farthest] = nearest;
+        }
+        self.mesh.near = near;
     }
 
     /// The same for both sides, so that two zhosts tend to choose each other.

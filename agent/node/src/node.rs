@@ -39,6 +39,15 @@ use zhost_runtime::{Interpreter, StoreError, WorkerCommand, WorkerEvent};
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
 /// How often the addresses of live members are put on flash, at most.
 const PEERS_PERIOD: Duration = Duration::from_secs(60);
+/// How soon after a change.
+const PEERS_DELAY: Duration = Duration::from_secs(2);
+/// Up to this many zhosts, every change in the registry is acted upon at once; in larger clusters changes gather for a
+/// while that grows with the size.
+const AT_ONCE_MAX: usize = 32;
+/// How long they gather for each zhost.
+const GATHER: Duration = Duration::from_micros(250);
+/// How long a zhost that knows nobody looks around on its network before it founds a cluster.
+const LOOK_AROUND: Duration = Duration::from_secs(3);
 /// Rounds of consequences after one input; a bound against an endless exchange with oneself.
 const SETTLE_ROUNDS_MAX: usize = 64;
 
@@ -128,10 +137,16 @@ pub struct Node {
     pub(crate) interpreter: Box<dyn Interpreter>,
     pub(crate) load: Load,
     steady: Steady,
+    /// Zhosts taken for dead so far.
+    pub(crate) deaths_seen: u64,
     /// Whether we know enough of the cluster to start spaces and to vote.
     pub(crate) ready: bool,
     alone_until: Option<Instant>,
-    peers_write_at: Instant,
+    /// When the members' addresses are put on flash, if they have changed.
+    peers_write_at: Option<Instant>,
+    peers_written_at: Option<Instant>,
+    /// Until when changes in the registry gather.
+    refresh_at: Option<Instant>,
     shutdown_by: Option<Instant>,
     finished: bool,
     seen: (u64, u64, u64, bool),
@@ -155,16 +170,21 @@ impl Node {
         let seeds: Vec<SocketAddr> = config.join.iter().chain(&recovered.peers).copied().collect();
         let ledger = Ledger::restore(recovered.documents);
         let knows_others = ledger.roster().any(|(member, _)| member != id);
-        let founds_cluster = seeds.iter().all(|seed| *seed == config.addr) && !knows_others;
+        let is_alone = seeds.iter().all(|seed| *seed == config.addr) && !knows_others;
+        let looks_around = is_alone && !config.broadcasts.is_empty();
+        let founds_cluster = is_alone && !looks_around;
         let was_member = ledger.roster().any(|(member, _)| member == id);
         let waits = !founds_cluster && (knows_others || was_member);
-        let alone_until = waits.then_some(now + config.timing.alone);
+        let alone_until = match looks_around {
+            true => Some(now + LOOK_AROUND),
+            false => waits.then_some(now + config.timing.alone),
+        };
         let mut node = Self {
             id,
             generation,
             started_at: now,
             sealer: Sealer::new(&config.secret),
-            membership: Membership::new(now, me, seeds, Vec::new(), rng.fork()),
+            membership: Membership::new(now, me, seeds, config.broadcasts.clone(), rng.fork()),
             registry: Registry::new(id, generation),
             ledger,
             election: Election::new(id, recovered.ballot, rng.fork()),
@@ -196,9 +216,12 @@ impl Node {
             interpreter,
             load: Load::default(),
             steady: Steady::default(),
+            deaths_seen: 0,
             ready: founds_cluster,
             alone_until,
-            peers_write_at: now + PEERS_PERIOD,
+            peers_write_at: None,
+            peers_written_at: None,
+            refresh_at: None,
             shutdown_by: None,
             finished: false,
             seen: (0, 0, 0, false),
@@ -417,7 +440,7 @@ impl Node {
                 self.ready = true;
             }
         }
-        if self.peers_write_at <= now {
+        if self.peers_write_at.is_some_and(|at| at <= now) {
             self.write_peers(now);
         }
         self.settle(now);
@@ -425,7 +448,8 @@ impl Node {
 
     /// Puts the members' addresses on flash, so that a site that lost power finds together again.
     fn write_peers(&mut self, now: Instant) {
-        self.peers_write_at = now + PEERS_PERIOD;
+        self.peers_write_at = None;
+        self.peers_written_at = Some(now);
         let peers: Vec<SocketAddr> = self.membership.peers().map(|peer| peer.addr).collect();
         if !peers.is_empty() && self.gossip.remember_peers(&peers) {
             self.disk(DiskRequest::Commit(vec![peers_write(&peers)]), Purpose::Nothing);
@@ -457,7 +481,8 @@ impl Node {
             self.commands.poll_timeout(),
             self.alone_until.map(|until| (until, "waiting for the cluster")),
             self.shutdown_by.map(|by| (by, "shutdown")),
-            Some((self.peers_write_at, "remember peers")),
+            self.peers_write_at.map(|at| (at, "remember peers")),
+            self.refresh_at.map(|at| (at, "act upon changes")),
         ];
         own.into_iter().flatten().min()
     }
@@ -492,7 +517,7 @@ impl Node {
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
     fn refresh(&mut self, now: Instant) -> bool {
         let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
-        if seen == self.seen {
+        if seen == self.seen || self.gathers(now) {
             return false;
         }
         if self.seen.3 != self.ready || self.seen.0 == 0 {
@@ -513,6 +538,20 @@ impl Node {
         true
     }
 
+    /// Whether changes are to gather before they are acted upon.
+    fn gathers(&mut self, now: Instant) -> bool {
+        let zhosts = self.membership.peer_count();
+        if zhosts < AT_ONCE_MAX {
+            self.refresh_at = None;
+            return false;
+        }
+        let due = *self.refresh_at.get_or_insert(now + GATHER * zhosts as u32);
+        if due <= now {
+            self.refresh_at = None;
+        }
+        due > now
+    }
+
     fn drain_membership(&mut self, now: Instant) -> bool {
         let mut progress = false;
         while let Some(event) = self.membership.poll_event() {
@@ -526,6 +565,7 @@ impl Node {
                     self.gossip.hurry(now);
                 }
                 MembershipEvent::Down(peer) => {
+                    self.deaths_seen += 1;
                     self.log(
                         Level::Warn,
                         format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
@@ -560,6 +600,8 @@ impl Node {
             let membership = &self.membership;
             self.registry.retain(|id| membership.generation(id));
             self.refresh_links(now);
+            let earliest = self.peers_written_at.map_or(now, |at| at + PEERS_PERIOD);
+            self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
         }
         progress
     }

@@ -1,17 +1,24 @@
 //! One simulated board: a node, a worker that runs its guests inline, and a disk.
 
 use crate::{disk::SimDisk, guests};
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::{IpAddr, Ipv4Addr, SocketAddr}, sync::Arc, time::Duration};
 use zhost_base::{Instant, Name, Rng};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_node::{ConnectionId, DiskRequest, Node, NodeConfig, Recovered, Timing};
-use zhost_runtime::{NoDevices, RedbStore, Store, Wasmi, Worker};
+use zhost_runtime::{MemoryStore, NoDevices, RedbStore, Store, Wasmi, Worker};
 
 /// The key under which simulated operators speak.
 pub const CONTROL_KEY: [u8; 32] = [2; 32];
 /// Wall clock at the world's origin.
 pub const UNIX_ORIGIN_MS: u64 = 1_800_000_000_000;
+
+/// Periods and timeouts of boards that are judged, so that much happens in little time.
+const HASTY: Timing = Timing {
+    heartbeat: Duration::from_secs(1),
+    heartbeat_timeout: Duration::from_secs(4),
+    alone: Duration::from_secs(10),
+};
 
 /// What is running on a board that has power.
 pub struct Running {
@@ -45,7 +52,7 @@ impl LocalClock {
     pub fn when(&self, local: Instant) -> Instant {
         let shown = (i128::from(local.as_micros()) - Self::ORIGIN_US).max(0);
         let mut elapsed = (shown * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm))) as u64;
-        let at = |elapsed: u64| self.started_at + std::time::Duration::from_micros(elapsed);
+        let at = |elapsed: u64| self.started_at + Duration::from_micros(elapsed);
         while self.show(at(elapsed)) < local {
             elapsed += 1;
         }
@@ -68,7 +75,11 @@ pub struct Machine {
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
     config: NodeConfig,
+    measured: bool,
 }
+
+/// Everybody on the simulated network.
+const BROADCAST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), 9200);
 
 /// The operator all simulated clusters trust.
 pub fn operator() -> Identity {
@@ -83,7 +94,7 @@ pub fn addrs(index: usize) -> (SocketAddr, SocketAddr) {
 
 impl Machine {
     /// A board without power. Those with a camera cannot become super nodes.
-    pub fn new(index: usize, has_camera: bool, seed: u64) -> Self {
+    pub fn new(index: usize, has_camera: bool, seed: u64, measured: bool) -> Self {
         let (addr, control_addr) = addrs(index);
         let mut private = [0; 32];
         Rng::from_number(seed.wrapping_mul(1000) + index as u64).fill(&mut private);
@@ -98,6 +109,8 @@ impl Machine {
             addr,
             control_addr: Some(control_addr),
             join: if index == 0 { Vec::new() } else { vec![addrs(0).0] },
+            // Some sites have no broadcasts; there the first board founds the cluster at once.
+            broadcasts: if seed % 2 == 0 { vec![BROADCAST] } else { Vec::new() },
             eligible: !has_camera,
             runs_spaces: true,
             memory_bytes: 64 << 20,
@@ -105,11 +118,7 @@ impl Machine {
             control_key: CONTROL_KEY,
             operators: vec![*operator().public()],
             publishers: vec![guests::publisher().public()],
-            timing: Timing {
-                heartbeat: std::time::Duration::from_secs(1),
-                heartbeat_timeout: std::time::Duration::from_secs(4),
-                alone: std::time::Duration::from_secs(10),
-            },
+            timing: if measured { Timing::default() } else { HASTY },
             unix_origin_ms: UNIX_ORIGIN_MS,
             version: name("sim".into()),
         };
@@ -123,6 +132,7 @@ impl Machine {
             clock: LocalClock::default(),
             life: 0,
             config,
+            measured,
         }
     }
 
@@ -146,9 +156,12 @@ impl Machine {
         let now = self.clock.show(now);
         self.has_power = true;
         let disk = self.disk.clone();
-        let store = RedbStore::open(move || Ok(disk.clone()))
-            .expect("the disk can always be opened after a power cut");
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store: Arc<dyn Store> = if self.measured {
+            Arc::new(MemoryStore::default())
+        } else {
+            let store = RedbStore::open(move || Ok(disk.clone()));
+            Arc::new(store.expect("the disk can always be opened after a power cut"))
+        };
         let recovered = Recovered::boot(store.as_ref()).expect("the disk can be read");
         let publishers = self.config.publishers.clone();
         let worker = Worker::new(

@@ -11,7 +11,7 @@ use zhost_base::Instant;
 use zhost_control::protocol::{Durability, Reply, Request};
 
 /// How long a healthy cluster may take to become quiet after the last fault.
-const QUIET_WITHIN: Duration = Duration::from_secs(90);
+pub(crate) const QUIET_WITHIN: Duration = Duration::from_secs(90);
 
 /// How long quiet has to last.
 const QUIET_FOR: Duration = Duration::from_secs(3);
@@ -48,7 +48,7 @@ pub(crate) struct Run {
 
 /// A cluster to which nothing happens: every space starts exactly once, and messages flow.
 pub fn calm(seed: u64, zhosts: usize) -> Report {
-    let world = World::new(seed, Machines { zhosts, cameras: 2 }, network(0, 5));
+    let world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(0, 5));
     let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
@@ -63,7 +63,7 @@ pub fn calm(seed: u64, zhosts: usize) -> Report {
 
 /// A topology asks for a capability nobody has: it fails with the reason, and runs as soon as a zhost with it joins.
 pub fn late_capability(seed: u64) -> Report {
-    let world = World::new(seed, Machines { zhosts: 4, cameras: 1 }, network(20, 20));
+    let world = World::new(seed, Machines { zhosts: 4, cameras: 1, measured: false }, network(20, 20));
     let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
     // The last board is the only one with a camera.
     (0..3).for_each(|index| run.world.start(index));
@@ -85,7 +85,7 @@ pub fn late_capability(seed: u64) -> Report {
 /// A zhost whose gossip answers but whose core is wedged: nothing it says over links arrives, heartbeats neither. Its
 /// super judges it failed and its spaces run elsewhere; when it speaks again, it is trusted again.
 pub fn wedged(seed: u64) -> Report {
-    let world = World::new(seed, Machines { zhosts: 5, cameras: 2 }, network(0, 5));
+    let world = World::new(seed, Machines { zhosts: 5, cameras: 2, measured: false }, network(0, 5));
     let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
@@ -112,7 +112,7 @@ pub fn wedged(seed: u64) -> Report {
 
 /// Join, submit, and whatever mishaps the seed draws; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
-    let mut world = World::new(seed, Machines { zhosts, cameras: 2 }, network(50, 50));
+    let mut world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
     world.verbose = verbose;
     let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
     run.power_on();

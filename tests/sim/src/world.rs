@@ -11,7 +11,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use zhost_base::{Instant, Rng, SpaceKey};
+use zhost_base::{Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
 use zhost_node::{Inspection, Output, Port};
 use zhost_runtime::WorkerCommand;
@@ -22,7 +22,7 @@ const TRACE_LINES_MAX: usize = 4000;
 const WAKES_AT_ONCE_MAX: u32 = 200;
 /// IP and UDP around a datagram.
 const DATAGRAM_HEADER_BYTES: usize = 28;
-/// IP and TCP around a write.
+/// IP and TCP around a write, and the acknowledgement of it.
 const SEGMENT_HEADER_BYTES: usize = 52;
 /// Everybody on the network.
 const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -49,6 +49,9 @@ pub struct Machines {
     pub zhosts: usize,
     /// How many of them, the last ones, have a camera and cannot lead.
     pub cameras: usize,
+    /// They have the default periods and timeouts, and keep what they store in memory only: for boards that are measured
+    /// and never start again.
+    pub measured: bool,
 }
 
 /// A simulated site.
@@ -71,6 +74,8 @@ pub struct World {
     operators: Vec<Operator>,
     /// What each board sent, headers included.
     sent_bytes: Vec<u64>,
+    /// What each board had written to its store.
+    flash_bytes: Vec<u64>,
     trace: VecDeque<String>,
     trace_hash: u64,
     referee: referee::Referee,
@@ -81,13 +86,13 @@ pub struct World {
 impl World {
     /// A site without power, whose every chance event follows from `seed`.
     pub fn new(seed: u64, machines: Machines, faults: NetworkFaults) -> Self {
-        let Machines { zhosts, cameras } = machines;
+        let Machines { zhosts, cameras, measured } = machines;
         Self {
             now: Instant::from_micros(1_000_000),
             rng: Rng::from_number(seed),
             serial: 0,
             events: BTreeMap::new(),
-            machines: (0..zhosts).map(|index| Machine::new(index, index + cameras >= zhosts, seed)).collect(),
+            machines: (0..zhosts).map(|index| Machine::new(index, index + cameras >= zhosts, seed, measured)).collect(),
             addresses: (0..zhosts).map(|index| (addrs(index).0, index)).collect(),
             wake_at: vec![None; zhosts],
             wakes: BTreeSet::new(),
@@ -97,6 +102,7 @@ impl World {
             muted: BTreeSet::new(),
             operators: Vec::new(),
             sent_bytes: vec![0; zhosts],
+            flash_bytes: vec![0; zhosts],
             trace: VecDeque::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             referee: referee::Referee::default(),
@@ -604,6 +610,7 @@ impl World {
             Output::Disk(token, request) => {
                 let slowness = self.machines[index].disk_slowness;
                 let delay = Duration::from_micros(500 + self.rng.below(4000)) * slowness;
+                self.flash_bytes[index] += request.size_bytes() as u64;
                 if let Some(running) = &mut self.machines[index].running {
                     running.disk_queue.insert(token, request);
                 }
@@ -662,6 +669,7 @@ impl World {
             return;
         };
         if let Some(bytes) = self.network.hold_up(from, to.0, bytes) {
+            self.sent_bytes[to.0] += SEGMENT_HEADER_BYTES as u64;
             let at = self.network.stream_arrival(self.now, to, &mut self.rng);
             let life = self.machines[to.0].life;
             self.schedule(at, Event::Bytes { end: to, life, bytes });
@@ -688,8 +696,41 @@ impl World {
         self.machines.len()
     }
 
+    /// Who a board is, if it has power.
+    pub fn id(&self, index: usize) -> Option<ZhostId> {
+        Some(self.machines[index].running.as_ref()?.node.id())
+    }
+
+    /// Whether a board takes a zhost for alive.
+    pub fn sees(&self, index: usize, id: ZhostId) -> bool {
+        self.machines[index].running.as_ref().is_some_and(|running| running.node.inspect_member(id))
+    }
+
+    /// How often a board took a zhost for dead.
+    pub fn deaths_seen_by(&self, index: usize) -> u64 {
+        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_deaths())
+    }
+
+    /// How often any board took a zhost for dead.
+    pub fn deaths_seen(&self) -> u64 {
+        (0..self.machines.len()).map(|index| self.deaths_seen_by(index)).sum()
+    }
+
+    /// Bytes a board has asked to be written to its store.
+    pub fn flash_bytes(&self, index: usize) -> u64 {
+        self.flash_bytes[index]
+    }
+
+    /// Whether all boards with power agree on members, reign, registry and ledger, and see exactly each other.
+    pub fn is_agreed(&self) -> bool {
+        let mut views = self.machines.iter().filter_map(|machine| machine.running.as_ref());
+        let Some(first) = views.next().map(|running| running.node.inspect_agreement()) else { return false };
+        first.members == self.live().len() && first.leader.is_some()
+            && views.all(|running| running.node.inspect_agreement() == first)
+    }
+
     /// Ids of the boards with power.
-    pub fn live_ids(&self) -> BTreeSet<zhost_base::ZhostId> {
+    pub fn live_ids(&self) -> BTreeSet<ZhostId> {
         self.machines.iter().filter_map(|machine| Some(machine.running.as_ref()?.node.id())).collect()
     }
 }
