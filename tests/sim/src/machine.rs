@@ -71,6 +71,8 @@ pub struct Machine {
     pub paused_until: Option<Instant>,
     /// Its disk takes this many times longer than usual.
     pub disk_slowness: u32,
+    /// When it has done what it was asked so far.
+    pub disk_free_at: Instant,
     pub clock: LocalClock,
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
@@ -129,6 +131,7 @@ impl Machine {
             has_power: false,
             paused_until: None,
             disk_slowness: 1,
+            disk_free_at: Instant::ZERO,
             clock: LocalClock::default(),
             life: 0,
             config,
@@ -146,6 +149,7 @@ impl Machine {
     pub fn start(&mut self, now: Instant, mut rng: Rng) {
         self.life += 1;
         self.paused_until = None;
+        self.disk_free_at = now;
         self.clock = LocalClock { started_at: now, drift_ppm: rng.below(401) as i64 - 200 };
         // A board without a battery wakes up in 1970, or days off.
         self.config.unix_origin_ms = match rng.below(4) {

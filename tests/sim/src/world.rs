@@ -614,7 +614,10 @@ impl World {
                 if let Some(running) = &mut self.machines[index].running {
                     running.disk_queue.insert(token, request);
                 }
-                self.schedule(now + delay, Event::Disk { machine: index, life, token });
+                // One after the other, as the agent's disk thread does.
+                let done = self.machines[index].disk_free_at.max(now) + delay;
+                self.machines[index].disk_free_at = done;
+                self.schedule(done, Event::Disk { machine: index, life, token });
             }
             Output::Worker(command) => {
                 if let WorkerCommand::Deliver { payloads, .. } = &command {
