@@ -84,24 +84,30 @@ impl Ledger {
         )
     }
 
-    /// What a peer with this digest may lack, in messages of at most [`DOCUMENT_SIZE_MAX_BYTES`] or one document.
+    /// What a peer with this digest may lack, as by [`Self::documents_of`].
     pub fn documents_lacking(&self, digest: &[(DocumentKey, u64)]) -> Vec<LedgerMessage> {
         let theirs: BTreeMap<_, _> = digest.iter().copied().collect();
+        let differs =
+            |(key, entry): &(&DocumentKey, &Entry)| theirs.get(*key) != Some(&entry.document.fingerprint());
+        self.documents_of(self.entries.iter().filter(differs).map(|(key, _)| *key))
+    }
+
+    /// These documents, as far as they are on our flash, in messages of at most [`DOCUMENT_SIZE_MAX_BYTES`] or one
+    /// document.
+    pub fn documents_of(&self, keys: impl Iterator<Item = DocumentKey>) -> Vec<LedgerMessage> {
         let mut messages = Vec::new();
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
-        for (key, entry) in &self.entries {
+        for key in keys {
             // What is not on our flash yet may still fail to get there.
-            if !entry.durable || theirs.get(key) == Some(&entry.document.fingerprint()) {
-                continue;
-            }
+            let Some(entry) = self.entries.get(&key).filter(|entry| entry.durable) else { continue };
             let size = encoded_size(&entry.document);
             if batch_bytes + size > DOCUMENT_SIZE_MAX_BYTES && !batch.is_empty() {
                 messages.push(LedgerMessage::Documents(core::mem::take(&mut batch)));
                 batch_bytes = 0;
             }
             batch_bytes += size;
-            batch.push((*key, entry.document.clone()));
+            batch.push((key, entry.document.clone()));
         }
         if !batch.is_empty() {
             messages.push(LedgerMessage::Documents(batch));

@@ -20,6 +20,17 @@ use zhost_gossip::{
 pub(crate) struct Documents {
     /// Peers to be told when a document is on our flash.
     waiting: BTreeMap<(DocumentKey, u64), BTreeSet<ZhostId>>,
+    /// Documents that reached our flash and are to be passed on, with those who had them before us.
+    fresh: BTreeMap<DocumentKey, BTreeSet<ZhostId>>,
+    /// What is to be acknowledged, by peer.
+    stored: BTreeMap<ZhostId, Vec<(DocumentKey, u64)>>,
+    spread_at: Option<Instant>,
+}
+
+impl Documents {
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.spread_at.map(|at| (at, "pass documents on"))
+    }
 }
 
 impl Node {
@@ -52,7 +63,7 @@ impl Node {
             }
             Taken::Stored => {
                 if let Some(peer) = from {
-                    self.send(now, peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
+                    self.acknowledge_document(now, peer, key, fingerprint);
                 }
             }
             Taken::Refused => {}
@@ -106,18 +117,45 @@ impl Node {
         else {
             return;
         };
-        let document = document.clone();
-        self.log(Level::Debug, format!("on flash: {}", document.describe()));
+        let text = format!("on flash: {}", document.describe());
+        self.log(Level::Debug, text);
         for peer in &waiting {
-            self.send(now, *peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
+            self.acknowledge_document(now, *peer, key, fingerprint);
         }
-        // From neighbour to neighbour it reaches everybody; who was missed learns of it by comparison.
-        let frame = Frame::Ledger(LedgerMessage::Documents(vec![(key, document)]));
-        let peers: Vec<ZhostId> = self.links.peers().filter(|peer| !waiting.contains(peer)).collect();
-        for peer in peers {
-            self.send(now, peer, &frame);
-        }
+        self.documents.fresh.insert(key, waiting);
+        self.plan_spread(now);
         self.note_copy(now, self.id, key, fingerprint);
+    }
+
+    fn acknowledge_document(&mut self, now: Instant, peer: ZhostId, key: DocumentKey, fingerprint: u64) {
+        self.documents.stored.entry(peer).or_default().push((key, fingerprint));
+        self.plan_spread(now);
+    }
+
+    /// Documents and acknowledgements gather for as long as changes in the registry do.
+    fn plan_spread(&mut self, now: Instant) {
+        let due = now + self.gathering_time();
+        self.documents.spread_at.get_or_insert(due);
+    }
+
+    /// Passes documents on. From neighbour to neighbour they reach everybody; who was missed learns of them by
+    /// comparison.
+    pub(crate) fn spread_documents(&mut self, now: Instant) {
+        if self.documents.spread_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.documents.spread_at = None;
+        for (peer, stored) in std::mem::take(&mut self.documents.stored) {
+            self.send(now, peer, &Frame::Ledger(LedgerMessage::Stored(stored)));
+        }
+        let fresh = std::mem::take(&mut self.documents.fresh);
+        let peers: Vec<ZhostId> = self.links.peers().collect();
+        for peer in peers {
+            let news = fresh.iter().filter(|(_, had)| !had.contains(&peer)).map(|(key, _)| *key);
+            for message in self.ledger.documents_of(news) {
+                self.send(now, peer, &Frame::Ledger(message));
+            }
+        }
     }
 
     /// Enters ourselves in the roster, once we know the cluster.

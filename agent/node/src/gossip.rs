@@ -27,7 +27,7 @@ const PUSH_FANOUT: usize = 8;
 /// How often the ledger is compared in detail with one peer, at most.
 const LEDGER_PERIOD: Duration = Duration::from_millis(500);
 
-/// How often the whole registry is compared with one peer, at most.
+/// How often the whole registry is compared with one peer, at most, in a small cluster.
 const REGISTRY_PERIOD: Duration = Duration::from_secs(2);
 /// How often the members are compared in detail with one peer, at most.
 const MEMBERS_PERIOD: Duration = Duration::from_secs(2);
@@ -211,7 +211,8 @@ impl Node {
     /// Sends a digest of the registry: of all of it over a link, if that was not just done, else of a part of it.
     fn compare_registry(&mut self, now: Instant, peer: ZhostId) {
         let last = self.gossip.registry_compared.get(&peer);
-        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= REGISTRY_PERIOD) {
+        let period = REGISTRY_PERIOD + self.gathering_time() * 40;
+        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= period) {
             self.gossip.registry_compared.insert(peer, now);
             let digest = self.registry.digest(Carrier::Link, true);
             self.links.send(peer, &Hop::Registry(digest));
@@ -251,7 +252,8 @@ impl Node {
         self.gossip.next_round = now + ROUND_PERIOD;
         self.gossip.ledger_compared.retain(|_, at| now.since(*at) < LEDGER_PERIOD);
         self.gossip.members_compared.retain(|_, at| now.since(*at) < MEMBERS_PERIOD);
-        self.gossip.registry_compared.retain(|_, at| now.since(*at) < REGISTRY_PERIOD);
+        let period = REGISTRY_PERIOD + self.gathering_time() * 40;
+        self.gossip.registry_compared.retain(|_, at| now.since(*at) < period);
         // Neighbours and others in turn: what differs is put right over links, and reaches everybody.
         self.gossip.to_neighbour = !self.gossip.to_neighbour;
         let neighbours: Vec<ZhostId> = self.links.peers().collect();

@@ -60,6 +60,11 @@ impl Node {
         self.membership.peer(id).is_some()
     }
 
+    /// Packets this node passed on for others.
+    pub fn inspect_relayed(&self) -> u64 {
+        self.streams.relayed
+    }
+
     /// How often this node took a zhost for dead.
     pub fn inspect_deaths(&self) -> u64 {
         self.deaths_seen

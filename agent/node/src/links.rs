@@ -277,12 +277,13 @@ impl Links {
 
     /// The handshake proved who is there. We never link with ourselves.
     fn adopt(&mut self, now: Instant, id: ConnectionId, peer: ZhostId) {
-        if peer == self.identity.zhost_id() || self.is_redundant(id, peer) {
-            self.close(now, id);
-            return;
-        }
+        let redundant = peer == self.identity.zhost_id() || self.is_redundant(id, peer);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.peer = Some(peer);
+        }
+        if redundant {
+            self.close(now, id);
+            return;
         }
         self.retries.remove(&peer);
         if let Some(old) = self.by_peer.insert(peer, id) {
@@ -306,7 +307,8 @@ impl Links {
     /// A connection is gone, or could not be made, in the latter case perhaps because it was `refused`.
     pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, refused: bool) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let (target, lost) = (connection.target, connection.peer);
+        let (target, peer) = (connection.target, connection.peer);
+        let lost = peer.filter(|peer| self.by_peer.get(peer) == Some(&id));
         self.forget(now, id);
         if let Some(target) = target.filter(|_| refused) {
             self.outputs.push_back(LinkOutput::Refused(target));

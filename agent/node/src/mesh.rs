@@ -156,7 +156,7 @@ impl Node {
         &self.mesh.routes
     }
 
-    /// The links announced and our own, without those avoided.
+    /// The links announced and our own.
     pub(crate) fn graph(&self) -> Graph {
         let mut graph = Graph::default();
         for peer in self.links.peers() {
@@ -172,7 +172,7 @@ impl Node {
                 }
             }
         }
-        self.mesh.avoided.keys().for_each(|(a, b)| graph.remove(*a, *b));
+        self.mesh.avoided.keys().for_each(|(a, b)| graph.avoid(*a, *b));
         graph
     }
 

@@ -483,6 +483,7 @@ impl Node {
             self.shutdown_by.map(|by| (by, "shutdown")),
             self.peers_write_at.map(|at| (at, "remember peers")),
             self.refresh_at.map(|at| (at, "act upon changes")),
+            self.documents.poll_timeout(),
         ];
         own.into_iter().flatten().min()
     }
@@ -505,6 +506,7 @@ impl Node {
             }
         }
         self.send_own_changes(now);
+        self.spread_documents(now);
         self.flush_credits(now);
         self.flush_streams(now);
         self.links.flush_all();
@@ -538,14 +540,19 @@ impl Node {
         true
     }
 
+    /// How long changes gather before they are acted upon or passed on.
+    pub(crate) fn gathering_time(&self) -> Duration {
+        let zhosts = self.membership.peer_count();
+        if zhosts < AT_ONCE_MAX { Duration::ZERO } else { GATHER * zhosts as u32 }
+    }
+
     /// Whether changes are to gather before they are acted upon.
     fn gathers(&mut self, now: Instant) -> bool {
-        let zhosts = self.membership.peer_count();
-        if zhosts < AT_ONCE_MAX {
+        if self.gathering_time().is_zero() {
             self.refresh_at = None;
             return false;
         }
-        let due = *self.refresh_at.get_or_insert(now + GATHER * zhosts as u32);
+        let due = *self.refresh_at.get_or_insert(now + self.gathering_time());
         if due <= now {
             self.refresh_at = None;
         }

@@ -9,6 +9,9 @@ use zhost_base::{ZhostId, limits::HOPS_MAX};
 /// What passing a relay costs beside the round trip of its links.
 const RELAY_COST_US: u64 = 500;
 
+/// What a link costs on which things get stuck.
+const AVOIDED_COST_US: u64 = 60_000_000;
+
 /// Links with their round trips, microseconds; each stands under both its ends.
 #[derive(Debug, Default)]
 pub(crate) struct Graph(BTreeMap<ZhostId, BTreeMap<ZhostId, u64>>);
@@ -23,11 +26,11 @@ impl Graph {
         self.0.entry(b).or_default().entry(a).or_insert(rtt_us);
     }
 
-    /// Takes a link out that does not work at present.
-    pub fn remove(&mut self, a: ZhostId, b: ZhostId) {
+    /// A link on which things get stuck at present: it is used only where there is no other.
+    pub fn avoid(&mut self, a: ZhostId, b: ZhostId) {
         for (from, to) in [(a, b), (b, a)] {
-            if let Some(links) = self.0.get_mut(&from) {
-                links.remove(&to);
+            if let Some(rtt_us) = self.0.get_mut(&from).and_then(|links| links.get_mut(&to)) {
+                *rtt_us = rtt_us.saturating_add(AVOIDED_COST_US);
             }
         }
     }
@@ -74,15 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn the_way_of_least_round_trip_is_taken_and_broken_links_avoided() {
+    fn the_way_of_least_round_trip_is_taken_and_stuck_links_avoided() {
         let mut graph = Graph::default();
         graph.add(z(1), z(2), 1000);
         graph.add(z(2), z(4), 1000);
         graph.add(z(1), z(3), 10_000);
         graph.add(z(3), z(4), 1000);
         assert_eq!(graph.routes(z(1))[&z(4)].0, [z(1), z(2), z(4)]);
-        graph.remove(z(2), z(4));
+        graph.avoid(z(2), z(4));
         assert_eq!(graph.routes(z(1))[&z(4)].0, [z(1), z(3), z(4)]);
+        graph.avoid(z(3), z(4));
+        assert_eq!(graph.routes(z(1))[&z(4)].0, [z(1), z(2), z(4)], "there is no other");
         assert!(!graph.routes(z(1)).contains_key(&z(1)) && !graph.routes(z(1)).contains_key(&z(9)));
     }
 

@@ -204,8 +204,8 @@ impl Node {
         if !waited && !self.links.is_unreachable(peer) && direct.is_none() {
             return None;
         }
-        let (route, _) = self.routes().get(&peer)?;
-        (route.len() > 2).then(|| Way::Relayed(route.clone())).or(direct)
+        let route = self.routes().get(&peer).map(|(route, _)| route.clone()).filter(|route| route.len() > 2);
+        route.map(Way::Relayed).or(direct)
     }
 
     /// Whether packets can go out now; opens a tunnel if one is needed.
@@ -328,7 +328,7 @@ impl Node {
             back.reverse();
             return self.handle_envelope(now, back, relayed.envelope);
         };
-        if self.links.is_up(next) && !self.is_avoided(self.id, next) {
+        if self.links.is_up(next) {
             self.streams.relayed += 1;
             relayed.at += 1;
             self.relay(relayed);

@@ -3,18 +3,18 @@
 mod clock;
 mod files;
 mod logger;
+mod network;
 mod settings;
 mod shell;
 mod workers;
 
 use clock::Clock;
+use network::Place;
 use settings::{Invocation, Settings, SettingsError};
-use shell::{Machine, Sockets};
-use smol::net::{TcpListener, UdpSocket};
+use shell::Machine;
 use std::{
     fmt::Display,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -51,8 +51,9 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
     fs::create_dir_all(&data_dir).map_err(|e| settings.complain("data-dir", &e))?;
     let seed = files::random().map_err(|e| SettingsError(format!("/dev/urandom: {e}")))?;
     let board = Arc::new(board(settings)?);
-    let (sockets, addr, control_addr) = bind(settings)?;
-    let config = node_config(settings, &data_dir, board.as_ref(), addr, control_addr, clock.unix_origin_ms)?;
+    let place = network::bind(settings)?;
+    let (addr, control_addr) = (place.addr, place.control_addr);
+    let config = node_config(settings, &data_dir, board.as_ref(), &place, clock.unix_origin_ms)?;
     let store: Arc<dyn Store> =
         Arc::new(files::open_store(&data_dir).map_err(|e| settings.complain("data-dir", &e))?);
     let recovered = Recovered::boot(store.as_ref()).map_err(|e| settings.complain("data-dir", &e))?;
@@ -63,7 +64,8 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
         config.identity.zhost_id()
     );
     let publishers = config.publishers.clone();
-    let machine = Machine { clock, sockets, store, devices: board, publishers, data_dir };
+    let Place { sockets, follower, .. } = place;
+    let machine = Machine { clock, sockets, follower, store, devices: board, publishers, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
     shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
@@ -81,51 +83,11 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
     Ok(board)
 }
 
-fn bind(settings: &Settings) -> Result<(Sockets, SocketAddr, SocketAddr), SettingsError> {
-    let failed = |name: &'static str| move |e: std::io::Error| settings.complain(name, &e);
-    let listen: SocketAddr = settings.parse("listen")?;
-    let control: SocketAddr = settings.parse("control")?;
-    smol::block_on(async {
-        let gossip = UdpSocket::bind(listen).await.map_err(failed("listen"))?;
-        let listen = gossip.local_addr().map_err(failed("listen"))?;
-        let links = TcpListener::bind(listen).await.map_err(failed("listen"))?;
-        let control = UdpSocket::bind(control).await.map_err(failed("control"))?;
-        let control_addr = control.local_addr().map_err(failed("control"))?;
-        let addr = match settings.text("advertise") {
-            Some(_) => settings.parse("advertise")?,
-            None => reachable(listen, &settings.parse_list("join")?).map_err(failed("advertise"))?,
-        };
-        let control_addr = SocketAddr::new(
-            if control_addr.ip().is_unspecified() { addr.ip() } else { control_addr.ip() },
-            control_addr.port(),
-        );
-        Ok((Sockets { gossip, links, control }, addr, control_addr))
-    })
-}
-
-/// The address at which others reach a socket bound to `listen`: for a wildcard, the one the kernel would use to talk
-/// to a zhost we join, or to anybody.
-fn reachable(listen: SocketAddr, join: &[SocketAddr]) -> std::io::Result<SocketAddr> {
-    if !listen.ip().is_unspecified() {
-        return Ok(listen);
-    }
-    // Connecting a UDP socket sends nothing; 192.0.2.1 is a documentation address (RFC 5737) behind the default route.
-    let towards = join.first().copied().unwrap_or(SocketAddr::from(([192, 0, 2, 1], 9)));
-    let socket = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0))?;
-    match socket.connect(towards) {
-        Ok(()) => Ok(SocketAddr::new(socket.local_addr()?.ip(), listen.port())),
-        Err(_) => Err(std::io::Error::other(
-            "this machine has no network yet; say how others reach it with --advertise",
-        )),
-    }
-}
-
 fn node_config(
     settings: &Settings,
     data_dir: &Path,
     board: &Board,
-    addr: SocketAddr,
-    control_addr: SocketAddr,
+    place: &Place,
     unix_origin_ms: u64,
 ) -> Result<NodeConfig, SettingsError> {
     let secret = |name: &str| -> Result<[u8; 32], SettingsError> {
@@ -144,9 +106,10 @@ fn node_config(
         name: settings.parse("name")?,
         region: settings.parse("region")?,
         kind: settings.parse("kind")?,
-        addr,
-        control_addr: Some(control_addr),
+        addr: place.addr,
+        control_addr: Some(place.control_addr),
         join: settings.parse_list("join")?,
+        broadcasts: place.broadcasts.clone(),
         eligible: settings.parse("eligible")?,
         runs_spaces: settings.parse("run-spaces")?,
         memory_bytes: memory_mib.saturating_mul(1 << 20),

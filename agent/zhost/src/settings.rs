@@ -25,7 +25,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 22] = [
+pub const SETTINGS: [Setting; 23] = [
     setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
     setting("cluster", "NAME", "the cluster's name", Some("default")),
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
@@ -34,7 +34,13 @@ pub const SETTINGS: [Setting; 22] = [
     setting("listen", "ADDR", "gossip (UDP) and links (TCP)", Some("0.0.0.0:9200")),
     setting("advertise", "ADDR", "how others reach `listen`; found out by itself if left out", None),
     setting("control", "ADDR", "where zctl is answered (UDP)", Some("0.0.0.0:9000")),
-    setting("join", "ADDR,…", "zhosts to join the cluster at; none founds a cluster", Some("")),
+    setting("join", "ADDR,…", "zhosts to join the cluster at, if they are not on the same network", Some("")),
+    setting(
+        "discover",
+        "BOOL",
+        "look for the cluster on the local network; founds one if nobody answers",
+        Some("true"),
+    ),
     setting("secret-file", "FILE", "the cluster's secret: 64 hexadecimal digits, mode 600", None),
     setting("control-secret-file", "FILE", "the secret of zctl sessions, likewise", None),
     setting("operators", "KEY,…", "public keys of operators who may command (zctl keygen)", Some("")),

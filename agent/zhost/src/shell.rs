@@ -2,6 +2,7 @@
 
 use crate::{
     clock::Clock,
+    network::{self, AddressFollower},
     workers::{self, Surroundings, Workers},
 };
 use smol::{
@@ -58,12 +59,17 @@ pub struct Sockets {
     pub gossip: UdpSocket,
     pub links: TcpListener,
     pub control: UdpSocket,
+    /// Whether gossip and links are bound to an address of IPv6.
+    pub gossip_is_v6: bool,
+    /// Whether the control socket is.
+    pub control_is_v6: bool,
 }
 
 /// What the loop runs with.
 pub struct Machine {
     pub clock: Clock,
     pub sockets: Sockets,
+    pub follower: Option<AddressFollower>,
     pub store: Arc<dyn Store>,
     pub devices: Arc<dyn Devices>,
     pub publishers: Vec<PublicKey>,
@@ -86,13 +92,14 @@ struct Shell {
     accepted: u64,
     workers: Workers,
     disk: mpsc::Sender<(u64, DiskRequest)>,
+    follower: Option<AddressFollower>,
     finished: bool,
 }
 
 /// Runs the node until it has finished.
 pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<()> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
-    let Machine { clock, sockets, store, devices, publishers, data_dir } = machine;
+    let Machine { clock, sockets, follower, store, devices, publishers, data_dir } = machine;
     let surroundings =
         Surroundings { store: store.clone(), devices, publishers, clock, events: events.clone() };
     let workers = Workers::start(&surroundings, &mut rng)?;
@@ -113,24 +120,27 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         accepted: 1,
         workers,
         disk,
+        follower,
         finished: false,
     };
     smol::block_on(executor.run(shell.run(inbox, &data_dir)));
     Ok(())
 }
 
-fn socket_of(sockets: &Sockets, port: Port) -> &UdpSocket {
+/// A socket, and whether it is bound to an address of IPv6.
+fn socket_of(sockets: &Sockets, port: Port) -> (&UdpSocket, bool) {
     match port {
-        Port::Gossip => &sockets.gossip,
-        Port::Control => &sockets.control,
+        Port::Gossip => (&sockets.gossip, sockets.gossip_is_v6),
+        Port::Control => (&sockets.control, sockets.control_is_v6),
     }
 }
 
 async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
     let mut buffer = [0; DATAGRAM_SIZE_BYTES];
     loop {
-        match socket_of(&sockets, port).recv_from(&mut buffer).await {
+        match socket_of(&sockets, port).0.recv_from(&mut buffer).await {
             Ok((size, from)) => {
+                let from = network::canonical(from);
                 if events.send(Event::Datagram(port, from, buffer[..size].to_vec())).await.is_err() {
                     return;
                 }
@@ -234,6 +244,10 @@ impl Shell {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
                 self.node.handle_load(self.clock.now(), measure_load(&cpu, data_dir));
+                // While the machine has no address, it keeps the last one.
+                if let Some(addr) = self.follower.as_ref().and_then(|follower| follower.addr().ok()) {
+                    self.node.handle_address(self.clock.now(), addr);
+                }
             }
             let wake = self.node.poll_timeout().map_or(load_at, |(at, _)| at.min(load_at));
             let timer = async {
@@ -294,7 +308,9 @@ impl Shell {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Datagram(port, to, bytes) => {
-                    if let Err(error) = socket_of(&self.sockets, port).send_to(&bytes, to).await {
+                    let (socket, is_v6) = socket_of(&self.sockets, port);
+                    let addr = network::for_socket(is_v6, to);
+                    if let Err(error) = socket.send_to(&bytes, addr).await {
                         log::debug!("sending to {to}: {error}");
                     }
                 }

@@ -2,6 +2,10 @@
 //!
 //! The demo, `cargo xtask cluster` and the tests of this crate all run clusters through [`Cluster`].
 
+pub mod net;
+pub mod process;
+
+use net::Hosts;
 use serde_json::Value;
 use std::{
     fs::{self, File},
@@ -109,12 +113,48 @@ pub struct Zhost {
     log: PathBuf,
 }
 
+/// Where the zhosts of a cluster are.
+enum Place {
+    /// All on loopback, from this port on.
+    Loopback(usize),
+    /// Each on a host of its own.
+    Hosts(Hosts),
+}
+
+impl Place {
+    /// Where a zhost is to listen, for gossip and links and for `zctl`.
+    fn listen(&self, index: usize) -> (String, String) {
+        match self {
+            Self::Loopback(base) => {
+                (format!("127.0.0.1:{}", base + index), format!("127.0.0.1:{}", base + 100 + index))
+            }
+            Self::Hosts(_) => ("0.0.0.0:9200".into(), "0.0.0.0:9000".into()),
+        }
+    }
+
+    /// Where `zctl` reaches a zhost.
+    fn control(&self, index: usize) -> String {
+        match self {
+            Self::Loopback(_) => self.listen(index).1,
+            Self::Hosts(hosts) => hosts.socket(index, 9000).to_string(),
+        }
+    }
+
+    fn command(&self, index: usize, program: &Path) -> Command {
+        match self {
+            Self::Loopback(_) => Command::new(program),
+            Self::Hosts(hosts) => hosts.command(index, program),
+        }
+    }
+}
+
 /// A cluster of processes.
 pub struct Cluster {
     /// Where everything of it lies.
     pub dir: PathBuf,
     /// Its zhosts.
     pub zhosts: Vec<Zhost>,
+    place: Place,
     zhost_program: PathBuf,
     zctl_program: PathBuf,
 }
@@ -122,6 +162,28 @@ pub struct Cluster {
 impl Cluster {
     /// Makes secrets, keys and configurations in `dir`, which is emptied first; starts nothing.
     pub fn create(dir: &Path, programs: &Programs, cast: Vec<Character>) -> Outcome<Self> {
+        let place = Place::Loopback(free_ports(cast.len())?);
+        Self::create_at(
+            dir,
+            programs,
+            cast,
+            place,
+            "heartbeat-ms: 1000\nheartbeat-timeout-ms: 3000\nalone-ms: 8000\n",
+        )
+    }
+
+    /// The same with each zhost on a host of its own and with default settings; they find each other by themselves.
+    pub fn create_on(dir: &Path, programs: &Programs, cast: Vec<Character>, hosts: Hosts) -> Outcome<Self> {
+        Self::create_at(dir, programs, cast, Place::Hosts(hosts), "")
+    }
+
+    fn create_at(
+        dir: &Path,
+        programs: &Programs,
+        cast: Vec<Character>,
+        place: Place,
+        timing: &str,
+    ) -> Outcome<Self> {
         let io = |e: std::io::Error| format!("{}: {e}", dir.display());
         if dir.exists() {
             fs::remove_dir_all(dir).map_err(io)?;
@@ -134,9 +196,7 @@ impl Cluster {
         let operator = zctl(&["keygen", "operator.key"])?;
         let publisher = zctl(&["mex", "keygen", "publisher.key"])?;
         fs::write(dir.join("camera.pgm"), recording()).map_err(|e| format!("camera.pgm: {e}"))?;
-        let base = free_ports(cast.len())?;
-        let addr = |port: usize| format!("127.0.0.1:{port}");
-        let control: Vec<String> = (0..cast.len()).map(|index| addr(base + 100 + index)).collect();
+        let control: Vec<String> = (0..cast.len()).map(|index| place.control(index)).collect();
         let profile = format!(
             "zhosts: [{}]\ncontrol-secret-file: control.secret\noperator-key-file: operator.key\n",
             control.join(", ")
@@ -149,17 +209,17 @@ impl Cluster {
             let mut config = format!(
                 "cluster: demo\nname: {name}\nregion: {region}\nkind: {kind}\neligible: {eligible}\nmemory-mib: {memory_mib}\n\
                  data-dir: {}\nlisten: {}\ncontrol: {}\nsecret-file: {}\ncontrol-secret-file: {}\noperators: {}\npublishers: {}\n\
-                 heartbeat-ms: 1000\nheartbeat-timeout-ms: 3000\nalone-ms: 8000\n",
+                 {timing}",
                 at(name),
-                addr(base + index),
-                control[index],
+                place.listen(index).0,
+                place.listen(index).1,
                 at("cluster.secret"),
                 at("control.secret"),
                 operator.trim(),
                 publisher.trim(),
             );
-            if index > 0 {
-                config += &format!("join: {}\n", addr(base));
+            if let (Place::Loopback(_), 1..) = (&place, index) {
+                config += &format!("join: {}\n", place.listen(0).0);
             }
             if character.camera {
                 config += &format!("camera-replay: {}\ncamera-period-ms: 100\n", at("camera.pgm"));
@@ -170,7 +230,7 @@ impl Cluster {
             zhosts.push(Zhost { character, process: None, config: file, log });
         }
         let (zhost_program, zctl_program) = (programs.zhost.clone(), programs.zctl.clone());
-        Ok(Self { dir, zhosts, zhost_program, zctl_program })
+        Ok(Self { dir, zhosts, place, zhost_program, zctl_program })
     }
 
     /// Starts a zhost; its log goes on where it was.
@@ -178,7 +238,7 @@ impl Cluster {
         let zhost = &mut self.zhosts[index];
         let log = File::options().create(true).append(true).open(&zhost.log);
         let log = log.map_err(|e| format!("{}: {e}", zhost.log.display()))?;
-        let mut command = Command::new(&self.zhost_program);
+        let mut command = self.place.command(index, &self.zhost_program);
         command.arg("--config").arg(&zhost.config).env("RUST_BACKTRACE", "0");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         zhost.process = Some(child.map_err(|e| format!("{}: {e}", self.zhost_program.display()))?);
@@ -191,6 +251,26 @@ impl Cluster {
         process.kill().and_then(|()| process.wait()).map(drop).map_err(|e| e.to_string())
     }
 
+    /// Sends a zhost's process a signal, such as STOP or CONT.
+    pub fn signal(&self, index: usize, signal: &str) -> Outcome {
+        let Some(process) = &self.zhosts[index].process else { return Ok(()) };
+        run(Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()])).map(drop)
+    }
+
+    /// What a zhost wrote to its log so far.
+    pub fn log(&self, index: usize) -> Outcome<String> {
+        let log = &self.zhosts[index].log;
+        fs::read_to_string(log).map_err(|e| format!("{}: {e}", log.display()))
+    }
+
+    /// The hosts, if each zhost has one.
+    pub fn hosts(&self) -> Option<&Hosts> {
+        match &self.place {
+            Place::Loopback(_) => None,
+            Place::Hosts(hosts) => Some(hosts),
+        }
+    }
+
     /// The index of the zhost of that name.
     pub fn index_of(&self, name: &str) -> Outcome<usize> {
         let found = self.zhosts.iter().position(|zhost| zhost.character.name == name);
@@ -199,7 +279,7 @@ impl Cluster {
 
     /// Runs zctl against the cluster.
     pub fn zctl(&self, args: &[&str]) -> Outcome<String> {
-        let mut command = Command::new(&self.zctl_program);
+        let mut command = self.place.command(0, &self.zctl_program);
         command.args(args).arg("--profile").arg(self.dir.join("zctl.yaml")).stdin(Stdio::null());
         let output = command.output().map_err(|e| format!("zctl: {e}"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

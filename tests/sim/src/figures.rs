@@ -76,7 +76,8 @@ pub fn woken(seed: u64, zhosts: usize, pause: Duration) -> (u64, u64) {
     let after: Vec<u64> = (0..zhosts).map(|index| world.deaths_seen_by(index)).collect();
     let gained = |index: usize| after[index] - before[index];
     // The others may well take the sleeper itself for dead, once each.
-    let others = (0..zhosts).filter(|index| *index != sleeper).map(|index| gained(index).saturating_sub(1)).sum();
+    let others =
+        (0..zhosts).filter(|index| *index != sleeper).map(|index| gained(index).saturating_sub(1)).sum();
     (gained(sleeper), others)
 }
 

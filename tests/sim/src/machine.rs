@@ -1,7 +1,12 @@
 //! One simulated board: a node, a worker that runs its guests inline, and a disk.
 
 use crate::{disk::SimDisk, guests};
-use std::{collections::BTreeMap, net::{IpAddr, Ipv4Addr, SocketAddr}, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use zhost_base::{Instant, Name, Rng};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
@@ -106,13 +111,13 @@ impl Machine {
             secret: ClusterSecret::new([1; 32], name("sim".into())),
             identity: Identity::from_private(private),
             name: name(format!("z{index}")),
-            region: name(["north", "south"][index % 2].into()),
+            region: name(["head", "north", "south"][if index == 0 { 0 } else { 1 + index % 2 }].into()),
             kind: name("sim".into()),
             addr,
             control_addr: Some(control_addr),
             join: if index == 0 { Vec::new() } else { vec![addrs(0).0] },
             // Some sites have no broadcasts; there the first board founds the cluster at once.
-            broadcasts: if seed % 2 == 0 { vec![BROADCAST] } else { Vec::new() },
+            broadcasts: if seed.is_multiple_of(2) { vec![BROADCAST] } else { Vec::new() },
             eligible: !has_camera,
             runs_spaces: true,
             memory_bytes: 64 << 20,

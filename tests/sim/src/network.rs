@@ -49,6 +49,8 @@ pub struct Network {
     pub faults: NetworkFaults,
     /// Ways that carry nothing.
     cuts: BTreeSet<(usize, usize)>,
+    /// Boards between which no stream can be opened, as by a firewall.
+    walls: BTreeSet<(usize, usize)>,
     /// Ways that lose more than the others.
     lossy: BTreeMap<(usize, usize), u64>,
     bursts: BTreeMap<(usize, usize), Instant>,
@@ -64,6 +66,7 @@ impl Network {
         Self {
             faults,
             cuts: BTreeSet::new(),
+            walls: BTreeSet::new(),
             lossy: BTreeMap::new(),
             bursts: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -94,9 +97,14 @@ impl Network {
         self.cuts.contains(&(from, to))
     }
 
+    /// Lets no streams be opened between two boards, for good.
+    pub fn wall_off(&mut self, a: usize, b: usize) {
+        self.walls.insert((a.min(b), a.max(b)));
+    }
+
     /// Whether nothing can be set up between two boards: that takes both ways.
     pub fn is_severed(&self, a: usize, b: usize) -> bool {
-        self.is_cut(a, b) || self.is_cut(b, a)
+        self.is_cut(a, b) || self.is_cut(b, a) || self.walls.contains(&(a.min(b), a.max(b)))
     }
 
     fn delay(&self, rng: &mut Rng) -> Duration {

@@ -89,6 +89,11 @@ impl Referee {
         self.delivered
     }
 
+    /// Messages that senders were told did not arrive.
+    pub fn told(&self) -> u64 {
+        self.senders.values().map(|sender| u64::from(sender.told)).sum()
+    }
+
     /// Senders heard of after the first `seen` deliveries that lack more messages than they were told of.
     pub fn unexplained(&self, seen: u64) -> Verdict {
         let heard = self.senders.iter().filter(|(_, sender)| sender.at > seen);

@@ -110,6 +110,37 @@ pub fn wedged(seed: u64) -> Report {
     run.report(quiet.then_some(Duration::ZERO))
 }
 
+/// Four boards in a line, of which only neighbours can be linked: messages from one end to the other pass two relays,
+/// while links break again and again. All of them arrive, once and in order.
+pub fn three_hops(seed: u64, messages: u64, breaks: u32) -> Report {
+    let world = World::new(seed, Machines { zhosts: 4, cameras: 1, measured: false }, network(10, 2));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    [(0, 2), (0, 3), (1, 3)].into_iter().for_each(|(a, b)| run.world.wall_off(a, b));
+    run.power_on();
+    run.submit_package("flood", 1, guests::flood("flood"));
+    run.wait_for_quiet("after the submit");
+    let start = run.world.delivered();
+    for broken in 1..=breaks {
+        let near = run.world.rng().below(3) as usize;
+        run.world.break_link(near, near + 1);
+        let goal = start + messages * u64::from(broken) / u64::from(breaks);
+        let end = run.world.now() + FLOW_WITHIN;
+        if !run.world.run_until(end, |world| world.delivered() >= goal) {
+            run.flaws.push(format!("after {broken} breaks, messages stop at {}", run.world.delivered()));
+            return run.report(None);
+        }
+    }
+    let (told, relayed) = (run.world.told_undelivered(), run.world.relayed());
+    if told > 0 {
+        run.flaws.push(format!("{told} messages were given up"));
+    }
+    if relayed == 0 {
+        run.flaws.push("nothing was relayed".into());
+    }
+    run.flaws.extend(run.world.unexplained(start));
+    run.report(Some(Duration::ZERO))
+}
+
 /// Join, submit, and whatever mishaps the seed draws; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
@@ -208,7 +239,10 @@ impl Run {
     }
 
     pub(crate) fn submit(&mut self, name: &str, version: u32, capability: &str) {
-        let package = guests::package(name, version, capability);
+        self.submit_package(name, version, guests::package(name, version, capability));
+    }
+
+    fn submit_package(&mut self, name: &str, version: u32, package: Vec<u8>) {
         if let Some(Reply::Submitted(_)) = self.command(&Request::TopoSubmit(package)) {
             self.expect(name, "running", 3);
             let expectation = self.expected.iter_mut().find(|expectation| expectation.name == name);

@@ -2,7 +2,10 @@
 
 use clap::Parser;
 use std::time::{Duration, Instant};
-use zhost_sim::figures::{self, Death};
+use zhost_sim::{
+    figures::{self, Death},
+    scenario,
+};
 
 #[derive(Parser)]
 #[command(name = "figures", about = "Prints how fast simulated clusters notice deaths, and what they cost.")]
@@ -16,6 +19,12 @@ struct Options {
     /// Size of the cluster that comes together and loses a tenth; 0 leaves it out.
     #[arg(long, default_value_t = 1000)]
     scale: usize,
+    /// Messages that pass two relays; 0 leaves them out.
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: u64,
+    /// Times a link breaks meanwhile.
+    #[arg(long, default_value_t = 100)]
+    breaks: u32,
     /// Length of the runs with heavy loss, minutes; 0 leaves them out.
     #[arg(long, default_value_t = 60)]
     lossy_minutes: u64,
@@ -29,14 +38,28 @@ fn main() {
     if options.lossy_minutes > 0 {
         println!("20 zhosts under heavy loss");
         for loss in [200, 300] {
-            print_detection(&format!("power lost at {} % loss", loss / 10), loss, Death::Silent, options.runs.min(20));
+            print_detection(
+                &format!("power lost at {} % loss", loss / 10),
+                loss,
+                Death::Silent,
+                options.runs.min(20),
+            );
             let length = Duration::from_secs(60 * options.lossy_minutes);
             let deaths = figures::false_deaths(1, 20, loss, length);
-            println!("  live zhosts declared dead in {} min at {} % loss: {deaths}", options.lossy_minutes, loss / 10);
+            println!(
+                "  live zhosts declared dead in {} min at {} % loss: {deaths}",
+                options.lossy_minutes,
+                loss / 10
+            );
         }
     }
+    if options.messages > 0 {
+        print_hops(options.messages, options.breaks);
+    }
     if !options.idle.is_empty() {
-        println!("idle: bytes a second sent by each zhost (the busiest), headers and sealing included; flash a day");
+        println!(
+            "idle: bytes a second sent by each zhost (the busiest), headers and sealing included; flash a day"
+        );
     }
     for size in &options.idle {
         let started = Instant::now();
@@ -63,10 +86,25 @@ fn print_detection(what: &str, loss_per_mille: u64, death: Death, runs: u64) {
     println!("  {what}: median {median:.2}, worst {worst:.2} ({runs} runs)");
 }
 
+fn print_hops(messages: u64, breaks: u32) {
+    let started = Instant::now();
+    let report = scenario::three_hops(1, messages, breaks);
+    let flaws = if report.flaws.is_empty() {
+        "none lost, repeated or reordered".into()
+    } else {
+        format!("{:?}", report.flaws)
+    };
+    println!(
+        "{messages} messages over 3 links (2 relays), which broke {breaks} times: {flaws}; took {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
+}
+
 fn print_scale(zhosts: usize) {
     let started = Instant::now();
     let scale = figures::scale(1, zhosts, zhosts / 10);
-    let seconds = |time: Option<Duration>| time.map_or("never".into(), |t| format!("{:.1} s", t.as_secs_f64()));
+    let seconds =
+        |time: Option<Duration>| time.map_or("never".into(), |t| format!("{:.1} s", t.as_secs_f64()));
     println!(
         "{zhosts} zhosts started at once agree {} after the last start ({:.0} kB sent by each); after {} of them lost \
          power, the rest agrees in {} ({:.0} kB sent by each); took {:.0} s",

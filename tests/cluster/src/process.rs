@@ -11,7 +11,7 @@ use std::{
 };
 
 /// What names of temporary things begin with.
-const NAME_PREFIX: &str = "zhost-bench";
+const NAME_PREFIX: &str = "zhost-lab";
 /// How often [`watch`] looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
 /// Directories that users who are not root may lack in their PATH.
@@ -62,7 +62,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(reason) = self.kill() {
-            eprintln!("bench: cannot end process {}: {reason}", self.child.id());
+            eprintln!("zhosts: cannot end process {}: {reason}", self.child.id());
         }
     }
 }
@@ -161,7 +161,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.0) {
-            eprintln!("bench: {}: {e}", self.0.display());
+            eprintln!("zhosts: {}: {e}", self.0.display());
         }
     }
 }

@@ -49,7 +49,7 @@ impl Hosts {
         static SAID: Once = Once::new();
         if let Err(reason) = &network {
             SAID.call_once(|| {
-                eprintln!("bench: no network namespaces, so hosts are loopback addresses: {reason}");
+                eprintln!("zhosts: no network namespaces, so hosts are loopback addresses: {reason}");
             });
         }
         Ok(Self { network: network.ok(), cpus: allowed_cpus()? })
@@ -90,10 +90,46 @@ impl Hosts {
         command
     }
 
+    /// Whether the hosts are namespaces, with cables that can be cut.
+    pub fn have_cables(&self) -> bool {
+        self.network.is_some()
+    }
+
+    fn network(&self) -> Outcome<&Network> {
+        self.network.as_ref().ok_or_else(|| "this needs network namespaces (as root)".into())
+    }
+
+    /// Pulls a host's cable out of the switch, or plugs it in again. The host itself sees nothing of it.
+    pub fn plug(&self, host: usize, plugged: bool) -> Outcome {
+        let network = self.network()?;
+        let (switch, state) = (network.switch(), if plugged { "up" } else { "down" });
+        ip(&format!("-n {switch} link set port{host} {state}"))
+    }
+
+    /// Lets nothing out of a host any more, though it hears everything; or lets it out again.
+    pub fn mute(&self, host: usize, mute: bool) -> Outcome {
+        let drop_all =
+            "table inet mute { chain out { type filter hook output priority 0; oifname eth0 drop; }; }";
+        self.filter(host, "mute", drop_all, mute)
+    }
+
+    /// Makes a host lose that many of a hundred packets that come in.
+    pub fn lose(&self, host: usize, per_cent: u32) -> Outcome {
+        let rules = format!(
+            "table inet lose {{ chain in {{ type filter hook input priority 0; iifname eth0 numgen random mod 100 < {per_cent} drop; }}; }}"
+        );
+        self.filter(host, "lose", &rules, per_cent > 0)
+    }
+
+    fn filter(&self, host: usize, table: &str, rules: &str, on: bool) -> Outcome {
+        let name = self.network()?.name(host);
+        let command = if on { format!("nft '{rules}'") } else { format!("nft delete table inet {table}") };
+        process::output(Command::new("ip").args(["netns", "exec", &name, "sh", "-c", &command])).map(drop)
+    }
+
     /// What a host has sent so far.
     pub fn sent(&self, host: usize) -> Outcome<Sent> {
-        let network = self.network.as_ref();
-        network.ok_or("what a host sends can only be counted with network namespaces (as root)")?.sent(host)
+        self.network()?.sent(host)
     }
 
     /// What each of the first `count` hosts sends in a second, on average, while `period` passes: bytes from
@@ -234,7 +270,7 @@ fn add_namespace(name: &str) -> Outcome {
 
 fn remove_namespace(name: &str) {
     if let Err(reason) = ip(&format!("netns delete {name}")) {
-        eprintln!("bench: {reason}");
+        eprintln!("zhosts: {reason}");
     }
 }
 
