@@ -19,7 +19,7 @@ use zhost_gossip::{
 };
 
 /// How often a zhost compares itself with another when nothing happens.
-const ROUND_PERIOD: Duration = Duration::from_millis(1000);
+const ROUND_PERIOD: Duration = Duration::from_millis(2000);
 /// How soon after a change.
 const HURRY_PERIOD: Duration = Duration::from_millis(100);
 /// Members told of a change at once; the rest learn in rounds.

@@ -17,9 +17,9 @@ use crate::wire::Hop;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often the round trip of a link is measured.
-const PING_PERIOD: Duration = Duration::from_secs(10);
+const PING_PERIOD: Duration = Duration::from_secs(20);
 /// A link that answers no ping for this long is closed.
-const SILENCE_MAX: Duration = Duration::from_secs(25);
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// How long a link made on demand is kept after it was last needed.
 const ON_DEMAND: Duration = Duration::from_secs(60);
 

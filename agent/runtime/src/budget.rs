@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Fuel of one slice, before another space has its turn: about a millisecond on a laptop.
 pub const SLICE_FUEL: u64 = 200_000;
 
+/// Fuel of a slice that the agent's loop runs itself, before it goes on with its own work.
+pub const SHORT_SLICE_FUEL: u64 = 20_000;
+
 /// Fuel `on_init` may burn before its watchdog ends the space.
 pub const INIT_FUEL_MAX: u64 = 400_000_000;
 

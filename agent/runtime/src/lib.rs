@@ -22,4 +22,4 @@ pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
 pub use store::{Store, StoreError, Write, blob_key, table};
 pub use wasmi_engine::Wasmi;
-pub use worker::{Exit, Launch, Worker, WorkerCommand, WorkerEvent};
+pub use worker::{Exit, Launch, Slice, Worker, WorkerCommand, WorkerEvent};

@@ -120,6 +120,15 @@ pub enum WorkerEvent {
     Log(SpaceKey, LogLevel, String),
 }
 
+/// What kind of slice to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// A whole one, by somebody who may wait for flash.
+    Long,
+    /// A short one that never waits: what a call wrote to the store is left for a long one.
+    Short,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Init,
@@ -133,6 +142,8 @@ struct Task {
     phase: Phase,
     in_call: bool,
     queued: bool,
+    /// What the call returned whose data is not in the store yet.
+    returned: Option<i32>,
     stop: bool,
     fuel_spent: u64,
     wake_at: Option<Instant>,
@@ -149,6 +160,9 @@ pub struct Worker {
     unix_origin_ms: u64,
     tasks: BTreeMap<SpaceKey, Task>,
     ready: VecDeque<SpaceKey>,
+    /// Wait for a long slice, to store what they wrote or to be loaded.
+    storing: VecDeque<SpaceKey>,
+    launches: VecDeque<Launch>,
     events: VecDeque<WorkerEvent>,
 }
 
@@ -162,15 +176,32 @@ impl Worker {
         rng: Rng,
         unix_origin_ms: u64,
     ) -> Self {
-        let (tasks, ready, events) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { interpreter, store, devices, publishers, rng, unix_origin_ms, tasks, ready, events }
+        Self {
+            interpreter,
+            store,
+            devices,
+            publishers,
+            rng,
+            unix_origin_ms,
+            tasks: BTreeMap::new(),
+            ready: VecDeque::new(),
+            storing: VecDeque::new(),
+            launches: VecDeque::new(),
+            events: VecDeque::new(),
+        }
     }
 
     /// Obeys the node.
     pub fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
         match command {
-            WorkerCommand::Start(launch) => self.start(now, launch),
+            WorkerCommand::Start(launch) => self.launches.push_back(launch),
             WorkerCommand::Stop(key) => {
+                if let Some(index) = self.launches.iter().position(|launch| launch.key == key)
+                    && let Some(launch) = self.launches.remove(index)
+                {
+                    let exited = WorkerEvent::Exited(key.clone(), launch.incarnation, Exit::Closed);
+                    self.events.push_back(exited);
+                }
                 if let Some(task) = self.tasks.get_mut(&key) {
                     task.stop = true;
                     task.close_by = Some(now + budget::CLOSE_TIMEOUT);
@@ -229,6 +260,7 @@ impl Worker {
         }
     }
 
+    /// Loads a space: reading and checking its package takes long.
     fn start(&mut self, now: Instant, launch: Launch) {
         let (key, incarnation) = (launch.key.clone(), launch.incarnation);
         match self.load(launch) {
@@ -240,6 +272,7 @@ impl Worker {
                     phase: if has_init { Phase::Init } else { Phase::Process },
                     in_call: has_init,
                     queued: false,
+                    returned: None,
                     stop: false,
                     fuel_spent: 0,
                     wake_at: Some(now),
@@ -316,13 +349,26 @@ impl Worker {
         times.min().map(|at| (at, "a space wakes up"))
     }
 
-    /// Whether a space waits for its turn.
-    pub fn is_busy(&self) -> bool {
-        !self.ready.is_empty()
+    /// Whether there is something to do in such a slice.
+    pub fn is_ready(&self, slice: Slice) -> bool {
+        let only_long = !self.storing.is_empty() || !self.launches.is_empty();
+        !self.ready.is_empty() || (slice == Slice::Long && only_long)
     }
 
     /// Runs one slice of the next space in line.
-    pub fn run_slice(&mut self, now: Instant) {
+    pub fn run_slice(&mut self, now: Instant, slice: Slice) {
+        if slice == Slice::Long {
+            if let Some(launch) = self.launches.pop_front() {
+                return self.start(now, launch);
+            }
+            if let Some(key) = self.storing.pop_front() {
+                let returned = self.tasks.get_mut(&key).and_then(|task| task.returned.take());
+                if let Some(code) = returned {
+                    self.handle_return(now, &key, code);
+                }
+                return;
+            }
+        }
         let Some(key) = self.ready.pop_front() else { return };
         let Some(task) = self.tasks.get_mut(&key) else { return };
         task.queued = false;
@@ -333,7 +379,8 @@ impl Worker {
         }
         let context = task.guest.context();
         context.now = now;
-        let (step, fuel) = task.guest.run(budget::SLICE_FUEL);
+        let fuel = if slice == Slice::Long { budget::SLICE_FUEL } else { budget::SHORT_SLICE_FUEL };
+        let (step, fuel) = task.guest.run(fuel);
         task.fuel_spent += fuel;
         let watchdog = task.fuel_spent > task.fuel_max();
         self.drain_context(&key, watchdog || step != Step::Preempted);
@@ -341,6 +388,14 @@ impl Worker {
             Step::Preempted if watchdog => self.handle_watchdog(&key),
             Step::Preempted => self.enqueue(&key),
             Step::Trapped(reason) => self.finish(&key, Exit::Crashed(format!("trapped: {reason}"))),
+            Step::Returned(code) if slice == Slice::Short && self.has_written(&key) => {
+                if let Some(task) = self.tasks.get_mut(&key) {
+                    // Not run again before its data is stored.
+                    task.queued = true;
+                    task.returned = Some(code);
+                }
+                self.storing.push_back(key);
+            }
             Step::Returned(code) => self.handle_return(now, &key, code),
         }
     }
@@ -357,7 +412,16 @@ impl Worker {
         self.finish(key, exit);
     }
 
+    fn has_written(&mut self, key: &SpaceKey) -> bool {
+        self.tasks.get_mut(key).is_some_and(|task| !task.guest.context().data_writes.is_empty())
+    }
+
     fn handle_return(&mut self, now: Instant, key: &SpaceKey, code: i32) {
+        if let Some(task) = self.tasks.get_mut(key)
+            && !self.ready.contains(key)
+        {
+            task.queued = false;
+        }
         if let Err(reason) = self.commit_data(key) {
             self.finish(key, Exit::Crashed(format!("its data could not be stored: {reason}")));
             return;
@@ -441,6 +505,7 @@ impl Worker {
     fn finish(&mut self, key: &SpaceKey, exit: Exit) {
         if let Some(task) = self.tasks.remove(key) {
             self.ready.retain(|ready| ready != key);
+            self.storing.retain(|storing| storing != key);
             self.events.push_back(WorkerEvent::Exited(key.clone(), task.incarnation, exit));
         }
     }

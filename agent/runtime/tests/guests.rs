@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use zhost_base::{Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
 use zhost_mex::PublisherKey;
 use zhost_runtime::{
-    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Store, Wasmi,
-    Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
+    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Slice, Store,
+    Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
 };
 
 fn name(text: &str) -> Name {
@@ -111,8 +111,8 @@ impl Bench {
     fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            while self.worker.is_busy() {
-                self.worker.run_slice(self.now);
+            while self.worker.is_ready(Slice::Long) {
+                self.worker.run_slice(self.now, Slice::Long);
                 self.now += Duration::from_micros(100);
             }
             self.events.extend(std::iter::from_fn(|| self.worker.poll_event()));
@@ -213,7 +213,7 @@ fn a_busy_loop_starves_nobody_and_is_ended_by_its_watchdog() {
     );
     bench.start("neighbour", &["sys.log"], &tick);
     while bench.exit_of("spinner").is_none() {
-        bench.worker.run_slice(bench.now);
+        bench.worker.run_slice(bench.now, Slice::Long);
         bench.now += Duration::from_millis(1);
         bench.worker.handle_timeout(bench.now);
         bench.events.extend(std::iter::from_fn(|| bench.worker.poll_event()));

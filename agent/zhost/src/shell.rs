@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     network::{self, AddressFollower},
-    workers::{self, Surroundings, Workers},
+    workers::{self, Done, Surroundings, Workers},
 };
 use smol::{
     LocalExecutor, Timer,
@@ -28,12 +28,14 @@ use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_hal::kernel;
 use zhost_mex::PublicKey;
 use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port};
-use zhost_runtime::{Devices, Store, StoreError, WorkerEvent};
+use zhost_runtime::{Devices, Store, StoreError};
 
 /// Events waiting for the node; those who bring more wait themselves.
 const EVENTS_MAX: usize = 1024;
 /// Events handled before timers and sockets have their turn again.
 const EVENTS_AT_ONCE: usize = 64;
+/// Rounds of running spaces and working off what they did, before timers and sockets have their turn again.
+const ROUNDS_AT_ONCE: usize = 16;
 /// How often the machine's load is measured.
 const LOAD_PERIOD: Duration = Duration::from_secs(2);
 /// Reads from a connection, at most this much at once.
@@ -50,7 +52,8 @@ pub enum Event {
     /// With whether the other kernel refused the connection.
     Closed(ConnectionId, bool),
     Disk(u64, Result<DiskReply, StoreError>),
-    Worker(WorkerEvent),
+    /// The thread of this desk has worked.
+    Worker(usize, Done),
     Shutdown,
 }
 
@@ -249,7 +252,9 @@ impl Shell {
                     self.node.handle_address(self.clock.now(), addr);
                 }
             }
-            let wake = self.node.poll_timeout().map_or(load_at, |(at, _)| at.min(load_at));
+            let node_wake = self.node.poll_timeout().map(|(at, _)| at);
+            let wakes = [Some(load_at), node_wake, self.workers.poll_timeout()];
+            let wake = wakes.into_iter().flatten().min().unwrap_or(load_at);
             let timer = async {
                 Timer::at(self.clock.system(wake)).await;
                 None
@@ -262,6 +267,20 @@ impl Shell {
                 self.handle(event);
             }
             self.node.handle_timeout(self.clock.now());
+            self.drain().await;
+            self.run_spaces().await;
+        }
+    }
+
+    /// Runs spaces shortly, and works off what they did, as long as one leads to the other.
+    async fn run_spaces(&mut self) {
+        for _ in 0..ROUNDS_AT_ONCE {
+            let events = self.workers.work(self.clock.now());
+            if events.is_empty() {
+                return;
+            }
+            let now = self.clock.now();
+            events.into_iter().for_each(|event| self.node.handle_worker(now, event));
             self.drain().await;
         }
     }
@@ -286,7 +305,10 @@ impl Shell {
                 self.node.handle_closed(now, connection, refused);
             }
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
-            Event::Worker(event) => self.node.handle_worker(now, event),
+            Event::Worker(desk, Done { events, next_wake }) => {
+                self.workers.handle_done(desk, next_wake);
+                events.into_iter().for_each(|event| self.node.handle_worker(now, event));
+            }
             Event::Shutdown => self.node.handle_shutdown(now),
         }
     }

@@ -1,22 +1,28 @@
-//! Threads that run spaces, and the thread that writes to flash.
+//! Who runs spaces, and the thread that writes to flash.
+//!
+//! The loop runs short slices of spaces itself: for a message that asks little of its receiver, waking a thread costs
+//! more than the message. What a space does not finish in such a slice, or what has to wait for flash, goes to the
+//! thread of its desk.
 
 use crate::{clock::Clock, shell::Event};
 use smol::channel::Sender;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, mpsc},
     thread,
 };
-use zhost_base::{Rng, SpaceKey};
+use zhost_base::{Instant, Rng, SpaceKey};
 use zhost_mex::PublicKey;
 use zhost_node::DiskRequest;
-use zhost_runtime::{Devices, Exit, Store, Wasmi, Worker, WorkerCommand, WorkerEvent};
+use zhost_runtime::{Devices, Exit, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent};
 
-/// How many threads run spaces.
-const WORKERS: usize = 2;
+/// How many desks, each with a thread, run spaces.
+const DESKS: usize = 2;
+/// Slices the loop runs at one desk before its thread takes over.
+const SLICES_AT_ONCE: usize = 8;
 
-/// What the worker threads need.
+/// What the desks need.
 #[derive(Clone)]
 pub struct Surroundings {
     pub store: Arc<dyn Store>,
@@ -26,26 +32,149 @@ pub struct Surroundings {
     pub events: Sender<Event>,
 }
 
-/// Hands commands to the thread that runs the space.
-pub struct Workers(Vec<mpsc::Sender<WorkerCommand>>);
+/// Some of the spaces; whoever holds the lock runs them.
+struct Desk {
+    bench: Mutex<Bench>,
+    /// Commands for whoever holds the lock next.
+    inbox: Mutex<Vec<WorkerCommand>>,
+    /// Whether the thread is to look.
+    called: Mutex<bool>,
+    call: Condvar,
+}
 
-impl Workers {
-    /// Starts the threads.
-    pub fn start(surroundings: &Surroundings, rng: &mut Rng) -> std::io::Result<Self> {
-        let start = |index: usize| {
-            let (sender, commands) = mpsc::channel();
-            let (surroundings, rng) = (surroundings.clone(), rng.fork());
-            let name = format!("spaces-{index}");
-            thread::Builder::new()
-                .name(name)
-                .spawn(move || run(&surroundings, rng, &commands))
-                .map(|_| sender)
-        };
-        (0..WORKERS).map(start).collect::<Result<_, _>>().map(Self)
+struct Bench {
+    worker: Worker,
+    here: BTreeMap<SpaceKey, u32>,
+    surroundings: Surroundings,
+    rng: Rng,
+}
+
+/// What a desk did, and when it has something to do next.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub events: Vec<WorkerEvent>,
+    pub next_wake: Option<Instant>,
+}
+
+/// All desks, as the loop sees them.
+pub struct Workers {
+    desks: Vec<Arc<Desk>>,
+    /// Commands not handed over yet, and when a desk wants to be looked after.
+    waiting: Vec<(Vec<WorkerCommand>, Option<Instant>)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Bench {
+    fn new(surroundings: &Surroundings, mut rng: Rng) -> Self {
+        let worker = new_worker(surroundings, &mut rng);
+        Self { worker, here: BTreeMap::new(), surroundings: surroundings.clone(), rng }
     }
 
-    /// Hands over a command.
-    pub fn command(&self, command: WorkerCommand) {
+    /// Obeys commands and runs up to `slices` slices. A panic costs the spaces here a restart, nothing else.
+    fn work(&mut self, now: Instant, commands: Vec<WorkerCommand>, slice: Slice, slices: usize) -> Done {
+        for command in &commands {
+            if let WorkerCommand::Start(launch) = command {
+                self.here.insert(launch.key.clone(), launch.incarnation);
+            }
+        }
+        let worker = &mut self.worker;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            commands.into_iter().for_each(|command| worker.handle_command(now, command));
+            worker.handle_timeout(now);
+            for _ in 0..slices {
+                if !worker.is_ready(slice) {
+                    break;
+                }
+                worker.run_slice(now, slice);
+            }
+            std::iter::from_fn(|| worker.poll_event()).collect()
+        }));
+        let events: Vec<WorkerEvent> = outcome.unwrap_or_else(|_| self.start_afresh());
+        for event in &events {
+            if let WorkerEvent::Exited(key, ..) = event {
+                self.here.remove(key);
+            }
+        }
+        Done { events, next_wake: self.worker.poll_timeout().map(|(at, _)| at) }
+    }
+
+    fn start_afresh(&mut self) -> Vec<WorkerEvent> {
+        log::error!("a worker panicked; its spaces start again");
+        self.worker = new_worker(&self.surroundings, &mut self.rng);
+        let exit = || Exit::Crashed("the worker that ran it panicked".into());
+        let lost = std::mem::take(&mut self.here).into_iter();
+        lost.map(|(key, incarnation)| WorkerEvent::Exited(key, incarnation, exit())).collect()
+    }
+}
+
+fn new_worker(surroundings: &Surroundings, rng: &mut Rng) -> Worker {
+    let Surroundings { store, devices, publishers, clock, .. } = surroundings;
+    Worker::new(
+        Box::new(Wasmi),
+        store.clone(),
+        devices.clone(),
+        publishers.clone(),
+        rng.fork(),
+        clock.unix_origin_ms,
+    )
+}
+
+impl Desk {
+    fn call(&self) {
+        *lock(&self.called) = true;
+        self.call.notify_one();
+    }
+
+    /// The desk's thread: works whenever it is called, for as long as there is work.
+    fn attend(&self, index: usize, surroundings: &Surroundings) {
+        loop {
+            let mut called = lock(&self.called);
+            while !*called {
+                called = self.call.wait(called).unwrap_or_else(PoisonError::into_inner);
+            }
+            *called = false;
+            drop(called);
+            let mut busy = true;
+            while busy {
+                let mut bench = lock(&self.bench);
+                let commands = std::mem::take(&mut *lock(&self.inbox));
+                let done = bench.work(surroundings.clock.now(), commands, Slice::Long, 1);
+                busy = bench.worker.is_ready(Slice::Long);
+                drop(bench);
+                if surroundings.events.send_blocking(Event::Worker(index, done)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Workers {
+    /// Sets up the desks and starts their threads.
+    pub fn start(surroundings: &Surroundings, rng: &mut Rng) -> std::io::Result<Self> {
+        let start = |index: usize| {
+            let desk = Arc::new(Desk {
+                bench: Mutex::new(Bench::new(surroundings, rng.fork())),
+                inbox: Mutex::default(),
+                called: Mutex::default(),
+                call: Condvar::new(),
+            });
+            let (surroundings, attended) = (surroundings.clone(), desk.clone());
+            thread::Builder::new()
+                .name(format!("spaces-{index}"))
+                .spawn(move || attended.attend(index, &surroundings))
+                .map(|_| desk)
+        };
+        let desks: Vec<Arc<Desk>> = (0..DESKS).map(start).collect::<Result<_, _>>()?;
+        let waiting = desks.iter().map(|_| Default::default()).collect();
+        Ok(Self { desks, waiting })
+    }
+
+    /// Takes a command; it is carried out by the next [`Self::work`].
+    pub fn command(&mut self, command: WorkerCommand) {
         let key = match &command {
             WorkerCommand::Start(launch) => &launch.key,
             WorkerCommand::Stop(key)
@@ -54,83 +183,50 @@ impl Workers {
             | WorkerCommand::Credit { key, .. }
             | WorkerCommand::Undelivered { key, .. } => key,
         };
-        let index = key
-            .space
-            .as_str()
-            .bytes()
-            .fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
-        // The thread lives as long as the process.
-        let _ = self.0[(index % self.0.len() as u64) as usize].send(command);
+        let bytes = key.space.as_str().bytes();
+        let hash = bytes.fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
+        let index = (hash % self.desks.len() as u64) as usize;
+        self.waiting[index].0.push(command);
     }
-}
 
-/// One worker thread: a panic in it costs its spaces a restart, nothing else.
-fn run(surroundings: &Surroundings, mut rng: Rng, commands: &mpsc::Receiver<WorkerCommand>) {
-    let mut here: BTreeMap<SpaceKey, u32> = BTreeMap::new();
-    loop {
-        let Surroundings { store, devices, publishers, clock, .. } = surroundings;
-        let worker = Worker::new(
-            Box::new(Wasmi),
-            store.clone(),
-            devices.clone(),
-            publishers.clone(),
-            rng.fork(),
-            clock.unix_origin_ms,
-        );
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(surroundings, worker, commands, &mut here)));
-        if outcome.is_ok() {
-            return;
-        }
-        log::error!("a worker panicked; its spaces start again");
-        for (key, incarnation) in std::mem::take(&mut here) {
-            let exit = Exit::Crashed("the worker that ran it panicked".into());
-            if surroundings
-                .events
-                .send_blocking(Event::Worker(WorkerEvent::Exited(key, incarnation, exit)))
-                .is_err()
-            {
-                return;
+    /// A desk's thread has worked.
+    pub fn handle_done(&mut self, index: usize, next_wake: Option<Instant>) {
+        self.waiting[index].1 = next_wake;
+    }
+
+    /// When a desk has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.waiting.iter().filter_map(|(_, wake)| *wake).min()
+    }
+
+    /// Hands commands over and runs what is due, shortly; gives what happened.
+    pub fn work(&mut self, now: Instant) -> Vec<WorkerEvent> {
+        let mut events = Vec::new();
+        for (desk, (commands, wake)) in self.desks.iter().zip(&mut self.waiting) {
+            if commands.is_empty() && wake.is_none_or(|at| at > now) {
+                continue;
             }
-        }
-    }
-}
-
-/// Runs guests until the agent ends.
-fn work(
-    surroundings: &Surroundings,
-    mut worker: Worker,
-    commands: &mpsc::Receiver<WorkerCommand>,
-    here: &mut BTreeMap<SpaceKey, u32>,
-) {
-    loop {
-        let now = surroundings.clock.now();
-        let wait = worker.poll_timeout().map(|(at, _)| at.since(now));
-        let next = match wait {
-            _ if worker.is_busy() => commands.try_recv().map_err(|e| e == mpsc::TryRecvError::Disconnected),
-            Some(wait) => commands.recv_timeout(wait).map_err(|e| e == mpsc::RecvTimeoutError::Disconnected),
-            None => commands.recv().map_err(|_| true),
-        };
-        let now = surroundings.clock.now();
-        match next {
-            Ok(command) => {
-                if let WorkerCommand::Start(launch) = &command {
-                    here.insert(launch.key.clone(), launch.incarnation);
+            let mut bench = match desk.bench.try_lock() {
+                Ok(bench) => bench,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    // Its thread is at it, and looks again.
+                    lock(&desk.inbox).append(commands);
+                    *wake = None;
+                    desk.call();
+                    continue;
                 }
-                worker.handle_command(now, command);
-            }
-            Err(true) => return,
-            Err(false) => {}
-        }
-        worker.handle_timeout(now);
-        worker.run_slice(now);
-        while let Some(event) = worker.poll_event() {
-            if let WorkerEvent::Exited(key, ..) = &event {
-                here.remove(key);
-            }
-            if surroundings.events.send_blocking(Event::Worker(event)).is_err() {
-                return;
+            };
+            let mut all = std::mem::take(&mut *lock(&desk.inbox));
+            all.append(commands);
+            let done = bench.work(now, all, Slice::Short, SLICES_AT_ONCE);
+            events.extend(done.events);
+            *wake = done.next_wake;
+            if bench.worker.is_ready(Slice::Long) {
+                desk.call();
             }
         }
+        events
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use zhost_base::{Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
 use zhost_node::{Inspection, Output, Port};
-use zhost_runtime::WorkerCommand;
+use zhost_runtime::{Slice, WorkerCommand};
 
 /// Lines of the trace that are kept.
 const TRACE_LINES_MAX: usize = 4000;
@@ -596,8 +596,8 @@ impl World {
         for _ in 0..SLICES_AT_ONCE {
             let Some(running) = &mut self.machines[index].running else { return };
             let mut progress = false;
-            if running.worker.is_busy() {
-                running.worker.run_slice(now);
+            if running.worker.is_ready(Slice::Long) {
+                running.worker.run_slice(now, Slice::Long);
                 progress = true;
             }
             while let Some(event) = running.worker.poll_event() {
@@ -613,7 +613,10 @@ impl World {
         }
         let machine = &self.machines[index];
         let Some(running) = &machine.running else { return };
-        let busy = running.worker.is_busy().then_some((now + Duration::from_millis(1), "guests have work"));
+        let busy = running
+            .worker
+            .is_ready(Slice::Long)
+            .then_some((now + Duration::from_millis(1), "guests have work"));
         let wakes = [running.node.poll_timeout(), running.worker.poll_timeout(), busy];
         let wake = wakes.into_iter().flatten().min().map(|(at, why)| (machine.clock.when(at), why));
         self.referee.see(index, &running.node);

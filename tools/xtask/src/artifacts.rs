@@ -11,12 +11,16 @@ use zhost_cluster::Programs;
 /// The guests of the demo topology.
 pub const GARDEN: [&str; 3] = ["camera", "sensors", "tally"];
 
+const DUEL: [&str; 2] = ["near", "far"];
+
 /// Programs and packages, ready to run.
 pub struct Artifacts {
     /// The agent as it is shipped, and zctl.
     pub programs: Programs,
     /// The demo topology's package directory, with its WASM.
     pub garden: PathBuf,
+    /// The package directory of the two spaces that measure each other.
+    pub duel: PathBuf,
 }
 
 /// Builds everything.
@@ -27,7 +31,7 @@ pub fn build() -> Outcome<Artifacts> {
     build_guests()?;
     let target = steps::root().join("target");
     let programs = Programs { zhost, zctl: target.join("debug/zctl") };
-    Ok(Artifacts { programs, garden: assemble_garden()? })
+    Ok(Artifacts { programs, garden: assemble("garden", &GARDEN)?, duel: assemble("duel", &DUEL)? })
 }
 
 /// Builds the agent as it is shipped: optimised, and static where this computer can.
@@ -63,22 +67,22 @@ pub fn build_guests() -> Outcome {
     }
 }
 
-/// Puts the garden's sources and WASM together as a package directory.
-fn assemble_garden() -> Outcome<PathBuf> {
-    let source = steps::root().join("tests/spaces/garden");
+/// Puts a package's sources and WASM together as a package directory.
+fn assemble(package: &str, spaces: &[&str]) -> Outcome<PathBuf> {
+    let source = steps::root().join("tests/spaces").join(package);
     let built = steps::root().join("target/spaces").join(GUEST_TARGET).join("release");
-    let garden = steps::root().join("target/garden");
+    let assembled = steps::root().join("target").join(package);
     let copy = |from: PathBuf, to: PathBuf| {
         let parent = to.parent().map(fs::create_dir_all).unwrap_or(Ok(()));
         parent.and_then(|()| fs::copy(&from, &to)).map(drop).map_err(|e| format!("{}: {e}", from.display()))
     };
     for file in ["manifest.yaml", "topology.yaml"] {
-        copy(source.join(file), garden.join(file))?;
+        copy(source.join(file), assembled.join(file))?;
     }
-    for space in GARDEN {
+    for space in spaces {
         let dir = PathBuf::from("spaces").join(space);
-        copy(source.join(&dir).join("space.yaml"), garden.join(&dir).join("space.yaml"))?;
-        copy(built.join(format!("{space}.wasm")), garden.join(&dir).join("core.wasm"))?;
+        copy(source.join(&dir).join("space.yaml"), assembled.join(&dir).join("space.yaml"))?;
+        copy(built.join(format!("{space}.wasm")), assembled.join(&dir).join("core.wasm"))?;
     }
-    Ok(garden)
+    Ok(assembled)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything a developer does.
 
 mod artifacts;
+mod bench;
 mod cluster;
 mod demo;
 mod fuzz;
@@ -41,6 +42,11 @@ enum Task {
         #[command(subcommand)]
         command: cluster::ClusterCommand,
     },
+    /// Measure zhost beside other systems.
+    Bench {
+        #[command(subcommand)]
+        command: bench::BenchCommand,
+    },
     /// All tests.
     Test,
     /// Simulate clusters under faults drawn from seeds.
@@ -72,6 +78,7 @@ fn main() -> ExitCode {
         Task::Setup { guests } => setup::run(guests),
         Task::Demo { json } => demo::run(json),
         Task::Cluster { command } => cluster::run(&command),
+        Task::Bench { command } => bench::run(&command),
         Task::Test => test::run(),
         Task::Sim { seeds, zhosts, trace } => test::sim(&seeds, zhosts, trace),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),

@@ -7,6 +7,7 @@ pub mod nats;
 pub mod raw_tcp;
 pub mod serf;
 pub mod zenoh;
+pub mod zhost;
 
 use crate::{Outcome, report::PeerResult, setup};
 use std::time::Instant;
@@ -20,13 +21,14 @@ struct Peer {
     run: fn(&mut PeerResult) -> Outcome,
 }
 
-const PEERS: [Peer; 9] = [
+const PEERS: [Peer; 10] = [
     Peer {
         name: "raw-tcp",
         encrypted: false,
         version: || setup::first_line("/proc/sys/kernel/osrelease"),
         run: raw_tcp::run,
     },
+    Peer { name: "zhost", encrypted: true, version: zhost::version, run: zhost::run },
     Peer {
         name: "nats",
         encrypted: false,
