@@ -37,6 +37,8 @@ pub enum Datagram {
     Summary {
         /// Who sends it.
         from: ZhostId,
+        /// Whether the sender knows the cluster.
+        readiness: Readiness,
         /// [`crate::membership::Membership::hash`].
         members: u64,
         /// [`crate::registry::Registry::hash`].
@@ -66,6 +68,17 @@ pub enum Datagram {
         /// Yes, or why not.
         verdict: Verdict,
     },
+}
+
+/// How far a zhost is with its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Readiness {
+    /// It knows the cluster.
+    Ready,
+    /// It looks for one, and founds it if nobody answers.
+    Founding,
+    /// It waits for the cluster it was told of, or was a member of.
+    Waiting,
 }
 
 /// A voter's answer.

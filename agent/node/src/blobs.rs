@@ -25,8 +25,9 @@ use zhost_runtime::{StoreError, table};
 const PULL_WINDOW: u32 = 4;
 /// How long a holder may be silent before another is asked.
 const PULL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long to wait when nobody holds a blob, or the flash refused it.
+/// How long to wait when nobody holds a blob, or the flash refused it; doubles with every failure in a row.
 const PULL_RETRY: Duration = Duration::from_secs(2);
+const PULL_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Blobs pulled at once; further ones wait.
 const PULLS_MAX: usize = 2;
 
@@ -48,6 +49,8 @@ pub(crate) struct Blobs {
     closing: BTreeMap<BlobDigest, u32>,
     /// When to look again for blobs that could not be had.
     retry_at: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
 }
 
 fn pieces(size_bytes: u32) -> u32 {
@@ -228,7 +231,9 @@ impl Node {
 
     fn give_up_pull(&mut self, now: Instant, digest: BlobDigest) {
         self.blobs.pulls.remove(&digest);
-        self.blobs.retry_at = Some(now + PULL_RETRY);
+        let cooldown = (PULL_RETRY * 2_u32.pow(self.blobs.failures.min(4))).min(PULL_RETRY_MAX);
+        self.blobs.failures += 1;
+        self.blobs.retry_at = Some(now + cooldown);
     }
 
     pub(crate) fn handle_blob_piece_written(
@@ -255,6 +260,7 @@ impl Node {
     /// A blob is on our flash in full.
     pub(crate) fn complete_blob(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
         self.blobs.complete.insert(digest, size_bytes);
+        self.blobs.failures = 0;
         self.set_row(now, RowKey::Blob(digest), Row::Blob);
     }
 

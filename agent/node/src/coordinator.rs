@@ -59,7 +59,7 @@ impl Node {
         let base = newest.filter(|p| p.version.term == term).or_else(|| self.obeyed_placement(id)).or(newest);
         let base = base.or_else(|| self.ledger.placement(id, other));
         let homes = base.map(|base| self.carried_homes(id, topology, base)).unwrap_or_default();
-        let mut sites = self.sites(id);
+        let mut sites = self.sites(now, id);
         let homes = placement::place(id, &topology.spec.spaces, &homes, &mut sites);
         let carried = base.is_some_and(|base| base.revision == topology.revision && base.settled);
         let settled = carried || self.all_running(id, topology, &homes);
@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// The zhosts that may run spaces, with what the other topologies have placed there.
-    fn sites(&self, except: TopologyId) -> Sites<'_> {
+    fn sites(&self, now: Instant, except: TopologyId) -> Sites<'_> {
         let usable =
             self.known_zhosts().filter(|(id, profile)| profile.runs_spaces && !self.is_judged_failed(*id));
         let mut sites: Sites<'_> = usable
@@ -129,7 +129,8 @@ impl Node {
                     Some(Row::Load(load)) => *load,
                     _ => LoadBand::default(),
                 };
-                (id, Site { profile, load, spaces: 0, memory_bytes: 0 })
+                let (is_slow, is_fresh) = (self.is_slow(id), self.is_fresh(now, id));
+                (id, Site { profile, load, is_slow, is_fresh, spaces: 0, memory_bytes: 0 })
             })
             .collect();
         for (id, topology) in self.ledger.topologies().filter(|(id, _)| *id != except) {

@@ -11,7 +11,7 @@ use std::{
 };
 use zhost_base::{Instant, ZhostId, limits::STRANGERS_MAX};
 use zhost_gossip::{
-    datagram::Datagram,
+    datagram::{Datagram, Readiness},
     election::ElectionOutput,
     registry::{Carrier, RegistryMessage},
     row::{Row, RowKey},
@@ -112,8 +112,8 @@ impl Node {
             Datagram::Welcome { me, to, known, rumours } => {
                 self.membership.handle_welcome(now, me, to, known, rumours);
             }
-            Datagram::Summary { from, members, registry, ledger } => {
-                self.handle_summary(now, from, members, registry, ledger);
+            Datagram::Summary { from, readiness, members, registry, ledger } => {
+                self.handle_summary(now, from, readiness, (members, registry, ledger));
             }
             Datagram::Registry(message) => self.handle_registry(message),
             Datagram::VoteRequest { proposer, term } => self.election.handle_vote_request(proposer, term),
@@ -141,8 +141,16 @@ impl Node {
     /// A link is open: we compare what both hold.
     pub(crate) fn handle_link_up(&mut self, peer: ZhostId) {
         let (members, registry, ledger) = self.hashes();
-        self.links.send(peer, &Hop::Summary { members, registry, ledger });
+        self.links.send(peer, &Hop::Summary { readiness: self.readiness(), members, registry, ledger });
         self.wake_streams();
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.ready {
+            true => Readiness::Ready,
+            false if self.looks_around => Readiness::Founding,
+            false => Readiness::Waiting,
+        }
     }
 
     /// Hashes of members, registry and ledger.
@@ -167,10 +175,15 @@ impl Node {
         &mut self,
         now: Instant,
         from: ZhostId,
-        members: u64,
-        registry: u64,
-        ledger: u64,
+        readiness: Readiness,
+        (members, registry, ledger): (u64, u64, u64),
     ) {
+        // Somebody who has never seen a cluster takes nobody's word who is looking for one too.
+        match readiness {
+            Readiness::Founding => self.founders.insert(from),
+            _ => self.founders.remove(&from),
+        };
+        let knows_cluster = readiness == Readiness::Ready || self.ledger.roster().next().is_some();
         if members != self.membership.hash() {
             self.compare_members(now, from);
         }
@@ -179,7 +192,11 @@ impl Node {
         }
         if ledger != self.ledger.hash() {
             self.compare_ledger(now, from);
-        } else if !self.ready && self.membership.peer(from).is_some() && self.knows_all_profiles() {
+        } else if !self.ready
+            && knows_cluster
+            && self.membership.peer(from).is_some()
+            && self.knows_all_profiles()
+        {
             self.log(Level::Info, format!("in step with the cluster (asked {})", self.zhost_name(from)));
             self.ready = true;
         }
@@ -264,7 +281,8 @@ impl Node {
         };
         if let Some(peer) = self.rng.pick(&peers).copied() {
             let (members, registry, ledger) = self.hashes();
-            let summary = Datagram::Summary { from: self.id, members, registry, ledger };
+            let summary =
+                Datagram::Summary { from: self.id, readiness: self.readiness(), members, registry, ledger };
             self.send_datagram(peer, &summary);
         }
     }

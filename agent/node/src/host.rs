@@ -16,6 +16,9 @@ use zhost_gossip::{
 };
 use zhost_runtime::{Exit, Launch, LogLevel, WorkerCommand, WorkerEvent};
 
+/// Spaces started at once: more wait, so that a recovery does not starve what runs.
+const STARTS_AT_ONCE: usize = 8;
+
 /// A space on this zhost.
 #[derive(Debug)]
 pub(crate) struct LocalSpace {
@@ -55,9 +58,9 @@ impl Host {
         self.spaces.is_empty()
     }
 
-    /// Whether this start of some space is still here.
-    pub fn has_incarnation(&self, incarnation: u32) -> bool {
-        self.spaces.values().any(|space| space.launch.incarnation == incarnation)
+    /// How many spaces are being started.
+    fn starting(&self) -> usize {
+        self.spaces.values().filter(|space| space.state == SpaceState::Starting).count()
     }
 
     /// How many spaces were ever started.
@@ -125,12 +128,15 @@ impl Node {
             .collect();
         surplus.iter().for_each(|key| self.close_space(now, key));
         for (key, wish) in wishes {
+            let has_turn = self.host.starting() < STARTS_AT_ONCE;
             match self.host.spaces.get_mut(&key) {
                 Some(space) if space.placement != wish.placement && wish.is_of(space) => {
                     space.placement = wish.placement;
                     self.write_space_row(now, &key);
                 }
                 Some(_) => {}
+                // Those that have to wait start when others are running.
+                None if !has_turn => {}
                 None if self.blobs.is_complete(wish.launch.package) => self.start_space(now, wish),
                 None => {}
             }
@@ -251,6 +257,7 @@ impl Node {
                     space.state = SpaceState::Running;
                     self.log(Level::Info, format!("space {} is running", key.space));
                     self.write_space_row(now, &key);
+                    self.reconcile_spaces(now);
                 }
             }
             WorkerEvent::Exited(key, incarnation, exit) => self.handle_exit(now, &key, incarnation, exit),
@@ -302,6 +309,7 @@ impl Node {
         let state = space.state.as_str();
         self.log(Level::Warn, format!("space {} {text}; now {state}", key.space));
         self.write_space_row(now, key);
+        self.reconcile_spaces(now);
     }
 
     pub(crate) fn host_timeout(&mut self, now: Instant) {

@@ -1,7 +1,7 @@
 //! Which zhosts to be linked with, what is announced of the links, and the ways that follow.
 
 use crate::{
-    node::Node,
+    node::{Level, Node},
     routes::{Graph, Route, band_rtt_us, rtt_band},
 };
 use std::{
@@ -11,7 +11,7 @@ use std::{
 use zhost_base::{
     Instant, ZhostId,
     id::rendezvous,
-    limits::{LINKS_ANNOUNCED_MAX, MESH_FULL_MAX},
+    limits::{LINKS_ANNOUNCED_MAX, MEMBERS_MAX, MESH_FULL_MAX},
 };
 use zhost_gossip::row::{Row, RowKey};
 
@@ -22,6 +22,12 @@ const RANDOM: usize = 2;
 const NEARER_FACTOR: u64 = 4;
 /// With more zhosts than this, a zhost is linked with its own super only.
 const ALL_SUPERS_MAX: usize = 64;
+/// So many times two more than usual is slow: sixteen times.
+const SLOW_BANDS: u8 = 4;
+/// And below this, eight milliseconds, nobody is slow.
+const SLOW_MIN: u8 = 13;
+/// How long a zhost that was gone has to stay before it is given more work, if others can do it.
+const STABILISATION: Duration = Duration::from_secs(20);
 /// A link on which something got stuck is avoided for this long.
 const AVOID: Duration = Duration::from_secs(5);
 
@@ -31,6 +37,11 @@ pub(crate) struct Mesh {
     /// Links that do not pass things on at present, and until when they are avoided.
     avoided: BTreeMap<(ZhostId, ZhostId), Instant>,
     routes: BTreeMap<ZhostId, (Route, u64)>,
+    /// Since when those who were gone are back.
+    up_since: BTreeMap<ZhostId, Instant>,
+    gone: BTreeSet<ZhostId>,
+    /// Whether a large part of the others stopped answering at once.
+    pub looks_cut: bool,
     /// The neighbours chosen for being near.
     near: Vec<ZhostId>,
     /// What the routes were computed from.
@@ -133,6 +144,58 @@ impl Node {
     pub(crate) fn distance_us(&self, peer: ZhostId) -> u64 {
         let datagrams = self.membership.rtt_us(peer).map(u64::from);
         self.links.rtt_us(peer).or(datagrams).unwrap_or(u64::MAX)
+    }
+
+    /// The middle one of the round trips that a zhost announces, as a power of two of microseconds.
+    fn middle_rtt(&self, id: ZhostId) -> Option<u8> {
+        let Some(Row::Links(links)) = self.registry.row(id, &RowKey::Links) else { return None };
+        let mut bands: Vec<u8> = links.iter().map(|(_, band)| *band).filter(|band| *band > 0).collect();
+        bands.sort_unstable();
+        bands.get(bands.len() / 2).copied()
+    }
+
+    /// Whether a zhost is much farther from its neighbours than zhosts of this cluster usually are.
+    pub(crate) fn is_slow(&self, id: ZhostId) -> bool {
+        let ids = self.membership.peers().map(|peer| peer.id).chain([self.id]);
+        let mut all: Vec<u8> = ids.filter_map(|id| self.middle_rtt(id)).collect();
+        all.sort_unstable();
+        let usual = all.get(all.len() / 2).copied().unwrap_or_default();
+        self.middle_rtt(id).is_some_and(|rtt| rtt >= usual.saturating_add(SLOW_BANDS).max(SLOW_MIN))
+    }
+
+    /// Whether a zhost came up so recently that it is not trusted with more work if somebody else can do it.
+    pub(crate) fn is_fresh(&self, now: Instant, id: ZhostId) -> bool {
+        self.mesh.up_since.get(&id).is_some_and(|since| now.since(*since) < STABILISATION)
+    }
+
+    /// A member came up: one that was there before has to show that it stays.
+    pub(crate) fn note_up(&mut self, now: Instant, id: ZhostId) {
+        let is_back = self.mesh.gone.remove(&id);
+        if is_back {
+            self.mesh.up_since.insert(id, now);
+        }
+    }
+
+    /// A member is gone. Many at once may mean that it is us who are cut off.
+    pub(crate) fn note_down(&mut self, now: Instant, id: ZhostId) {
+        self.mesh.up_since.retain(|_, since| now.since(*since) < STABILISATION);
+        self.mesh.gone.insert(id);
+        while self.mesh.gone.len() > MEMBERS_MAX {
+            self.mesh.gone.pop_first();
+        }
+    }
+
+    /// Says so, once, when a large part of the others stops answering at once: perhaps it is we who are cut off.
+    pub(crate) fn watch_for_partition(&mut self) {
+        let (suspects, members) = (self.membership.suspect_count(), self.membership.peer_count());
+        let looks_cut = suspects >= 2 && suspects * 3 >= members;
+        if looks_cut && !self.mesh.looks_cut {
+            self.log(
+                Level::Warn,
+                format!("{suspects} of {members} others do not answer: the network may be cut"),
+            );
+        }
+        self.mesh.looks_cut = looks_cut;
     }
 
     /// Whether things got stuck lately on the link between these two.

@@ -19,7 +19,7 @@ use zhost_base::{
 };
 use zhost_gossip::row::{Row, RowKey, SpaceState};
 use zhost_link::stream::Abandoned;
-use zhost_runtime::{Undelivered, WorkerCommand};
+use zhost_runtime::{Sender, Undelivered, WorkerCommand};
 
 /// Messages one mailbox holds over all paths and restarts of senders; more are returned.
 pub(crate) const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;
@@ -58,7 +58,7 @@ pub(crate) struct Messages {
     /// Channels we opened so far.
     channel_count: u32,
     /// Consumed and not yet reported: messages and bytes.
-    credits: BTreeMap<(SpaceKey, Flow), (u32, u32)>,
+    credits: BTreeMap<(ZhostId, TopologyId, Flow), (u32, u32)>,
     pub sent: u64,
     pub received: u64,
     pub undelivered: u64,
@@ -229,6 +229,7 @@ impl Node {
             space.mailbox += count;
             space.messages_in += u64::from(count);
             let Flow { from, sender, path, .. } = flow;
+            let sender = Sender { zhost: peer, start: sender };
             let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
             return self.output(Output::Worker(deliver));
         }
@@ -324,34 +325,26 @@ impl Node {
     pub(crate) fn handle_consumed(
         &mut self,
         key: &SpaceKey,
-        (from, sender, path): (Name, u32, Name),
+        (from, sender, path): (Name, Sender, Name),
         (messages, bytes): (u32, u32),
     ) {
         let Some(space) = self.host.space_mut(key) else { return };
         space.mailbox = space.mailbox.saturating_sub(messages);
         let incarnation = space.launch.incarnation;
-        let to = SpaceKey { topology: key.topology, space: from.clone() };
-        let flow = Flow { from, sender, path, incarnation };
-        let credit = self.messages.credits.entry((to, flow)).or_default();
+        let flow = Flow { from, sender: sender.start, path, incarnation };
+        let credit = self.messages.credits.entry((sender.zhost, key.topology, flow)).or_default();
         credit.0 += messages;
         credit.1 = credit.1.saturating_add(bytes);
     }
 
     /// Hands out the credit that gathered during one input, in one piece per path.
     pub(crate) fn flush_credits(&mut self, now: Instant) {
-        for ((to, flow), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
-            match self.locate(&to).map(|target| target.zhost) {
-                Some(zhost) if zhost == self.id => {
-                    self.handle_credit(zhost, to.topology, &flow, (messages, bytes));
-                }
-                Some(zhost) => {
-                    self.send(now, zhost, &Frame::Credit { topology: to.topology, flow, messages, bytes });
-                }
-                // Its row has not reached us yet, or it starts anew: keep the credit while the consumer lives.
-                None if self.host.has_incarnation(flow.incarnation) => {
-                    self.messages.credits.insert((to, flow), (messages, bytes));
-                }
-                None => {}
+        for ((zhost, topology, flow), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
+            if zhost == self.id {
+                self.handle_credit(zhost, topology, &flow, (messages, bytes));
+            } else {
+                // To a dead one nothing goes; its space starts anew somewhere, with a window of its own.
+                self.send(now, zhost, &Frame::Credit { topology, flow, messages, bytes });
             }
         }
     }

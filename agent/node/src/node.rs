@@ -19,7 +19,7 @@ use crate::{
     wire::{Frame, Hop},
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
@@ -141,6 +141,10 @@ pub struct Node {
     pub(crate) deaths_seen: u64,
     /// Whether we know enough of the cluster to start spaces and to vote.
     pub(crate) ready: bool,
+    /// Whether we found a cluster if we find none.
+    pub(crate) looks_around: bool,
+    /// Others that do the same.
+    pub(crate) founders: BTreeSet<ZhostId>,
     alone_until: Option<Instant>,
     /// When the members' addresses are put on flash, if they have changed.
     peers_write_at: Option<Instant>,
@@ -218,6 +222,8 @@ impl Node {
             steady: Steady::default(),
             deaths_seen: 0,
             ready: founds_cluster,
+            looks_around,
+            founders: BTreeSet::new(),
             alone_until,
             peers_write_at: None,
             peers_written_at: None,
@@ -425,6 +431,7 @@ impl Node {
         self.election.handle_timeout(now);
         self.links.handle_timeout(now);
         self.mesh_timeout(now);
+        self.watch_for_partition();
         self.streams_timeout(now);
         self.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
@@ -434,16 +441,28 @@ impl Node {
         self.host_timeout(now);
         self.commands_timeout(now);
         if self.alone_until.is_some_and(|until| until <= now) {
-            self.alone_until = None;
-            if !self.ready {
-                self.log(Level::Warn, "no zhost of the cluster answers: going on alone".into());
-                self.ready = true;
-            }
+            self.stop_waiting(now);
         }
         if self.peers_write_at.is_some_and(|at| at <= now) {
             self.write_peers(now);
         }
         self.settle(now);
+    }
+
+    /// Nobody has told us of the cluster in time. Of several that look for one, the first by id founds it.
+    fn stop_waiting(&mut self, now: Instant) {
+        self.alone_until = None;
+        if self.ready {
+            return;
+        }
+        let before_us = |id: &ZhostId| *id < self.id && self.membership.peer(*id).is_some();
+        if self.looks_around && self.founders.iter().any(before_us) {
+            self.alone_until = Some(now + LOOK_AROUND);
+        } else {
+            let text = if self.looks_around { "founding a cluster" } else { "going on alone" };
+            self.log(Level::Warn, format!("no zhost of the cluster answers: {text}"));
+            self.ready = true;
+        }
     }
 
     /// Puts the members' addresses on flash, so that a site that lost power finds together again.
@@ -570,9 +589,11 @@ impl Node {
                         format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation),
                     );
                     self.gossip.hurry(now);
+                    self.note_up(now, peer.id);
                 }
                 MembershipEvent::Down(peer) => {
                     self.deaths_seen += 1;
+                    self.note_down(now, peer.id);
                     self.log(
                         Level::Warn,
                         format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
@@ -649,8 +670,8 @@ impl Node {
             Hop::Relay(relayed) => self.handle_relayed(now, peer, relayed),
             Hop::NoRoute(no_route) => self.handle_no_route(now, no_route),
             Hop::Gossip(datagram) => self.handle_gossip_over_link(now, peer, &datagram),
-            Hop::Summary { members, registry, ledger } => {
-                self.handle_summary(now, peer, members, registry, ledger);
+            Hop::Summary { readiness, members, registry, ledger } => {
+                self.handle_summary(now, peer, readiness, (members, registry, ledger));
             }
             Hop::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
             Hop::Registry(message) => self.handle_registry_over_link(peer, message),

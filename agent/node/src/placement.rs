@@ -12,6 +12,10 @@ use zhost_gossip::{
 pub(crate) struct Site<'a> {
     pub profile: &'a Profile,
     pub load: LoadBand,
+    /// Much farther from the others than usual: avoided while there is somebody else.
+    pub is_slow: bool,
+    /// Back for so short a time that it may go again: avoided likewise.
+    pub is_fresh: bool,
     /// What is placed there already.
     pub spaces: usize,
     pub memory_bytes: u64,
@@ -80,7 +84,10 @@ fn choose(topology: TopologyId, index: usize, space: &SpaceSpec, sites: &mut Sit
     let best = sites
         .iter()
         .filter(|(_, site)| site.suits(space) && site.has_room(space))
-        .min_by_key(|(id, site)| (site.spaces, site.load.cpu, site.load.memory, rendezvous(seed, **id)))
+        .min_by_key(|(id, site)| {
+            let doubtful = site.is_slow || site.is_fresh;
+            (doubtful, site.spaces, site.load.cpu, site.load.memory, rendezvous(seed, **id))
+        })
         .map(|(id, _)| *id);
     match best.and_then(|id| Some((id, sites.get_mut(&id)?))) {
         Some((id, site)) => {

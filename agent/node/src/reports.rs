@@ -113,7 +113,11 @@ impl Node {
             role: mode.into(),
             uptime_ms: now.since(self.started_at).as_millis() as u64,
             services: vec![
-                service("zmesh", ready, format!("mode {mode}, {} links", self.links.peers().count())),
+                service(
+                    "zmesh",
+                    if self.mesh.looks_cut { "may be cut off" } else { ready },
+                    format!("mode {mode}, {} links", self.links.peers().count()),
+                ),
                 service("zrms", ready, format!("topologies {running}/{} running", states.len())),
                 service("zrun", "ok", format!("{} spaces", self.host.running().count())),
                 service(

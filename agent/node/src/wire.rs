@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use zhost_base::{BlobDigest, Generation, Name, SpaceKey, TopologyId, ZhostId};
-use zhost_gossip::{ledger::LedgerMessage, membership::Rumour, registry::RegistryMessage};
+use zhost_gossip::{
+    datagram::Readiness, ledger::LedgerMessage, membership::Rumour, registry::RegistryMessage,
+};
 use zhost_link::{stream::Packet, tunnel::Envelope};
 
 /// What neighbours say over their link.
@@ -22,6 +24,8 @@ pub enum Hop {
     Gossip(Vec<u8>),
     /// What the sender holds, as in [`zhost_gossip::datagram::Datagram::Summary`].
     Summary {
+        /// Whether the sender knows the cluster.
+        readiness: Readiness,
         /// Hash of the members.
         members: u64,
         /// Hash of the registry.

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const SLICE_FUEL: u64 = 200_000;
 
 /// Fuel of a slice that the agent's loop runs itself, before it goes on with its own work.
-pub const SHORT_SLICE_FUEL: u64 = 20_000;
+pub const SHORT_SLICE_FUEL: u64 = 50_000;
 
 /// Fuel `on_init` may burn before its watchdog ends the space.
 pub const INIT_FUEL_MAX: u64 = 400_000_000;

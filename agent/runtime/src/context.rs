@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
-use zhost_base::{Instant, Name, Rng, SpaceKey, limits};
+use zhost_base::{Instant, Name, Rng, SpaceKey, ZhostId, limits};
 
 /// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +42,22 @@ impl LogLevel {
     }
 }
 
+/// One start of a space that sends, somewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// Where it runs.
+    pub zhost: ZhostId,
+    /// Counts the starts there.
+    pub start: u32,
+}
+
 /// A message in a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The space that sent it; `None` for one the guest emitted to itself.
     pub from: Option<Name>,
     /// Which start of that space.
-    pub sender: u32,
+    pub sender: Sender,
     /// The path it came along.
     pub path: Name,
     /// Its content.
@@ -109,7 +118,7 @@ pub struct Context {
     /// `emit_to` said "try again" since the guest was last woken for it.
     pub(crate) was_refused: bool,
     /// By sending space, its start, and path: messages and bytes taken out of the mailbox.
-    pub(crate) consumed: BTreeMap<(Name, u32, Name), (u32, u32)>,
+    pub(crate) consumed: BTreeMap<(Name, Sender, Name), (u32, u32)>,
     /// By path.
     pub(crate) undelivered: BTreeMap<Name, Undelivered>,
     pub(crate) logs: Vec<(LogLevel, String)>,
@@ -201,7 +210,7 @@ impl Context {
             return Err(Refusal::TryAgain);
         }
         let path = self.key.space.clone();
-        self.mailbox.push_back(Message { from: None, sender: 0, path, payload });
+        self.mailbox.push_back(Message { from: None, sender: Sender::default(), path, payload });
         Ok(())
     }
 

@@ -15,7 +15,7 @@ mod store;
 mod wasmi_engine;
 mod worker;
 
-pub use context::{Context, LogLevel, Message, Undelivered};
+pub use context::{Context, LogLevel, Message, Sender, Undelivered};
 pub use device::{DeviceError, Devices, Frame, NoDevices, Reading};
 pub use interpreter::{Export, Guest, Interpreter, LoadError, Step};
 pub use memory_store::MemoryStore;

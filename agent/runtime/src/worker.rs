@@ -2,7 +2,7 @@
 
 use crate::{
     budget,
-    context::{Context, LogLevel, Message, OutgoingPath, Undelivered},
+    context::{Context, LogLevel, Message, OutgoingPath, Sender, Undelivered},
     device::Devices,
     interpreter::{Export, Guest, Interpreter, Step},
     store::{Store, Write, blob_key, table},
@@ -44,7 +44,7 @@ pub enum WorkerCommand {
         /// The space that sent them.
         from: Name,
         /// Which start of it.
-        sender: u32,
+        sender: Sender,
         /// The path they came along.
         path: Name,
         /// Their contents.
@@ -108,7 +108,7 @@ pub enum WorkerEvent {
         /// The space that sent them.
         from: Name,
         /// Which start of it.
-        sender: u32,
+        sender: Sender,
         /// The path they came along.
         path: Name,
         /// How many.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use zhost_base::{Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
 use zhost_mex::PublisherKey;
 use zhost_runtime::{
-    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Slice, Store,
-    Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
+    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Sender,
+    Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
 };
 
 fn name(text: &str) -> Name {
@@ -352,9 +352,10 @@ fn messages_arrive_in_order_and_are_reported_consumed() {
             (i32.const 0))"#
     );
     bench.start("reader", &["sys.log"], &body);
+    bench.run_for(Duration::from_millis(10));
     for text in ["one", "two", "three"] {
         let (key, from, path, payloads) = (key("reader"), name("writer"), name("in"), vec![text.into()]);
-        let command = WorkerCommand::Deliver { key, from, sender: 1, path, payloads };
+        let command = WorkerCommand::Deliver { key, from, sender: Sender::default(), path, payloads };
         bench.worker.handle_command(bench.now, command);
     }
     bench.run_for(Duration::from_millis(10));

@@ -9,7 +9,11 @@ use smol::channel::Sender;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, mpsc},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
 };
 use zhost_base::{Instant, Rng, SpaceKey};
@@ -35,8 +39,8 @@ pub struct Surroundings {
 /// Some of the spaces; whoever holds the lock runs them.
 struct Desk {
     bench: Mutex<Bench>,
-    /// Commands for whoever holds the lock next.
-    inbox: Mutex<Vec<WorkerCommand>>,
+    /// Whether the loop waits for its turn at the bench.
+    wanted: AtomicBool,
     /// Whether the thread is to look.
     called: Mutex<bool>,
     call: Condvar,
@@ -138,10 +142,10 @@ impl Desk {
             *called = false;
             drop(called);
             let mut busy = true;
-            while busy {
+            // The loop, when it waits, has its turn after each slice, and calls again.
+            while busy && !self.wanted.swap(false, Ordering::AcqRel) {
                 let mut bench = lock(&self.bench);
-                let commands = std::mem::take(&mut *lock(&self.inbox));
-                let done = bench.work(surroundings.clock.now(), commands, Slice::Long, 1);
+                let done = bench.work(surroundings.clock.now(), Vec::new(), Slice::Long, 1);
                 busy = bench.worker.is_ready(Slice::Long);
                 drop(bench);
                 if surroundings.events.send_blocking(Event::Worker(index, done)).is_err() {
@@ -158,7 +162,7 @@ impl Workers {
         let start = |index: usize| {
             let desk = Arc::new(Desk {
                 bench: Mutex::new(Bench::new(surroundings, rng.fork())),
-                inbox: Mutex::default(),
+                wanted: AtomicBool::new(false),
                 called: Mutex::default(),
                 call: Condvar::new(),
             });
@@ -210,16 +214,14 @@ impl Workers {
                 Ok(bench) => bench,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => {
-                    // Its thread is at it, and looks again.
-                    lock(&desk.inbox).append(commands);
+                    // Its thread is at it, and says when it has done a slice.
+                    desk.wanted.store(true, Ordering::Release);
                     *wake = None;
-                    desk.call();
                     continue;
                 }
             };
-            let mut all = std::mem::take(&mut *lock(&desk.inbox));
-            all.append(commands);
-            let done = bench.work(now, all, Slice::Short, SLICES_AT_ONCE);
+            desk.wanted.store(false, Ordering::Release);
+            let done = bench.work(now, std::mem::take(commands), Slice::Short, SLICES_AT_ONCE);
             events.extend(done.events);
             *wake = done.next_wake;
             if bench.worker.is_ready(Slice::Long) {

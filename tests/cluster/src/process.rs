@@ -173,9 +173,9 @@ mod tests {
     #[test]
     fn names_tell_who_made_them() {
         assert_eq!(maker(&own_name(7)), Some(std::process::id().to_string().as_str()));
-        assert_eq!(maker("zhost-bench-123-0-4"), Some("123"));
-        assert_eq!(maker("zhost-bench-x-0-4"), None);
-        assert_eq!(maker("zhost-bench--0"), None);
+        assert_eq!(maker("zhost-lab-123-0-4"), Some("123"));
+        assert_eq!(maker("zhost-lab-x-0-4"), None);
+        assert_eq!(maker("zhost-lab--0"), None);
         assert_eq!(maker("somebody-else"), None);
     }
 }

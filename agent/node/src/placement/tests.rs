@@ -35,7 +35,14 @@ fn space(capabilities: &[&str], region: Option<&str>, kind: Option<&str>) -> Spa
 }
 
 fn sites(profiles: &[Profile]) -> Sites<'_> {
-    let site = |profile| Site { profile, load: LoadBand::default(), spaces: 0, memory_bytes: 0 };
+    let site = |profile| Site {
+        profile,
+        load: LoadBand::default(),
+        is_slow: false,
+        is_fresh: false,
+        spaces: 0,
+        memory_bytes: 0,
+    };
     profiles.iter().enumerate().map(|(index, profile)| (ZhostId(index as u64), site(profile))).collect()
 }
 
@@ -99,4 +106,18 @@ fn everybody_computes_the_same() {
     let profiles: Vec<Profile> = (0..9).map(|_| profile("a", "x", &[], 1000)).collect();
     let spaces: Vec<SpaceSpec> = (0..9).map(|_| space(&[], None, None)).collect();
     assert_eq!(homes(&profiles, &spaces, &[]), homes(&profiles, &spaces, &[]));
+}
+
+#[test]
+fn slow_and_freshly_returned_zhosts_are_the_last_choice() {
+    let profiles = [profile("a", "x", &[], 1000), profile("a", "x", &[], 1000), profile("a", "x", &[], 1000)];
+    let spaces = [space(&[], None, None), space(&[], None, None)];
+    let mut sites = sites(&profiles);
+    sites.get_mut(&ZhostId(0)).unwrap().is_slow = true;
+    sites.get_mut(&ZhostId(1)).unwrap().is_fresh = true;
+    let placed = place(ID, &spaces, &[], &mut sites);
+    assert_eq!(placed, [Home::On(ZhostId(2)), Home::On(ZhostId(2))]);
+    // With nobody else they do.
+    sites.remove(&ZhostId(2));
+    assert!(matches!(place(ID, &spaces[..1], &[], &mut sites)[0], Home::On(_)));
 }
