@@ -2,10 +2,9 @@
 
 use clap::Parser;
 use std::{
-    ops::Range,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Instant,
@@ -18,9 +17,9 @@ const TRACE_LINES_SHOWN: usize = 60;
 #[derive(Parser)]
 #[command(name = "sim", about = "Simulates clusters under faults drawn from seeds, and judges them.")]
 struct Options {
-    /// Seeds, such as 0..500 or 17.
+    /// Seeds, such as 0..500 or 17 or 3,17,0..100.
     #[arg(long, default_value = "0..200", value_parser = parse_seeds)]
-    seeds: Range<u64>,
+    seeds: Seeds,
     /// Boards in the cluster.
     #[arg(long, default_value_t = 7)]
     zhosts: usize,
@@ -32,12 +31,19 @@ struct Options {
     bug: Option<String>,
 }
 
-fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a seed"));
-    match text.split_once("..") {
-        Some((from, to)) => Ok(number(from)?..number(to)?),
-        None => number(text).map(|seed| seed..seed + 1),
+#[derive(Clone, Debug)]
+struct Seeds(Vec<u64>);
+
+fn parse_seeds(text: &str) -> Result<Seeds, String> {
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| format!("{text:?} is not a seed"));
+    let mut seeds = Vec::new();
+    for part in text.split(',') {
+        match part.split_once("..") {
+            Some((from, to)) => seeds.extend(number(from)?..number(to)?),
+            None => seeds.push(number(part)?),
+        }
     }
+    Ok(Seeds(seeds))
 }
 
 /// What came of all seeds.
@@ -59,7 +65,7 @@ fn main() {
     let hours = tally.simulated_s / 3600.0;
     println!(
         "{} seeds of {} zhosts, {} failed{}; {hours:.1} simulated hours in {wall:.0} s ({:.2} h/s); slowest quiet {:.1} s",
-        options.seeds.end.saturating_sub(options.seeds.start),
+        options.seeds.0.len(),
         options.zhosts,
         tally.failed.len(),
         if tally.failed.is_empty() { String::new() } else { format!(": {:?}", tally.failed) },
@@ -74,20 +80,18 @@ fn main() {
 
 /// Runs the seeds on all processors; up to the first that fails, if `first_only`.
 fn run_all(options: &Options, first_only: bool) -> Tally {
-    let next = AtomicU64::new(options.seeds.start);
+    let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     let threads = if options.trace { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= options.seeds.end {
-                        return;
-                    }
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(seed) = options.seeds.0.get(index).copied() else { return };
                     let failed = run(seed, options, &tally, first_only);
                     if failed && first_only {
-                        next.store(options.seeds.end, Ordering::Relaxed);
+                        next.store(options.seeds.0.len(), Ordering::Relaxed);
                     }
                 }
             });
@@ -117,7 +121,7 @@ fn run(seed: u64, options: &Options, tally: &Mutex<Tally>, is_hunt: bool) -> boo
         if let Ok(report) = &run {
             show(seed, report, shows_trace, if is_hunt { 1 } else { 8 });
         }
-    } else if let (Ok(report), 1) = (&run, options.seeds.end - options.seeds.start) {
+    } else if let (Ok(report), 1) = (&run, options.seeds.0.len()) {
         println!(
             "seed {seed} passes (trace hash {:016x}, quiet after {:?})",
             report.trace_hash, report.quiet_after

@@ -51,7 +51,7 @@ enum Task {
     Test,
     /// Simulate clusters under faults drawn from seeds.
     Sim {
-        /// Seeds, such as 0..500 or 17.
+        /// Seeds, such as 0..500 or 17 or 3,17,0..100.
         #[arg(long, default_value = "0..200")]
         seeds: String,
         /// Boards in the cluster.
@@ -60,6 +60,9 @@ enum Task {
         /// Print the whole trace of every seed.
         #[arg(long)]
         trace: bool,
+        /// Plant this bug, or `all` one after the other, and see that the simulator finds it.
+        #[arg(long)]
+        bug: Option<String>,
     },
     /// Fuzz the parsers of foreign bytes.
     Fuzz {
@@ -80,7 +83,8 @@ fn main() -> ExitCode {
         Task::Cluster { command } => cluster::run(&command),
         Task::Bench { command } => bench::run(&command),
         Task::Test => test::run(),
-        Task::Sim { seeds, zhosts, trace } => test::sim(&seeds, zhosts, trace),
+        Task::Sim { bug: Some(bug), .. } => test::hunt(&bug),
+        Task::Sim { seeds, zhosts, trace, .. } => test::sim(&seeds, zhosts, trace),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Size => size::run(),
     };

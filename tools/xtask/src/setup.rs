@@ -37,6 +37,7 @@ pub fn guest_route() -> GuestRoute {
 pub fn run(guests: GuestRoute) -> Outcome {
     need_compiler()?;
     need_nextest()?;
+    need_network_tools();
     need_guest_toolchain(guests)?;
     if !has_rustup_target(AGENT_TARGET) && !add_rustup_target(AGENT_TARGET) {
         eprintln!(
@@ -56,6 +57,18 @@ fn need_nextest() -> Outcome {
     }
     eprintln!("setup: installing cargo-nextest, the test runner (takes some minutes)");
     steps::run(&mut steps::command("cargo", &["install", "--quiet", "--locked", "cargo-nextest"]))
+}
+
+/// What tests in network namespaces need. Without root there are no such tests, and nothing is missing.
+fn need_network_tools() {
+    let is_root = steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
+    let has = |program: &str, version: &str| steps::succeeds(program, &[version]);
+    if is_root
+        && !(has("ip", "-V") && has("nft", "--version") && has("setpriv", "--version"))
+        && let Err(reason) = apt_install(&["iproute2", "nftables", "util-linux"])
+    {
+        eprintln!("setup: tests in network namespaces will be skipped: {reason}");
+    }
 }
 
 /// What only fuzzing needs.

@@ -2,8 +2,14 @@
 
 use crate::{Outcome, demo, fuzz, setup, size, steps};
 
-/// Seeds of the simulator that every test runs.
+/// Seeds of the simulator that every test runs, beside those that ever failed.
 const SIM_SEEDS: &str = "0..200";
+/// Seeds that ever failed: what they found is fixed, and stays so.
+const FAILED_SEEDS: &str = include_str!("../../../tests/sim/failed-seeds.txt");
+/// Seeds nobody has run before, in CI.
+const FRESH_SEEDS: u64 = 1000;
+/// Seeds within which every planted bug must be found.
+const HUNT_SEEDS: &str = "0..2000";
 /// How long CI fuzzes each target.
 const CI_FUZZ_SECONDS: u32 = 10;
 /// Crates that need no operating system.
@@ -33,7 +39,7 @@ pub fn run() -> Outcome {
     cargo(&["build", "--quiet", "--package", "zhost", "--package", "zctl"])?;
     cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow", "--cargo-quiet"])?;
     say("simulated clusters");
-    sim(SIM_SEEDS, 7, false)?;
+    sim(&format!("{SIM_SEEDS},{}", FAILED_SEEDS.trim()), 7, false)?;
     say("documentation");
     steps::run(
         steps::command("cargo", &["doc", "--quiet", "--workspace", "--no-deps"])
@@ -44,6 +50,10 @@ pub fn run() -> Outcome {
     say("size");
     size::run()?;
     if std::env::var_os("CI").is_some() {
+        say("fresh seeds, and bugs planted to be found");
+        let first = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+        sim(&format!("{first}..{}", first + FRESH_SEEDS), 7, false)?;
+        hunt("all")?;
         say("fuzzing, briefly");
         fuzz::run(None, CI_FUZZ_SECONDS)?;
     }
@@ -58,11 +68,39 @@ fn cargo(args: &[&str]) -> Outcome {
     steps::run(&mut steps::command("cargo", args))
 }
 
+/// Plants bugs in the simulator, one after the other, and sees whether it finds them.
+pub fn hunt(bug: &str) -> Outcome {
+    cargo(&[
+        "run",
+        "--quiet",
+        "--package",
+        "zhost-sim",
+        "--bin",
+        "zhost-sim",
+        "--",
+        "--bug",
+        bug,
+        "--seeds",
+        HUNT_SEEDS,
+    ])
+}
+
 /// Runs the simulator.
 pub fn sim(seeds: &str, zhosts: usize, trace: bool) -> Outcome {
     let zhosts = zhosts.to_string();
-    let mut args =
-        vec!["run", "--quiet", "--package", "zhost-sim", "--", "--seeds", seeds, "--zhosts", &zhosts];
+    let mut args = vec![
+        "run",
+        "--quiet",
+        "--package",
+        "zhost-sim",
+        "--bin",
+        "zhost-sim",
+        "--",
+        "--seeds",
+        seeds,
+        "--zhosts",
+        &zhosts,
+    ];
     if trace {
         args.push("--trace");
     }

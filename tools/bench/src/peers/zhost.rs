@@ -88,8 +88,8 @@ fn submit(cluster: &Cluster, package: &Path) -> Outcome {
 fn figures(cluster: &Cluster, space: &str, begin: &str) -> Outcome<Option<String>> {
     // Asked too early, the zhost does not know the space yet.
     let lines = cluster.ask(&["spaces", "logs", space]).unwrap_or_default();
-    let texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
-    Ok(texts.filter(|text| text.starts_with(begin)).next_back().map(str::to_owned))
+    let mut texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
+    Ok(texts.rfind(|text| text.starts_with(begin)).map(str::to_owned))
 }
 
 fn number(line: &str, key: &str) -> Outcome<f64> {
