@@ -1,4 +1,4 @@
-//! Measures other people's distributed systems in one uniform way, so that figures of ours have a neighbour.
+//! Measures zhost and other people's distributed systems in one uniform way.
 //!
 //! Two kinds of peer are measured. *Talkers* carry 64-byte messages between two applications on different
 //! hosts ([`talk`], [`pair`]); *fleets* are members that gossip with each other ([`fleet`]). Hosts are
