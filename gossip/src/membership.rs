@@ -6,8 +6,8 @@
 //! themselves, and the more of them accuse it, the sooner it is *down*. A zhost whose own probes fail, whose helpers
 //! are silent or whose loop ran late doubts itself first and takes more time for everything.
 //!
-//! A zhost whose kernel answers that nobody listens any more ([`Membership::handle_refused`]) is asked a few times in
-//! quick succession and is down if it stays silent: no suspicion is needed.
+//! Before it is down, a suspect is asked a last time, a few times in quick succession. A zhost whose kernel answers that
+//! nobody listens any more ([`Membership::handle_refused`]) is asked so at once: no suspicion is needed.
 
 mod probe;
 mod rumour;
@@ -252,6 +252,12 @@ impl Membership {
         self.members.get(&id).is_some_and(|member| member.deaf)
     }
 
+    /// The member at that address, if it was last heard over its link alone.
+    pub fn deaf_at(&self, addr: SocketAddr) -> Option<ZhostId> {
+        let deaf = |member: &&Member| member.deaf && member.is_up() && member.peer.addr == addr;
+        self.members.values().find(deaf).map(|member| member.peer.id)
+    }
+
     /// Smoothed round trip of datagrams to a member, microseconds.
     pub fn rtt_us(&self, id: ZhostId) -> Option<u32> {
         self.members.get(&id).map(|member| member.rtt_us).filter(|rtt| *rtt > 0)
@@ -398,12 +404,15 @@ impl Membership {
     }
 
     /// A member that was asked over its link answers.
-    pub fn handle_link_answer(&mut self, now: Instant, id: ZhostId) {
+    pub fn handle_link_answer(&mut self, id: ZhostId) {
         let asked = self.probes.values().any(|probe| probe.target == id);
         if asked {
-            self.forgive(now, id);
+            self.forgive(id);
             if let Some(member) = self.members.get_mut(&id) {
                 member.deaf = true;
+                let addr = member.peer.addr;
+                // Over the link now: a suspect hears that it is one.
+                self.tell(id, addr, SwimMessage::News);
             }
         }
     }
@@ -606,8 +615,11 @@ impl Membership {
         longest - (longest - shortest) * steps / 12
     }
 
+    /// Those that are suspect and not being asked for the last time, and when they are to be.
     fn suspicions(&self) -> impl Iterator<Item = (Instant, ZhostId)> {
-        self.suspects.iter().filter_map(|id| match &self.members.get(id)?.state {
+        let asked = |id: &ZhostId| self.probes.values().any(|probe| probe.is_last(*id));
+        let unasked = self.suspects.iter().filter(move |id| !asked(id));
+        unasked.filter_map(|id| match &self.members.get(id)?.state {
             State::Suspect { since, accusers } => Some((*since + self.suspicion(accusers.len()), *id)),
             _ => None,
         })
@@ -621,10 +633,10 @@ impl Membership {
         self.probes_timeout(now);
         let overdue: Vec<ZhostId> =
             self.suspicions().filter(|(due, _)| *due <= now).map(|(_, id)| id).collect();
+        // Asked a last time: under heavy loss the refutation may be all that is missing.
         for id in overdue {
-            if let Some(member) = self.members.get(&id) {
-                let rumour = Rumour { standing: Standing::Down, ..member.rumour() };
-                self.set_down(now, &rumour);
+            if !self.start_probe(now, id, Purpose::Last) {
+                self.declare_down(now, id);
             }
         }
         if self.next_gossip <= now && !self.news.is_empty() {

@@ -100,6 +100,8 @@ pub struct Stream {
     incoming: Option<Incoming>,
     /// Nonces of the other side's earlier streams.
     past: VecDeque<u64>,
+    /// Whether the other side has begun a new stream in place of one.
+    reopened: bool,
 }
 
 impl Stream {
@@ -117,6 +119,7 @@ impl Stream {
             resend_after: RESEND_MIN,
             incoming: None,
             past: VecDeque::new(),
+            reopened: false,
         }
     }
 
@@ -129,6 +132,17 @@ impl Stream {
         let mut frames: Vec<Vec<u8>> = old.queue.into();
         let unsent = frames.split_off(old.reached);
         Abandoned { unknown: frames, unsent }
+    }
+
+    /// Whether the other side has given up a stream and begun another since this was asked.
+    pub fn take_reopened(&mut self) -> bool {
+        std::mem::take(&mut self.reopened)
+    }
+
+    /// Whether there is something to send: frames, or an acknowledgement that is due.
+    pub fn has_news(&self, now: Instant) -> bool {
+        let ack_at = self.incoming.as_ref().and_then(|incoming| incoming.ack_at);
+        !self.queue.is_empty() || ack_at.is_some_and(|at| at <= now)
     }
 
     /// The key of what we send.
@@ -187,6 +201,7 @@ impl Stream {
         if self.past.len() >= PAST_STREAMS_MAX {
             self.past.pop_front();
         }
+        self.reopened |= current.is_some();
         self.past.extend(current);
         self.incoming = Some(Incoming { nonce, last: 0, unacked_bytes: 0, ack_at: None });
         true

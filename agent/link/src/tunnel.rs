@@ -7,7 +7,7 @@
 use crate::{
     Identity,
     identity::zhost_id,
-    noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, NOISE_MESSAGE_MAX_BYTES, NOISE_TAG_BYTES, Role},
+    noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, NOISE_TAG_BYTES, Role},
 };
 use serde::{Deserialize, Serialize};
 use snow::{HandshakeState, StatelessTransportState};
@@ -17,8 +17,6 @@ use zhost_base::{Instant, Rng, ZhostId, limits::TUNNELS_MAX};
 const PROLOGUE: &[u8] = b"zhost tunnel v1";
 /// How long the other side may take to answer the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(700);
-/// Bytes of one sealed packet's content.
-pub const TUNNEL_PACKET_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES - NOISE_TAG_BYTES;
 
 /// What travels through relays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -145,6 +145,12 @@ impl Node {
         self.wake_streams();
     }
 
+    fn tell_summary(&mut self, peer: ZhostId) {
+        let (members, registry, ledger) = self.hashes();
+        let readiness = self.readiness();
+        self.send_datagram(peer, &Datagram::Summary { from: self.id, readiness, members, registry, ledger });
+    }
+
     fn readiness(&self) -> Readiness {
         match self.ready {
             true => Readiness::Ready,
@@ -179,10 +185,16 @@ impl Node {
         (members, registry, ledger): (u64, u64, u64),
     ) {
         // Somebody who has never seen a cluster takes nobody's word who is looking for one too.
+        self.looking.remove(&from);
+        self.knowing.remove(&from);
         match readiness {
-            Readiness::Founding => self.founders.insert(from),
-            _ => self.founders.remove(&from),
-        };
+            Readiness::Founding => drop(self.looking.insert(from)),
+            Readiness::Ready => drop(self.knowing.insert(from)),
+            Readiness::Waiting => {}
+        }
+        if self.ready && readiness != Readiness::Ready {
+            self.tell_summary(from);
+        }
         let knows_cluster = readiness == Readiness::Ready || self.ledger.roster().next().is_some();
         if members != self.membership.hash() {
             self.compare_members(now, from);
@@ -255,7 +267,10 @@ impl Node {
 
     pub(crate) fn drain_datagrams(&mut self) {
         while let Some((addr, datagram)) = self.membership.poll_output() {
-            self.send_to_addr(addr, &datagram);
+            match self.membership.deaf_at(addr).filter(|id| self.links.is_up(*id)) {
+                Some(id) => self.links.send(id, &Hop::Gossip(datagram.encode())),
+                None => self.send_to_addr(addr, &datagram),
+            }
         }
         while let Some((addr, datagram)) = self.control.poll_datagram() {
             self.output(Output::Datagram(Port::Control, addr, datagram));
@@ -280,10 +295,7 @@ impl Node {
             self.membership.peers().map(|peer| peer.id).collect()
         };
         if let Some(peer) = self.rng.pick(&peers).copied() {
-            let (members, registry, ledger) = self.hashes();
-            let summary =
-                Datagram::Summary { from: self.id, readiness: self.readiness(), members, registry, ledger };
-            self.send_datagram(peer, &summary);
+            self.tell_summary(peer);
         }
     }
 

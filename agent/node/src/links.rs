@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-use zhost_base::{Instant, Rng, ZhostId, limits::LINKS_MAX};
+use zhost_base::{
+    Instant, Rng, ZhostId,
+    limits::{LINKS_MAX, LINKS_UNPROVED_MAX},
+};
 use zhost_link::{Identity, Link, LinkError, noise::Role};
 
 use crate::wire::Hop;
@@ -149,6 +152,7 @@ impl Links {
         gone.into_iter().for_each(|connection| self.close(now, connection));
         self.retries.retain(|id, _| members.contains_key(id));
         self.on_demand.retain(|id, _| members.contains_key(id));
+        self.pings.retain(|id, _| members.contains_key(id));
         self.members = members;
         self.wanted = wanted;
         self.connect_missing(now);
@@ -239,7 +243,8 @@ impl Links {
 
     /// Somebody connected to us.
     pub fn handle_accepted(&mut self, now: Instant, id: ConnectionId, from: SocketAddr) {
-        if self.connections.len() >= LINKS_MAX {
+        let unproved = self.connections.values().filter(|connection| connection.peer.is_none()).count();
+        if self.connections.len() >= LINKS_MAX || unproved >= LINKS_UNPROVED_MAX {
             self.outputs.push_back(LinkOutput::Close(id));
             return;
         }
@@ -430,7 +435,10 @@ impl Links {
         let congested = self.connections.values().filter(|connection| connection.congested);
         let congested = congested.map(|connection| (connection.heard_at, "close a congested link"));
         let handshakes = self.connections.values().filter_map(|connection| connection.link.poll_timeout());
-        let retries = self.missing().filter_map(|id| Some((self.retries.get(&id)?.at, "reconnect")));
+        // At the limit there is nothing to try; the end of any connection brings another look.
+        let room = self.connections.len() < LINKS_MAX;
+        let retries =
+            self.missing().filter(|_| room).filter_map(|id| Some((self.retries.get(&id)?.at, "reconnect")));
         congested.chain(handshakes).chain(retries).chain([(self.next_ping, "ping links")]).min()
     }
 

@@ -26,6 +26,8 @@ const ALL_SUPERS_MAX: usize = 64;
 const SLOW_BANDS: u8 = 4;
 /// And below this, eight milliseconds, nobody is slow.
 const SLOW_MIN: u8 = 13;
+/// What a link is taken to cost before its round trip is known.
+const UNMEASURED_RTT_US: u64 = 1000;
 /// How long a zhost that was gone has to stay before it is given more work, if others can do it.
 const STABILISATION: Duration = Duration::from_secs(20);
 /// A link on which something got stuck is avoided for this long.
@@ -223,7 +225,7 @@ impl Node {
     pub(crate) fn graph(&self) -> Graph {
         let mut graph = Graph::default();
         for peer in self.links.peers() {
-            graph.add(self.id, peer, self.links.rtt_us(peer).unwrap_or(1000));
+            graph.add(self.id, peer, self.links.rtt_us(peer).unwrap_or(UNMEASURED_RTT_US));
         }
         let others = self.membership.peers().map(|peer| peer.id);
         for owner in others {
@@ -231,7 +233,8 @@ impl Node {
             for (to, band) in links {
                 // Of our own links we know best.
                 if *to != self.id && self.membership.peer(*to).is_some() {
-                    graph.add(owner, *to, band_rtt_us(*band));
+                    let rtt_us = if *band == 0 { UNMEASURED_RTT_US } else { band_rtt_us(*band) };
+                    graph.add(owner, *to, rtt_us);
                 }
             }
         }

@@ -13,8 +13,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use zhost_base::{
-    Instant, Name, SpaceKey, TopologyId, ZhostId,
-    limits::{CHANNELS_MAX, PATH_WINDOW_MESSAGES},
+    Generation, Instant, Name, SpaceKey, TopologyId, ZhostId,
+    limits::{CHANNELS_MAX, MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_MESSAGES},
     planted::{self, Bug},
 };
 use zhost_gossip::row::{Row, RowKey, SpaceState};
@@ -23,6 +23,9 @@ use zhost_runtime::{Sender, Undelivered, WorkerCommand};
 
 /// Messages one mailbox holds over all paths and restarts of senders; more are returned.
 pub(crate) const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;
+
+/// What a message takes in a frame beside its bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 4;
 
 /// One start of a space on a zhost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ struct Outgoing {
     target: Option<Target>,
     /// The number under which messages go to another zhost.
     channel: Option<u32>,
+    /// Tells this window from those before it, whose credit may still come.
+    window: u32,
     /// Accepted from the sender and not reported as consumed.
     outstanding: u32,
 }
@@ -48,6 +53,8 @@ struct Outgoing {
 struct Channel {
     to: SpaceKey,
     flow: Flow,
+    /// The start of the zhost that opened it.
+    generation: Generation,
 }
 
 /// The paths of local spaces, and the channels of others.
@@ -57,6 +64,8 @@ pub(crate) struct Messages {
     channels: BTreeMap<(ZhostId, u32), Channel>,
     /// Channels we opened so far.
     channel_count: u32,
+    /// Windows we opened so far.
+    windows: u32,
     /// Consumed and not yet reported: messages and bytes.
     credits: BTreeMap<(ZhostId, TopologyId, Flow), (u32, u32)>,
     pub sent: u64,
@@ -66,6 +75,24 @@ pub(crate) struct Messages {
 
 fn size_of_all(payloads: &[Vec<u8>]) -> u32 {
     payloads.iter().map(|payload| payload.len() as u32).sum()
+}
+
+/// Messages in portions that fit a frame which relays can carry: as many bytes as one message may have.
+fn in_portions(payloads: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
+    let mut portions: Vec<Vec<Vec<u8>>> = Vec::new();
+    let mut room = 0;
+    for payload in payloads {
+        let size = payload.len() + MESSAGE_OVERHEAD_BYTES;
+        match portions.last_mut().filter(|_| size <= room) {
+            Some(portion) => portion.push(payload),
+            None => {
+                portions.push(vec![payload]);
+                room = MESSAGE_SIZE_MAX_BYTES + MESSAGE_OVERHEAD_BYTES;
+            }
+        }
+        room -= size;
+    }
+    portions
 }
 
 /// By channel, how many messages frames hold, and of how many bytes.
@@ -115,10 +142,12 @@ impl Node {
             }
         }
         for (slot, sender, target) in changes {
+            self.messages.windows += 1;
+            let window = self.messages.windows;
             let old = self
                 .messages
                 .outgoing
-                .insert(slot.clone(), Outgoing { sender, target, channel: None, outstanding: 0 });
+                .insert(slot.clone(), Outgoing { sender, target, channel: None, window, outstanding: 0 });
             // A sender that started anew knows nothing of what its former self sent.
             let unknown = old.filter(|old| old.sender == sender).map_or(0, |old| old.outstanding);
             let (key, path) = slot;
@@ -149,22 +178,26 @@ impl Node {
         let Some(channel) = self.open_channel(now, key, path, target) else {
             return self.return_to_sender(key, path, target, (count, bytes));
         };
-        self.messages.sent += u64::from(count);
-        if !self.send(now, target.zhost, &Frame::Messages { channel, payloads }) {
-            self.return_to_sender(key, path, target, (count, bytes));
+        for payloads in in_portions(payloads) {
+            let portion = (payloads.len() as u32, size_of_all(&payloads));
+            self.messages.sent += u64::from(portion.0);
+            if !self.send(now, target.zhost, &Frame::Messages { channel, payloads }) {
+                self.return_to_sender(key, path, target, portion);
+            }
         }
     }
 
     fn channel_of(&self, key: &SpaceKey, index: u8, target: Target) -> Option<Channel> {
         let (path, to) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(index))?;
-        let sender = self.messages.outgoing.get(&(key.clone(), index))?.sender;
+        let outgoing = self.messages.outgoing.get(&(key.clone(), index))?;
         let flow = Flow {
             from: key.space.clone(),
-            sender,
+            window: outgoing.window,
             path: path.name.clone(),
             incarnation: target.incarnation,
         };
-        Some(Channel { to: SpaceKey { topology: key.topology, space: to.name.clone() }, flow })
+        let to = SpaceKey { topology: key.topology, space: to.name.clone() };
+        Some(Channel { to, flow, generation: self.generation })
     }
 
     /// The number of a path's channel, which is opened if it is not.
@@ -173,7 +206,7 @@ impl Node {
         if let Some(channel) = self.messages.outgoing.get(&slot)?.channel {
             return Some(channel);
         }
-        let Channel { to, flow } = self.channel_of(key, path, target)?;
+        let Channel { to, flow, .. } = self.channel_of(key, path, target)?;
         self.messages.channel_count += 1;
         let channel = self.messages.channel_count;
         if !self.send(now, target.zhost, &Frame::Channel { channel, to, flow }) {
@@ -185,6 +218,7 @@ impl Node {
 
     /// Another zhost opens a channel. Numbers grow, so the lowest is the one that is least likely to be in use.
     pub(crate) fn handle_channel(&mut self, peer: ZhostId, number: u32, to: SpaceKey, flow: Flow) {
+        let Some(generation) = self.membership.generation(peer) else { return };
         let theirs = (peer, 0)..=(peer, u32::MAX);
         if self.messages.channels.range(theirs.clone()).count() >= CHANNELS_MAX
             && let Some(oldest) = self.messages.channels.range(theirs).next().map(|(key, _)| *key)
@@ -194,9 +228,9 @@ impl Node {
         // A path that leads elsewhere now has no use for its former channel.
         self.messages.channels.retain(|(owner, _), channel| {
             let same = (&channel.to, &channel.flow.from, &channel.flow.path) == (&to, &flow.from, &flow.path);
-            *owner != peer || !same
+            *owner != peer || (!same && channel.generation == generation)
         });
-        self.messages.channels.insert((peer, number), Channel { to, flow });
+        self.messages.channels.insert((peer, number), Channel { to, flow, generation });
     }
 
     pub(crate) fn handle_messages(
@@ -214,7 +248,7 @@ impl Node {
     }
 
     fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Vec<Vec<u8>>) {
-        let Channel { to, flow } = channel;
+        let Channel { to, flow, .. } = channel;
         let count = payloads.len() as u32;
         let declared = self.spec_of(&to).is_some_and(|spec| {
             let mut paths = spec.paths_from(&flow.from);
@@ -228,8 +262,8 @@ impl Node {
         if let Some(space) = space {
             space.mailbox += count;
             space.messages_in += u64::from(count);
-            let Flow { from, sender, path, .. } = flow;
-            let sender = Sender { zhost: peer, start: sender };
+            let Flow { from, window, path, .. } = flow;
+            let sender = Sender { zhost: peer, window };
             let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
             return self.output(Output::Worker(deliver));
         }
@@ -254,7 +288,7 @@ impl Node {
         let index = u8::try_from(index).ok()?;
         let outgoing = self.messages.outgoing.get_mut(&(sender.clone(), index))?;
         let target = Target { zhost: peer, incarnation: flow.incarnation };
-        (outgoing.target == Some(target) && outgoing.sender == flow.sender).then_some((index, outgoing))
+        (outgoing.target == Some(target) && outgoing.window == flow.window).then_some((index, outgoing))
     }
 
     /// A target did not take messages: it has moved, or is full.
@@ -321,6 +355,22 @@ impl Node {
         }
     }
 
+    /// Another zhost gave up its stream to us: what it would have told of our messages never comes. Their senders begin
+    /// anew.
+    pub(crate) fn reopen_windows(&mut self, peer: ZhostId) {
+        let mut told = Vec::new();
+        for ((key, path), outgoing) in &mut self.messages.outgoing {
+            if outgoing.target.is_some_and(|target| target.zhost == peer) {
+                outgoing.target = None;
+                told.push((key.clone(), *path, std::mem::take(&mut outgoing.outstanding)));
+            }
+        }
+        for (key, path, unknown) in told {
+            self.tell_undelivered(&key, path, Undelivered { lost: 0, unknown });
+        }
+        self.refresh_targets();
+    }
+
     /// A local space consumed messages: their sender may send as many more.
     pub(crate) fn handle_consumed(
         &mut self,
@@ -331,7 +381,7 @@ impl Node {
         let Some(space) = self.host.space_mut(key) else { return };
         space.mailbox = space.mailbox.saturating_sub(messages);
         let incarnation = space.launch.incarnation;
-        let flow = Flow { from, sender: sender.start, path, incarnation };
+        let flow = Flow { from, window: sender.window, path, incarnation };
         let credit = self.messages.credits.entry((sender.zhost, key.topology, flow)).or_default();
         credit.0 += messages;
         credit.1 = credit.1.saturating_add(bytes);
@@ -343,8 +393,11 @@ impl Node {
             if zhost == self.id {
                 self.handle_credit(zhost, topology, &flow, (messages, bytes));
             } else {
-                // To a dead one nothing goes; its space starts anew somewhere, with a window of its own.
-                self.send(now, zhost, &Frame::Credit { topology, flow, messages, bytes });
+                let credit = Frame::Credit { topology, flow: flow.clone(), messages, bytes };
+                // To a dead one nothing goes: its space starts anew somewhere, with a window of its own.
+                if !self.send(now, zhost, &credit) && self.membership.peer(zhost).is_some() {
+                    self.messages.credits.insert((zhost, topology, flow), (messages, bytes));
+                }
             }
         }
     }

@@ -143,8 +143,9 @@ pub struct Node {
     pub(crate) ready: bool,
     /// Whether we found a cluster if we find none.
     pub(crate) looks_around: bool,
-    /// Others that do the same.
-    pub(crate) founders: BTreeSet<ZhostId>,
+    /// Others that do the same, and those that know the cluster.
+    pub(crate) looking: BTreeSet<ZhostId>,
+    pub(crate) knowing: BTreeSet<ZhostId>,
     alone_until: Option<Instant>,
     /// When the members' addresses are put on flash, if they have changed.
     peers_write_at: Option<Instant>,
@@ -223,7 +224,8 @@ impl Node {
             deaths_seen: 0,
             ready: founds_cluster,
             looks_around,
-            founders: BTreeSet::new(),
+            looking: BTreeSet::new(),
+            knowing: BTreeSet::new(),
             alone_until,
             peers_write_at: None,
             peers_written_at: None,
@@ -455,8 +457,8 @@ impl Node {
         if self.ready {
             return;
         }
-        let before_us = |id: &ZhostId| *id < self.id && self.membership.peer(*id).is_some();
-        if self.looks_around && self.founders.iter().any(before_us) {
+        let before_us = |id: &ZhostId| *id < self.id;
+        if self.looks_around && (!self.knowing.is_empty() || self.looking.iter().any(before_us)) {
             self.alone_until = Some(now + LOOK_AROUND);
         } else {
             let text = if self.looks_around { "founding a cluster" } else { "going on alone" };
@@ -590,6 +592,7 @@ impl Node {
                     );
                     self.gossip.hurry(now);
                     self.note_up(now, peer.id);
+                    self.greet(now, peer.id);
                 }
                 MembershipEvent::Down(peer) => {
                     self.deaths_seen += 1;
@@ -600,6 +603,8 @@ impl Node {
                     );
                     self.links.drop_peer(now, peer.id);
                     self.give_up_stream(now, peer.id);
+                    self.looking.remove(&peer.id);
+                    self.knowing.remove(&peer.id);
                     self.blobs.handle_holder_gone(now, peer.id);
                 }
                 MembershipEvent::Moved(peer) => {
@@ -611,7 +616,9 @@ impl Node {
                 MembershipEvent::Refuted => {
                     self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
                 }
-                MembershipEvent::AskOverLink(peer) => self.links.ping(now, peer),
+                MembershipEvent::AskOverLink(peer) if self.links.is_up(peer) => self.links.ping(now, peer),
+                // A new link is measured as soon as it is there.
+                MembershipEvent::AskOverLink(peer) => self.links.need(now, peer),
                 MembershipEvent::Regenerated(generation) => {
                     self.generation = generation;
                     self.registry.regenerate(generation);
@@ -655,7 +662,7 @@ impl Node {
                     self.handle_hop(now, peer, hop);
                     progress = true;
                 }
-                LinkOutput::Answered(peer) => self.membership.handle_link_answer(now, peer),
+                LinkOutput::Answered(peer) => self.membership.handle_link_answer(peer),
                 LinkOutput::Refused(peer) => self.membership.handle_refused(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }

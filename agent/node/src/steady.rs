@@ -13,6 +13,8 @@ const LATE_MIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(crate) struct Steady {
     lost: Duration,
+    /// The shell's clock at the last call.
+    entered: Instant,
     /// When the node wanted to be woken, by the shell's clock.
     due: Option<Instant>,
 }
@@ -26,12 +28,14 @@ impl Steady {
             self.lost += late;
             self.due = Some(now);
         }
+        self.entered = now;
         (now - self.lost, is_late)
     }
 
     /// The node is to be woken at `due` by its own time; gives the shell's.
     pub fn leave(&mut self, due: Option<Instant>) {
-        self.due = due.map(|due| due + self.lost);
+        // What was due already when the loop ran is no sign that it did not run.
+        self.due = due.map(|due| (due + self.lost).max(self.entered));
     }
 
     /// When the node wants to be woken, by the shell's clock.

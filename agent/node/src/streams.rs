@@ -137,6 +137,7 @@ impl Node {
 
     /// A zhost is gone, or starts anew: what was under way to it is given up.
     pub(crate) fn give_up_stream(&mut self, now: Instant, peer: ZhostId) {
+        self.streams.echo_rtt_us.remove(&peer);
         let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
         let theirs = self.membership.generation(peer).unwrap_or(conversation.stream.key().to);
         let abandoned = conversation.stream.restart(self.generation, theirs, self.rng.number());
@@ -144,6 +145,14 @@ impl Node {
         conversation.tunnel = None;
         conversation.look_again = None;
         self.note_abandoned(peer, &abandoned);
+    }
+
+    /// A zhost is up. If we gave up a stream to it, it learns so from the first frame of the next.
+    pub(crate) fn greet(&mut self, now: Instant, peer: ZhostId) {
+        if self.streams.conversations.contains_key(&peer) {
+            let digest = Frame::Ledger(self.ledger.digest());
+            self.send(now, peer, &digest);
+        }
     }
 
     /// Chooses ways and hands out what the streams have to send.
@@ -154,7 +163,9 @@ impl Node {
     }
 
     fn flush_stream(&mut self, now: Instant, peer: ZhostId) {
-        if self.membership.peer(peer).is_none() {
+        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+        if self.membership.peer(peer).is_none() || !conversation.stream.has_news(now) {
+            conversation.look_again = None;
             return;
         }
         self.choose_way(now, peer);
@@ -265,12 +276,16 @@ impl Node {
                 let Some(conversation) = self.streams.conversations.get_mut(&from) else { return };
                 let before = conversation.stream.pending();
                 let frames = conversation.stream.handle_packet(now, theirs, packet);
+                let reopened = conversation.stream.take_reopened();
                 if conversation.stream.pending() < before
                     && let Some(tunnel) = &mut conversation.tunnel
                 {
                     tunnel.confirm();
                 }
                 self.streams.restless.insert(from);
+                if reopened {
+                    self.reopen_windows(from);
+                }
                 for frame in frames {
                     match Frame::decode(&frame) {
                         Some(frame) => self.handle_frame(now, from, frame),
@@ -359,8 +374,11 @@ impl Node {
         let (Some(a), Some(b), Some(to)) = (route.get(stuck), route.get(stuck + 1), route.last()) else {
             return;
         };
-        self.avoid(now, *a, *b);
-        self.streams.restless.insert(*to);
+        // Only of a way that we use: anybody could say this of any other.
+        if self.streams.route(self.id, *to).as_deref() == Some(route.as_slice()) {
+            self.avoid(now, *a, *b);
+            self.streams.restless.insert(*to);
+        }
     }
 
     /// An envelope that came through relays, which would go back along `back`.
@@ -411,6 +429,9 @@ impl Node {
             self.streams.restless.insert(*peer);
             if conversation.tunnel.as_ref().is_some_and(|tunnel| !tunnel.is_open()) {
                 conversation.tunnel = None;
+                if matches!(conversation.way, Way::Relayed(_)) {
+                    stalled.push((*peer, conversation.way.clone()));
+                }
             } else if !matches!(conversation.way, Way::None(_)) && conversation.stream.handle_timeout(now) {
                 stalled.push((*peer, conversation.way.clone()));
             }

@@ -149,13 +149,13 @@ pub enum Frame {
     },
 }
 
-/// Messages along one path from one start of a space to one start of another.
+/// Messages along one path, from one window of a space to one start of another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Flow {
     /// The sending space.
     pub from: Name,
-    /// Which start of it.
-    pub sender: u32,
+    /// Which window of the sending zhost's the messages belong to.
+    pub window: u32,
     /// The path's name.
     pub path: Name,
     /// Which start of the receiving space.

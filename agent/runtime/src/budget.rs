@@ -38,7 +38,7 @@ pub const DATA_WRITES_PER_CALL_MAX: usize = 256;
 /// Keys one `list` returns.
 pub const DATA_LIST_MAX_KEYS: usize = 1024;
 
-/// Bytes a guest may emit to itself and not yet have received.
+/// Messages a guest may emit to itself and not yet have received.
 pub const SELF_EMIT_MAX_MESSAGES: usize = 32;
 
 /// Entries of a guest's tables.

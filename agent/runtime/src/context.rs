@@ -42,13 +42,13 @@ impl LogLevel {
     }
 }
 
-/// One start of a space that sends, somewhere.
+/// Where a message came from, for those who give credit back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender {
-    /// Where it runs.
+    /// The zhost of the sending space.
     pub zhost: ZhostId,
-    /// Counts the starts there.
-    pub start: u32,
+    /// The window there that the message belongs to.
+    pub window: u32,
 }
 
 /// A message in a mailbox.
@@ -56,7 +56,7 @@ pub struct Sender {
 pub struct Message {
     /// The space that sent it; `None` for one the guest emitted to itself.
     pub from: Option<Name>,
-    /// Which start of that space.
+    /// Whose credit it used.
     pub sender: Sender,
     /// The path it came along.
     pub path: Name,
@@ -117,7 +117,7 @@ pub struct Context {
     pub(crate) emitted: Vec<(u8, Vec<u8>)>,
     /// `emit_to` said "try again" since the guest was last woken for it.
     pub(crate) was_refused: bool,
-    /// By sending space, its start, and path: messages and bytes taken out of the mailbox.
+    /// By sending space, window, and path: messages and bytes taken out of the mailbox.
     pub(crate) consumed: BTreeMap<(Name, Sender, Name), (u32, u32)>,
     /// By path.
     pub(crate) undelivered: BTreeMap<Name, Undelivered>,

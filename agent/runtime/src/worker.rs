@@ -43,7 +43,7 @@ pub enum WorkerCommand {
         key: SpaceKey,
         /// The space that sent them.
         from: Name,
-        /// Which start of it.
+        /// Whose credit they used.
         sender: Sender,
         /// The path they came along.
         path: Name,
@@ -107,7 +107,7 @@ pub enum WorkerEvent {
         key: SpaceKey,
         /// The space that sent them.
         from: Name,
-        /// Which start of it.
+        /// Whose credit they used.
         sender: Sender,
         /// The path they came along.
         path: Name,

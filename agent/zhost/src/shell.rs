@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     network::{self, AddressFollower},
-    workers::{self, Done, Surroundings, Workers},
+    workers::{self, Surroundings, Workers},
 };
 use smol::{
     LocalExecutor, Timer,
@@ -53,7 +53,7 @@ pub enum Event {
     Closed(ConnectionId, bool),
     Disk(u64, Result<DiskReply, StoreError>),
     /// The thread of this desk has worked.
-    Worker(usize, Done),
+    Worker(usize),
     Shutdown,
 }
 
@@ -305,10 +305,7 @@ impl Shell {
                 self.node.handle_closed(now, connection, refused);
             }
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
-            Event::Worker(desk, Done { events, next_wake }) => {
-                self.workers.handle_done(desk, next_wake);
-                events.into_iter().for_each(|event| self.node.handle_worker(now, event));
-            }
+            Event::Worker(desk) => self.workers.handle_done(desk),
             Event::Shutdown => self.node.handle_shutdown(now),
         }
     }

@@ -48,23 +48,28 @@ struct Desk {
 
 struct Bench {
     worker: Worker,
+    /// What happened here and the loop has not heard yet, in order.
+    events: Vec<WorkerEvent>,
     here: BTreeMap<SpaceKey, u32>,
     surroundings: Surroundings,
     rng: Rng,
 }
 
-/// What a desk did, and when it has something to do next.
-#[derive(Debug, Default)]
-pub struct Done {
-    pub events: Vec<WorkerEvent>,
-    pub next_wake: Option<Instant>,
-}
-
 /// All desks, as the loop sees them.
 pub struct Workers {
     desks: Vec<Arc<Desk>>,
-    /// Commands not handed over yet, and when a desk wants to be looked after.
-    waiting: Vec<(Vec<WorkerCommand>, Option<Instant>)>,
+    waiting: Vec<Waiting>,
+}
+
+/// What the loop has for a desk.
+#[derive(Default)]
+struct Waiting {
+    /// Commands not handed over yet.
+    commands: Vec<WorkerCommand>,
+    /// When one of the desk's spaces wants to be woken.
+    wake: Option<Instant>,
+    /// Its thread has something to tell, or had the bench when the loop wanted it.
+    look: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -74,11 +79,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Bench {
     fn new(surroundings: &Surroundings, mut rng: Rng) -> Self {
         let worker = new_worker(surroundings, &mut rng);
-        Self { worker, here: BTreeMap::new(), surroundings: surroundings.clone(), rng }
+        Self { worker, events: Vec::new(), here: BTreeMap::new(), surroundings: surroundings.clone(), rng }
     }
 
     /// Obeys commands and runs up to `slices` slices. A panic costs the spaces here a restart, nothing else.
-    fn work(&mut self, now: Instant, commands: Vec<WorkerCommand>, slice: Slice, slices: usize) -> Done {
+    fn work(&mut self, now: Instant, commands: Vec<WorkerCommand>, slice: Slice, slices: usize) {
         for command in &commands {
             if let WorkerCommand::Start(launch) = command {
                 self.here.insert(launch.key.clone(), launch.incarnation);
@@ -102,7 +107,7 @@ impl Bench {
                 self.here.remove(key);
             }
         }
-        Done { events, next_wake: self.worker.poll_timeout().map(|(at, _)| at) }
+        self.events.extend(events);
     }
 
     fn start_afresh(&mut self) -> Vec<WorkerEvent> {
@@ -145,10 +150,10 @@ impl Desk {
             // The loop, when it waits, has its turn after each slice, and calls again.
             while busy && !self.wanted.swap(false, Ordering::AcqRel) {
                 let mut bench = lock(&self.bench);
-                let done = bench.work(surroundings.clock.now(), Vec::new(), Slice::Long, 1);
+                bench.work(surroundings.clock.now(), Vec::new(), Slice::Long, 1);
                 busy = bench.worker.is_ready(Slice::Long);
                 drop(bench);
-                if surroundings.events.send_blocking(Event::Worker(index, done)).is_err() {
+                if surroundings.events.send_blocking(Event::Worker(index)).is_err() {
                     return;
                 }
             }
@@ -173,7 +178,7 @@ impl Workers {
                 .map(|_| desk)
         };
         let desks: Vec<Arc<Desk>> = (0..DESKS).map(start).collect::<Result<_, _>>()?;
-        let waiting = desks.iter().map(|_| Default::default()).collect();
+        let waiting = desks.iter().map(|_| Waiting::default()).collect();
         Ok(Self { desks, waiting })
     }
 
@@ -190,24 +195,25 @@ impl Workers {
         let bytes = key.space.as_str().bytes();
         let hash = bytes.fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
         let index = (hash % self.desks.len() as u64) as usize;
-        self.waiting[index].0.push(command);
+        self.waiting[index].commands.push(command);
     }
 
-    /// A desk's thread has worked.
-    pub fn handle_done(&mut self, index: usize, next_wake: Option<Instant>) {
-        self.waiting[index].1 = next_wake;
+    /// A desk's thread has worked: the next [`Self::work`] takes what it did.
+    pub fn handle_done(&mut self, index: usize) {
+        self.waiting[index].look = true;
     }
 
     /// When a desk has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.waiting.iter().filter_map(|(_, wake)| *wake).min()
+        self.waiting.iter().filter_map(|waiting| waiting.wake).min()
     }
 
     /// Hands commands over and runs what is due, shortly; gives what happened.
     pub fn work(&mut self, now: Instant) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
-        for (desk, (commands, wake)) in self.desks.iter().zip(&mut self.waiting) {
-            if commands.is_empty() && wake.is_none_or(|at| at > now) {
+        for (desk, waiting) in self.desks.iter().zip(&mut self.waiting) {
+            let is_due = waiting.wake.is_some_and(|at| at <= now);
+            if waiting.commands.is_empty() && !is_due && !waiting.look {
                 continue;
             }
             let mut bench = match desk.bench.try_lock() {
@@ -216,14 +222,16 @@ impl Workers {
                 Err(TryLockError::WouldBlock) => {
                     // Its thread is at it, and says when it has done a slice.
                     desk.wanted.store(true, Ordering::Release);
-                    *wake = None;
+                    waiting.wake = None;
+                    waiting.look = true;
                     continue;
                 }
             };
             desk.wanted.store(false, Ordering::Release);
-            let done = bench.work(now, std::mem::take(commands), Slice::Short, SLICES_AT_ONCE);
-            events.extend(done.events);
-            *wake = done.next_wake;
+            waiting.look = false;
+            bench.work(now, std::mem::take(&mut waiting.commands), Slice::Short, SLICES_AT_ONCE);
+            events.append(&mut bench.events);
+            waiting.wake = bench.worker.poll_timeout().map(|(at, _)| at);
             if bench.worker.is_ready(Slice::Long) {
                 desk.call();
             }

@@ -70,16 +70,20 @@ pub const PATH_WINDOW_MESSAGES: u32 = 512;
 /// Bytes of messages a path may have under way, or one message; `emit_to` says "try again" beyond it.
 pub const PATH_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// Paths over which one zhost may send to another; further ones carry nothing.
+/// Paths over which one zhost may send to another; the one opened first makes room.
 pub const CHANNELS_MAX: usize = 4096;
 
 /// Links a zhost keeps at once, accepted ones included; further connections are closed at once.
 pub const LINKS_MAX: usize = 256;
 
+/// Connections on which nobody has proved yet who is there; further ones are closed at once, so that strangers leave
+/// room for zhosts.
+pub const LINKS_UNPROVED_MAX: usize = 64;
+
 /// Up to this many zhosts, each is linked with each; more keep a few links.
 pub const MESH_FULL_MAX: usize = 8;
 
-/// Links a zhost announces in its registry row; further ones are announced by their other ends.
+/// Links a zhost announces in its registry row; of further ones only the other ends speak, if they have room.
 pub const LINKS_ANNOUNCED_MAX: usize = 60;
 
 /// Bytes queued for one link; a link that lets them pile up beyond it is closed.

@@ -12,10 +12,11 @@ const DIRECT_MIN: Duration = Duration::from_millis(150);
 const DIRECT_MAX: Duration = Duration::from_millis(300);
 /// Members asked to probe on our behalf.
 const HELPERS: usize = 3;
-/// Between the pings to a member whose kernel says that nobody listens.
-const REFUSED_PACE: Duration = Duration::from_millis(40);
-/// How many of them.
+/// Between the pings to a member that is down if it does not answer.
+const LAST_PACE: Duration = Duration::from_millis(40);
+/// How many of them after a refusal, which is evidence, and after a suspicion, which may be the network's fault.
 const REFUSED_PINGS: u32 = 4;
+const LAST_PINGS: u32 = 9;
 /// Probes under way at once, those for others included; further ones are not begun.
 const PROBES_MAX: usize = 64;
 
@@ -26,10 +27,23 @@ pub(super) enum Purpose {
     Round,
     /// Somebody accuses it.
     Confirm,
-    /// Nobody listens at its address, says its kernel.
+    /// Nobody listens at its address, says its kernel: it is down if it does not answer now.
     Refused,
+    /// A suspicion has run out: it is down if it does not answer now.
+    Last,
     /// Somebody asked us to, under this number.
     Help(ZhostId, u32),
+}
+
+impl Purpose {
+    /// How often a member is pinged before it is down, if that is what comes of it.
+    fn last_pings(self) -> Option<u32> {
+        match self {
+            Self::Refused => Some(REFUSED_PINGS),
+            Self::Last => Some(LAST_PINGS),
+            _ => None,
+        }
+    }
 }
 
 /// A member was asked and has not answered yet.
@@ -47,6 +61,11 @@ pub(super) struct Probe {
 }
 
 impl Probe {
+    /// Whether this is the last time that this member is asked.
+    pub fn is_last(&self, target: ZhostId) -> bool {
+        self.target == target && self.purpose.last_pings().is_some()
+    }
+
     pub fn is_for_another(&self) -> bool {
         matches!(self.purpose, Purpose::Help(..))
     }
@@ -63,17 +82,19 @@ impl Membership {
         (rtt * 3).clamp(DIRECT_MIN, DIRECT_MAX) * self.patience()
     }
 
-    pub(super) fn start_probe(&mut self, now: Instant, target: ZhostId, purpose: Purpose) {
-        let Some(addr) = self.peer(target).map(|peer| peer.addr) else { return };
+    /// Begins to probe a live member, unless that is done already or too many are probed; whether it did.
+    pub(super) fn start_probe(&mut self, now: Instant, target: ZhostId, purpose: Purpose) -> bool {
+        let Some(addr) = self.peer(target).map(|peer| peer.addr) else { return false };
         let same = |probe: &Probe| probe.target == target && probe.purpose == purpose;
         if self.probes.len() >= PROBES_MAX || self.probes.values().any(same) {
-            return;
+            return false;
         }
         self.serial = self.serial.wrapping_add(1);
-        let wait = if purpose == Purpose::Refused { REFUSED_PACE } else { self.direct_wait(target) };
+        let wait = if purpose.last_pings().is_some() { LAST_PACE } else { self.direct_wait(target) };
         let probe = Probe { target, purpose, sent_at: now, due: now + wait, stage: 1, silent_helpers: 0 };
         self.probes.insert(self.serial, probe);
         self.tell(target, addr, SwimMessage::Ping(self.serial));
+        true
     }
 
     /// Whom to probe next. Every other time it is the next live member by id, so that everybody is probed by somebody
@@ -120,12 +141,12 @@ impl Membership {
                     self.tell(asker.id, asker.addr, SwimMessage::Nack(number));
                 }
             }
-            Purpose::Refused if probe.stage < REFUSED_PINGS => {
-                let next = Probe { stage: probe.stage + 1, due: now + REFUSED_PACE, ..probe };
+            Purpose::Refused | Purpose::Last if Some(probe.stage) < probe.purpose.last_pings() => {
+                let next = Probe { stage: probe.stage + 1, due: now + LAST_PACE, ..probe };
                 self.probes.insert(serial, next);
                 self.tell(probe.target, addr, SwimMessage::Ping(serial));
             }
-            Purpose::Refused => self.declare_down(now, probe.target),
+            Purpose::Refused | Purpose::Last => self.declare_down(now, probe.target),
             Purpose::Round | Purpose::Confirm if probe.stage == 1 => {
                 let end = probe.sent_at + PROBE_PERIOD * self.patience();
                 let helpers = self.random_peers(HELPERS, |peer| peer.id != probe.target);
@@ -146,7 +167,7 @@ impl Membership {
         }
     }
 
-    fn declare_down(&mut self, now: Instant, id: ZhostId) {
+    pub(super) fn declare_down(&mut self, now: Instant, id: ZhostId) {
         if let Some(member) = self.members.get(&id) {
             let rumour = Rumour { standing: Standing::Down, ..member.rumour() };
             self.set_down(now, &rumour);
@@ -172,12 +193,12 @@ impl Membership {
                 self.tell(id, addr, SwimMessage::Ack(number));
             }
         } else {
-            self.forgive(now, probe.target);
+            self.forgive(probe.target);
         }
     }
 
     /// A member is there after all.
-    pub(super) fn forgive(&mut self, _now: Instant, id: ZhostId) {
+    pub(super) fn forgive(&mut self, id: ZhostId) {
         self.probes.retain(|_, probe| probe.target != id || probe.is_for_another());
         self.doubt = self.doubt.saturating_sub(1);
     }

@@ -82,6 +82,7 @@ impl News {
             let Some((told, rumour)) = self.told.get_mut(&id) else { continue };
             // The member itself needs no telling that it lives.
             if id == to && rumour.standing == Standing::Alive {
+                *told += 1;
                 continue;
             }
             let Some(left) = room.checked_sub(rumour.encoded_size()) else { break };
