@@ -11,6 +11,9 @@ use std::{collections::BTreeMap, time::Duration};
 use zhost_base::{Generation, Instant, ZhostId};
 use zhost_gossip::row::{LoadBand, Row, RowKey};
 
+/// How often everybody is told of a changed load, at most.
+const LOAD_PERIOD: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     generation: Generation,
@@ -23,13 +26,15 @@ pub(crate) struct Heartbeats {
     counter: u64,
     send_at: Instant,
     check_at: Instant,
+    /// When the coarse load was last told to everybody.
+    load_told_at: Option<Instant>,
     /// The zhosts that report to us; those we took over start their clock then.
     table: BTreeMap<ZhostId, Entry>,
 }
 
 impl Heartbeats {
     pub fn new(now: Instant) -> Self {
-        Self { counter: 0, send_at: now, check_at: now, table: BTreeMap::new() }
+        Self { counter: 0, send_at: now, check_at: now, load_told_at: None, table: BTreeMap::new() }
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -134,7 +139,9 @@ impl Node {
             cpu: band(self.load.cpu_percent, old.cpu),
             memory: band(self.load.memory_percent, old.memory),
         };
-        if new != old {
+        let rested = self.heartbeats.load_told_at.is_none_or(|at| now.since(at) >= LOAD_PERIOD);
+        if new != old && rested {
+            self.heartbeats.load_told_at = Some(now);
             self.set_row(now, RowKey::Load, Row::Load(new));
         }
     }
