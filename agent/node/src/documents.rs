@@ -48,13 +48,9 @@ impl Node {
         match taken {
             Taken::New => {
                 self.documents.waiting.retain(|(waiting, _), _| *waiting != key);
-                if planted::has(Bug::AcknowledgeEarly)
-                    && let Some(peer) = from
-                {
-                    self.send(now, peer, &Frame::Ledger(LedgerMessage::Stored(vec![(key, fingerprint)])));
-                }
                 self.documents.waiting.insert((key, fingerprint), from.into_iter().collect());
-                self.disk(DiskRequest::Commit(vec![write]), Purpose::Document(key, fingerprint));
+                let writes = if planted::has(Bug::ForgetFlash) { Vec::new() } else { vec![write] };
+                self.disk(DiskRequest::Commit(writes), Purpose::Document(key, fingerprint));
             }
             Taken::Pending => {
                 if let Some(waiting) = self.documents.waiting.get_mut(&(key, fingerprint)) {

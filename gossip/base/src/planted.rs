@@ -13,8 +13,8 @@ pub enum Bug {
     ReuseGeneration,
     /// A zhost votes for whoever asks, as often as it is asked.
     VoteTwice,
-    /// A document counts as durable before it is on flash.
-    AcknowledgeEarly,
+    /// A document counts as durable though it never reaches the flash.
+    ForgetFlash,
     /// What was under way when a way was lost is not sent again.
     LoseOnReroute,
     /// A deleted registry row leaves no tombstone.
@@ -34,7 +34,7 @@ impl Bug {
         Self::ForgetDelivered,
         Self::ReuseGeneration,
         Self::VoteTwice,
-        Self::AcknowledgeEarly,
+        Self::ForgetFlash,
         Self::LoseOnReroute,
         Self::ForgetTombstone,
         Self::KeepQuiet,
@@ -49,7 +49,7 @@ impl Bug {
             Self::ForgetDelivered => "forget-delivered",
             Self::ReuseGeneration => "reuse-generation",
             Self::VoteTwice => "vote-twice",
-            Self::AcknowledgeEarly => "acknowledge-early",
+            Self::ForgetFlash => "forget-flash",
             Self::LoseOnReroute => "lose-on-reroute",
             Self::ForgetTombstone => "forget-tombstone",
             Self::KeepQuiet => "keep-quiet",
