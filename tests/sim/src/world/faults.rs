@@ -1,0 +1,167 @@
+//! What can be done to a world: to its boards, their disks, and the network between them.
+
+use super::{Event, World};
+use crate::network::End;
+use std::{net::SocketAddr, time::Duration};
+use zhost_base::Instant;
+
+impl World {
+    /// Ends a board's zhost, perhaps in the middle of a write; its kernel hangs up for it.
+    pub fn kill(&mut self, index: usize) {
+        self.note(format!("== kill z{index}"));
+        self.stop_machine(index);
+        for end in self.network.ends_of(index) {
+            self.hang_up(end);
+        }
+    }
+
+    /// Takes a board's power away: nobody hangs up.
+    pub fn cut_power(&mut self, index: usize) {
+        self.note(format!("== cut power of z{index}"));
+        self.stop_machine(index);
+        self.machines[index].has_power = false;
+        for end in self.network.ends_of(index) {
+            if let Some(other) = self.network.disconnect(end) {
+                self.orphans.insert(other, index);
+            }
+        }
+    }
+
+    fn stop_machine(&mut self, index: usize) {
+        let mut rng = self.rng.fork();
+        self.machines[index].kill(&mut rng);
+        self.set_wake(index, None);
+    }
+
+    /// A board's process is stopped for a while, and everything it is sent waits.
+    pub fn pause(&mut self, index: usize, duration: Duration) {
+        self.note(format!("== pause z{index} for {duration:?}"));
+        self.machines[index].paused_until = Some(self.now + duration);
+    }
+
+    /// What is on a board's disk, for [`Self::restore_disk`].
+    pub fn backup(&self, index: usize) -> Vec<u8> {
+        self.machines[index].disk.snapshot()
+    }
+
+    /// Puts an earlier content of a board's disk back; the board must be off.
+    pub fn restore_disk(&mut self, index: usize, backup: Vec<u8>) {
+        self.note(format!("== old disk in z{index}"));
+        self.machines[index].disk.restore(backup);
+        self.referee.forget(index);
+    }
+
+    /// A board's disk is full, or has room again.
+    pub fn fill_disk(&mut self, index: usize, full: bool) {
+        self.note(format!("== disk of z{index} full: {full}"));
+        self.machines[index].disk.fill(full);
+    }
+
+    /// A board's disk takes this many times longer.
+    pub fn slow_disk(&mut self, index: usize, times: u32) {
+        self.note(format!("== disk of z{index} {times} times slower"));
+        self.machines[index].disk_slowness = times;
+    }
+
+    /// Gives a board another address.
+    pub fn readdress(&mut self, index: usize) {
+        let old = self.machines[index].addr;
+        let addr = SocketAddr::new(old.ip(), old.port() + 1);
+        self.note(format!("== z{index} moves to {addr}"));
+        self.addresses.remove(&old);
+        self.addresses.insert(addr, index);
+        self.machines[index].move_to(addr);
+        for end in self.network.ends_of(index) {
+            if let Some(other) = self.network.disconnect(end) {
+                self.orphans.insert(other, index);
+                self.orphans.insert(end, other.0);
+            }
+        }
+        let now = self.machines[index].clock.show(self.now);
+        if let Some(running) = &mut self.machines[index].running {
+            running.node.handle_address(now, addr);
+        }
+        self.after(index);
+    }
+
+    /// Cuts the network in two: the boards listed, and the rest.
+    pub fn partition(&mut self, side: &[usize]) {
+        self.note(format!("== partition {side:?}"));
+        for a in 0..self.machines.len() {
+            for b in (0..self.machines.len()).filter(|b| side.contains(&a) != side.contains(b)) {
+                self.network.cut(a, b);
+            }
+        }
+    }
+
+    /// Cuts the way from one board to another, and leaves the way back.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.note(format!("== cut z{from} -> z{to}"));
+        self.network.cut(from, to);
+    }
+
+    /// Lets no streams be opened between two boards, for good.
+    pub fn wall_off(&mut self, a: usize, b: usize) {
+        self.network.wall_off(a, b);
+    }
+
+    /// Makes the way from one board to another lose that many of a thousand datagrams.
+    pub fn spoil(&mut self, from: usize, to: usize, loss_per_mille: u64) {
+        self.note(format!("== loss z{from} -> z{to}: {loss_per_mille}"));
+        self.network.spoil(from, to, loss_per_mille);
+    }
+
+    /// Bursts of loss begin with that many of a thousand datagrams.
+    pub fn bursts(&mut self, per_mille: u64) {
+        self.network.faults.burst_per_mille = per_mille;
+    }
+
+    /// Mends the network. Streams that were held up go on, or break, as chance has it.
+    pub fn heal(&mut self) {
+        self.note("== heal".into());
+        for (end, bytes) in self.network.mend() {
+            if self.rng.chance(500) {
+                self.send_bytes(end, bytes);
+                continue;
+            }
+            let now = self.now;
+            if let Some(other) = self.network.disconnect(end) {
+                self.schedule_closed(now, other, false);
+                self.schedule_closed(now, end, false);
+            }
+        }
+    }
+
+    /// Breaks the link between two boards, if there is one: both notice at once.
+    pub fn break_link(&mut self, a: usize, b: usize) {
+        let found =
+            self.network.ends_of(a).into_iter().find(|end| self.network.peer(*end).is_some_and(|p| p.0 == b));
+        if let Some(end) = found {
+            self.note(format!("== break a link z{a} - z{b}"));
+            let now = self.now;
+            self.hang_up(end);
+            self.schedule_closed(now, end, false);
+        }
+    }
+
+    pub(super) fn schedule_closed(&mut self, at: Instant, end: End, refused: bool) {
+        let life = self.machines[end.0].life;
+        self.schedule(at, Event::Closed { end, life, refused });
+    }
+
+    /// Lets nothing out of a board's links any more (its datagrams still pass), or lets it out again.
+    pub fn mute_links(&mut self, index: usize, mute: bool) {
+        self.note(format!("== links of z{index} muted: {mute}"));
+        if mute {
+            self.muted.insert(index);
+        } else {
+            self.muted.remove(&index);
+            // Streams that lost bytes cannot go on.
+            for end in self.network.ends_of(index) {
+                let now = self.now;
+                self.hang_up(end);
+                self.schedule_closed(now, end, false);
+            }
+        }
+    }
+}
