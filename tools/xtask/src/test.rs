@@ -2,6 +2,8 @@
 
 use crate::{Outcome, demo, fuzz, setup, size, steps};
 
+/// Runs the simulator; its options follow.
+const SIMULATOR: [&str; 7] = ["run", "--quiet", "--package", "zhost-sim", "--bin", "zhost-sim", "--"];
 /// Seeds of the simulator that every test runs, beside those that ever failed.
 const SIM_SEEDS: &str = "0..200";
 /// Seeds that ever failed: what they found is fixed, and stays so.
@@ -70,39 +72,12 @@ fn cargo(args: &[&str]) -> Outcome {
 
 /// Plants bugs in the simulator, one after the other, and sees whether it finds them.
 pub fn hunt(bug: &str) -> Outcome {
-    cargo(&[
-        "run",
-        "--quiet",
-        "--package",
-        "zhost-sim",
-        "--bin",
-        "zhost-sim",
-        "--",
-        "--bug",
-        bug,
-        "--seeds",
-        HUNT_SEEDS,
-    ])
+    cargo(&[&SIMULATOR[..], &["--bug", bug, "--seeds", HUNT_SEEDS]].concat())
 }
 
 /// Runs the simulator.
 pub fn sim(seeds: &str, zhosts: usize, trace: bool) -> Outcome {
     let zhosts = zhosts.to_string();
-    let mut args = vec![
-        "run",
-        "--quiet",
-        "--package",
-        "zhost-sim",
-        "--bin",
-        "zhost-sim",
-        "--",
-        "--seeds",
-        seeds,
-        "--zhosts",
-        &zhosts,
-    ];
-    if trace {
-        args.push("--trace");
-    }
-    cargo(&args)
+    let trace: &[&str] = if trace { &["--trace"] } else { &[] };
+    cargo(&[&SIMULATOR[..], &["--seeds", seeds, "--zhosts", &zhosts], trace].concat())
 }
