@@ -179,16 +179,18 @@ impl Election {
     /// How long to wait before proposing, if we should. The first candidate goes first; the others follow one after
     /// the other, since zhosts that remember different incumbents may each take another for the first.
     fn proposal_wait(&self) -> Option<Duration> {
-        let order = self.candidates_in_order();
-        let rank = order.iter().position(|id| *id == self.me).filter(|_| self.view.ready)?;
+        let is_led = self.reign().is_some_and(|(leader, _)| leader != self.me);
+        if is_led || !self.view.ready {
+            return None;
+        }
+        let rank = self.candidates_in_order().iter().position(|id| *id == self.me)?;
         match self.reign() {
-            Some((leader, reign)) if leader == self.me => {
+            Some((_, reign)) => {
                 let changed = self.wanted_supers().iter().any(|id| !reign.supers.contains(id));
                 let majority = self.majority_is_alive();
                 let worth_it = if reign.full { changed && majority } else { changed || majority };
                 worth_it.then_some(VACANCY)
             }
-            Some(_) => None,
             None => Some(VACANCY + RANK_WAIT * rank as u32),
         }
     }
@@ -204,7 +206,7 @@ impl Election {
     fn candidates_in_order(&self) -> Vec<ZhostId> {
         let mut order: Vec<_> = self.view.candidates.iter().filter(|candidate| candidate.eligible).collect();
         let incumbency = |id: &ZhostId| self.last_supers.iter().position(|s| s == id).unwrap_or(usize::MAX);
-        order.sort_by_key(|candidate| {
+        order.sort_by_cached_key(|candidate| {
             (incumbency(&candidate.id), core::cmp::Reverse(candidate.capacity), candidate.id)
         });
         order.iter().map(|candidate| candidate.id).collect()

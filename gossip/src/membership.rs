@@ -125,8 +125,6 @@ struct Member {
     state: State,
     /// Smoothed round trip of datagrams, 0 until measured.
     rtt_us: u32,
-    /// The last probe was answered over the link alone.
-    deaf: bool,
 }
 
 impl Member {
@@ -151,6 +149,8 @@ pub struct Membership {
     members: BTreeMap<ZhostId, Member>,
     up: usize,
     suspects: BTreeSet<ZhostId>,
+    /// Who answered the last probe over the link alone.
+    deaf: BTreeSet<ZhostId>,
     /// Live members in the order of probing, the next one last.
     round: Vec<ZhostId>,
     /// Whether the last probe went to the next live member by id.
@@ -189,6 +189,7 @@ impl Membership {
             members: BTreeMap::new(),
             up: 0,
             suspects: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             round: Vec::new(),
             ring: false,
             next_probe: now,
@@ -249,13 +250,12 @@ impl Membership {
 
     /// Whether a member was last heard over its link alone: datagrams do not reach it, or not us.
     pub fn is_deaf(&self, id: ZhostId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.deaf)
+        self.deaf.contains(&id)
     }
 
     /// The member at that address, if it was last heard over its link alone.
     pub fn deaf_at(&self, addr: SocketAddr) -> Option<ZhostId> {
-        let deaf = |member: &&Member| member.deaf && member.is_up() && member.peer.addr == addr;
-        self.members.values().find(deaf).map(|member| member.peer.id)
+        self.deaf.iter().copied().find(|id| self.peer(*id).is_some_and(|peer| peer.addr == addr))
     }
 
     /// Smoothed round trip of datagrams to a member, microseconds.
@@ -408,9 +408,8 @@ impl Membership {
         let asked = self.probes.values().any(|probe| probe.target == id);
         if asked {
             self.forgive(id);
-            if let Some(member) = self.members.get_mut(&id) {
-                member.deaf = true;
-                let addr = member.peer.addr;
+            if let Some(Peer { addr, .. }) = self.peer(id).copied() {
+                self.deaf.insert(id);
                 // Over the link now: a suspect hears that it is one.
                 self.tell(id, addr, SwimMessage::News);
             }
@@ -499,7 +498,10 @@ impl Membership {
             State::Down { since } => Some((since, *id)),
             _ => None,
         });
-        dead.min().is_some_and(|(_, id)| self.members.remove(&id).is_some())
+        dead.min().is_some_and(|(_, id)| {
+            self.deaf.remove(&id);
+            self.members.remove(&id).is_some()
+        })
     }
 
     fn set_alive(&mut self, now: Instant, peer: Peer, incarnation: u32) {
@@ -509,9 +511,9 @@ impl Membership {
         }
         let was_up = old.is_some_and(Member::is_up);
         let old_peer = old.map(|old| old.peer);
-        let (rtt_us, deaf) = old.map_or((0, false), |old| (old.rtt_us, old.deaf));
+        let rtt_us = old.map_or(0, |old| old.rtt_us);
         self.suspects.remove(&peer.id);
-        self.members.insert(peer.id, Member { peer, incarnation, state: State::Alive, rtt_us, deaf });
+        self.members.insert(peer.id, Member { peer, incarnation, state: State::Alive, rtt_us });
         match old_peer.filter(|_| was_up) {
             Some(old) if old.generation == peer.generation => {
                 if old.addr != peer.addr {
@@ -696,6 +698,7 @@ impl Membership {
             State::Down { since } => now.since(since) < REMEMBER,
             _ => true,
         });
+        self.deaf.retain(|id| self.members.contains_key(id));
         let down = self.members.values().filter(|member| !member.is_up()).map(|member| member.peer.addr);
         let mut missing: Vec<SocketAddr> = self.seeds.iter().copied().chain(down).collect();
         missing.retain(|addr| *addr != self.me.addr && !self.peers().any(|peer| peer.addr == *addr));

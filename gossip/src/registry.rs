@@ -399,6 +399,7 @@ impl Registry {
             || (delta.after == 0 && delta.floor > owner.floor.max(owner.version))
         {
             *owner = Owner { generation: delta.generation, floor: delta.floor, ..Owner::default() };
+            self.revision += 1;
         }
         let follows = delta.generation == owner.generation && delta.after <= owner.version;
         if !follows || delta.upto <= owner.version {

@@ -121,15 +121,15 @@ impl Node {
 
     /// The zhosts that may run spaces, with what the other topologies have placed there.
     fn sites(&self, now: Instant, except: TopologyId) -> Sites<'_> {
-        let usable =
-            self.known_zhosts().filter(|(id, profile)| profile.runs_spaces && !self.is_judged_failed(*id));
+        let (judged, usual_rtt) = (self.judged_failed(), self.usual_rtt());
+        let usable = self.known_zhosts().filter(|(id, profile)| profile.runs_spaces && !judged.contains(id));
         let mut sites: Sites<'_> = usable
             .map(|(id, profile)| {
                 let load = match self.registry.row(id, &RowKey::Load) {
                     Some(Row::Load(load)) => *load,
                     _ => LoadBand::default(),
                 };
-                let (is_slow, is_fresh) = (self.is_slow(id), self.is_fresh(now, id));
+                let (is_slow, is_fresh) = (self.is_slow(id, usual_rtt), self.is_fresh(now, id));
                 (id, Site { profile, load, is_slow, is_fresh, spaces: 0, memory_bytes: 0 })
             })
             .collect();

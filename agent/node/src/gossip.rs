@@ -44,6 +44,8 @@ pub(crate) struct Gossip {
     members_compared: BTreeMap<ZhostId, Instant>,
     registry_compared: BTreeMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
+    /// The hashes of registry and ledger at these revisions of theirs.
+    hashed: ((u64, u64), (u64, u64)),
 }
 
 impl Gossip {
@@ -58,6 +60,7 @@ impl Gossip {
             members_compared: BTreeMap::new(),
             registry_compared: BTreeMap::new(),
             remembered_peers: Vec::new(),
+            hashed: Default::default(),
         }
     }
 
@@ -160,8 +163,13 @@ impl Node {
     }
 
     /// Hashes of members, registry and ledger.
-    fn hashes(&self) -> (u64, u64, u64) {
-        (self.membership.hash(), self.registry.hash(), self.ledger.hash())
+    fn hashes(&mut self) -> (u64, u64, u64) {
+        let revisions = (self.registry.revision(), self.ledger.revision());
+        if self.gossip.hashed.0 != revisions {
+            self.gossip.hashed = (revisions, (self.registry.hash(), self.ledger.hash()));
+        }
+        let (registry, ledger) = self.gossip.hashed.1;
+        (self.membership.hash(), registry, ledger)
     }
 
     fn handle_registry(&mut self, message: RegistryMessage) {
@@ -196,13 +204,14 @@ impl Node {
             self.tell_summary(from);
         }
         let knows_cluster = readiness == Readiness::Ready || self.ledger.roster().next().is_some();
-        if members != self.membership.hash() {
+        let ours = self.hashes();
+        if members != ours.0 {
             self.compare_members(now, from);
         }
-        if registry != self.registry.hash() {
+        if registry != ours.1 {
             self.compare_registry(now, from);
         }
-        if ledger != self.ledger.hash() {
+        if ledger != ours.2 {
             self.compare_ledger(now, from);
         } else if !self.ready
             && knows_cluster

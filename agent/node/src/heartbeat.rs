@@ -7,12 +7,17 @@ use crate::{
     node::{Level, Node},
     wire::{Frame, Heartbeat},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use zhost_base::{Generation, Instant, ZhostId};
 use zhost_gossip::row::{LoadBand, Row, RowKey};
 
 /// How often everybody is told of a changed load, at most.
-const LOAD_PERIOD: Duration = Duration::from_secs(60);
+const LOAD_PERIOD_MIN: Duration = Duration::from_secs(60);
+/// And for each zhost, since everybody has to hear of everybody's load.
+const LOAD_PERIOD_PER_ZHOST: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -127,6 +132,15 @@ impl Node {
         matches!(self.registry.row(*super_node, &RowKey::Verdict(id)), Some(Row::Verdict(judged)) if *judged == generation)
     }
 
+    /// All for whom [`Self::is_judged_failed`] holds.
+    pub(crate) fn judged_failed(&self) -> BTreeSet<ZhostId> {
+        let verdicts = self.registry.rows().filter_map(|(_, key, _)| match key {
+            RowKey::Verdict(id) => Some(*id),
+            _ => None,
+        });
+        verdicts.filter(|id| self.is_judged_failed(*id)).collect()
+    }
+
     /// Coarse load with hysteresis: a band is left only when the load is well outside of it.
     pub(crate) fn write_load_band(&mut self, now: Instant) {
         let Some(Row::Load(old)) = self.registry.row(self.id, &RowKey::Load).cloned() else { return };
@@ -139,7 +153,8 @@ impl Node {
             cpu: band(self.load.cpu_percent, old.cpu),
             memory: band(self.load.memory_percent, old.memory),
         };
-        let rested = self.heartbeats.load_told_at.is_none_or(|at| now.since(at) >= LOAD_PERIOD);
+        let period = LOAD_PERIOD_MIN.max(LOAD_PERIOD_PER_ZHOST * self.membership.peer_count() as u32);
+        let rested = self.heartbeats.load_told_at.is_none_or(|at| now.since(at) >= period);
         if new != old && rested {
             self.heartbeats.load_told_at = Some(now);
             self.set_row(now, RowKey::Load, Row::Load(new));

@@ -19,10 +19,15 @@ use crate::wire::Hop;
 /// First wait after a connection failed; doubles up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How often the round trip of a link is measured.
+/// How long after a ping of one side the other measures the round trip of a link. They take turns, so a link is never
+/// silent for longer than this and [`RESPONDER_WAITS`].
 const PING_PERIOD: Duration = Duration::from_secs(20);
+/// How much longer the side waits that accepted the connection: otherwise both would always ping at once.
+const RESPONDER_WAITS: Duration = Duration::from_secs(5);
 /// A link that answers no ping for this long is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// How often it is looked whether links are needed no longer.
+const TIDY_PERIOD: Duration = Duration::from_secs(20);
 /// How long a link made on demand is kept after it was last needed.
 const ON_DEMAND: Duration = Duration::from_secs(60);
 
@@ -59,6 +64,8 @@ struct Connection {
     /// It took too little for too long: closed at the next timeout, since what is missing now would never come.
     congested: bool,
     heard_at: Instant,
+    /// When it is our turn to measure the round trip.
+    ping_at: Instant,
 }
 
 #[derive(Default)]
@@ -85,7 +92,7 @@ pub(crate) struct Links {
     serial: u64,
     pings: BTreeMap<ZhostId, (u64, Instant)>,
     rtt_us: BTreeMap<ZhostId, u64>,
-    next_ping: Instant,
+    next_tidy: Instant,
     revision: u64,
     outputs: VecDeque<LinkOutput>,
 }
@@ -106,7 +113,7 @@ impl Links {
             serial: 0,
             pings: BTreeMap::new(),
             rtt_us: BTreeMap::new(),
-            next_ping: now + PING_PERIOD,
+            next_tidy: now + TIDY_PERIOD,
             revision: 0,
             outputs: VecDeque::new(),
         }
@@ -226,6 +233,7 @@ impl Links {
                 connected,
                 congested: false,
                 heard_at: now,
+                ping_at: now + PING_PERIOD,
             },
         );
     }
@@ -272,7 +280,10 @@ impl Links {
         let addr = connection.addr;
         for frame in frames {
             match Hop::decode(&frame) {
-                Some(Hop::Ping(serial)) => self.send(peer, &Hop::Pong(serial)),
+                Some(Hop::Ping(serial)) => {
+                    self.send(peer, &Hop::Pong(serial));
+                    self.take_turn(now, id);
+                }
                 Some(Hop::Pong(serial)) => self.handle_pong(now, peer, serial),
                 Some(hop) => self.outputs.push_back(LinkOutput::Hop(peer, hop)),
                 None => self.outputs.push_back(LinkOutput::Trouble(addr, LinkError::Forged)),
@@ -371,9 +382,20 @@ impl Links {
         self.unflushed.insert(id);
     }
 
+    /// The other side has measured the round trip: next it is our turn.
+    fn take_turn(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let extra = if connection.target.is_none() { RESPONDER_WAITS } else { Duration::ZERO };
+            connection.ping_at = now + PING_PERIOD + extra;
+        }
+    }
+
     /// Measures the round trip to a peer.
     pub fn ping(&mut self, now: Instant, peer: ZhostId) {
         self.serial += 2;
+        if let Some(connection) = self.by_peer.get(&peer).and_then(|id| self.connections.get_mut(id)) {
+            connection.ping_at = now + 2 * PING_PERIOD;
+        }
         self.pings.insert(peer, (self.serial, now));
         self.send(peer, &Hop::Ping(self.serial));
     }
@@ -412,10 +434,13 @@ impl Links {
         let expired: Vec<_> =
             self.connections.iter_mut().filter_map(|(id, c)| late(c).then_some(*id)).collect();
         expired.into_iter().for_each(|id| self.close(now, id));
-        if self.next_ping <= now {
-            self.next_ping = now + PING_PERIOD;
-            let peers: Vec<ZhostId> = self.peers().collect();
-            peers.into_iter().for_each(|peer| self.ping(now, peer));
+        let due = |(_, id): &(&ZhostId, &ConnectionId)| {
+            self.connections.get(id).is_some_and(|connection| connection.ping_at <= now)
+        };
+        let due: Vec<ZhostId> = self.by_peer.iter().filter(due).map(|(peer, _)| *peer).collect();
+        due.into_iter().for_each(|peer| self.ping(now, peer));
+        if self.next_tidy <= now {
+            self.next_tidy = now + TIDY_PERIOD;
             self.drop_unneeded(now);
         }
         self.connect_missing(now);
@@ -439,7 +464,10 @@ impl Links {
         let room = self.connections.len() < LINKS_MAX;
         let retries =
             self.missing().filter(|_| room).filter_map(|id| Some((self.retries.get(&id)?.at, "reconnect")));
-        congested.chain(handshakes).chain(retries).chain([(self.next_ping, "ping links")]).min()
+        let links = self.by_peer.values().filter_map(|id| self.connections.get(id));
+        let pings = links.map(|connection| (connection.ping_at, "ping a link"));
+        let tidy = [(self.next_tidy, "close needless links")];
+        congested.chain(handshakes).chain(retries).chain(pings).chain(tidy).min()
     }
 
     pub fn poll_output(&mut self) -> Option<LinkOutput> {

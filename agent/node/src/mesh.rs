@@ -20,6 +20,11 @@ const NEAR: usize = 2;
 const RANDOM: usize = 2;
 /// How many times nearer somebody else must be for a near neighbour to be given up.
 const NEARER_FACTOR: u64 = 4;
+/// How seldom that is considered, at least: a change is told to everybody.
+const NEAR_PERIOD_MIN: Duration = Duration::from_secs(60);
+/// And for each zhost, since everybody has to hear of everybody's changes; up to twice as long, so that those who
+/// started together do not all change at once.
+const NEAR_PERIOD_PER_ZHOST_MS: u64 = 1000;
 /// With more zhosts than this, a zhost is linked with its own super only.
 const ALL_SUPERS_MAX: usize = 64;
 /// So many times two more than usual is slow: sixteen times.
@@ -46,6 +51,8 @@ pub(crate) struct Mesh {
     pub looks_cut: bool,
     /// The neighbours chosen for being near.
     near: Vec<ZhostId>,
+    /// When the last of them was chosen.
+    near_chosen_at: Option<Instant>,
     /// What the routes were computed from.
     seen: Option<(u64, u64)>,
 }
@@ -70,7 +77,7 @@ impl Node {
             members.keys().copied().collect()
         } else {
             let ids: Vec<ZhostId> = members.keys().copied().collect();
-            self.choose_near(&ids);
+            self.choose_near(now, &ids);
             self.neighbours(&ids)
         };
         self.links.handle_members(now, members, wanted);
@@ -91,7 +98,7 @@ impl Node {
     }
 
     /// Chooses near neighbours. One is given up only for somebody much nearer, since every change costs a link.
-    fn choose_near(&mut self, members: &[ZhostId]) {
+    fn choose_near(&mut self, now: Instant, members: &[ZhostId]) {
         let distance = |id: ZhostId| self.membership.rtt_us(id).map_or(u64::MAX, u64::from);
         let mut near: Vec<ZhostId> =
             self.mesh.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
@@ -101,12 +108,20 @@ impl Node {
         let farthest = (0..near.len()).max_by_key(|index| distance(near[*index]));
         if near.len() < NEAR {
             near.push(nearest);
+            self.mesh.near_chosen_at = Some(now);
         } else if let Some(farthest) = farthest
+            && self.mesh.near_chosen_at.is_none_or(|at| now.since(at) >= self.near_period(members.len()))
             && distance(nearest).saturating_mul(NEARER_FACTOR) < distance(near[farthest])
         {
             near[farthest] = nearest;
+            self.mesh.near_chosen_at = Some(now);
         }
         self.mesh.near = near;
+    }
+
+    fn near_period(&self, members: usize) -> Duration {
+        let per_zhost_ms = NEAR_PERIOD_PER_ZHOST_MS + self.id.0 % NEAR_PERIOD_PER_ZHOST_MS;
+        NEAR_PERIOD_MIN.max(Duration::from_millis(per_zhost_ms * members as u64))
     }
 
     /// The same for both sides, so that two zhosts tend to choose each other.
@@ -156,13 +171,17 @@ impl Node {
         bands.get(bands.len() / 2).copied()
     }
 
-    /// Whether a zhost is much farther from its neighbours than zhosts of this cluster usually are.
-    pub(crate) fn is_slow(&self, id: ZhostId) -> bool {
+    /// The middle one of what all zhosts announce so.
+    pub(crate) fn usual_rtt(&self) -> u8 {
         let ids = self.membership.peers().map(|peer| peer.id).chain([self.id]);
         let mut all: Vec<u8> = ids.filter_map(|id| self.middle_rtt(id)).collect();
         all.sort_unstable();
-        let usual = all.get(all.len() / 2).copied().unwrap_or_default();
-        self.middle_rtt(id).is_some_and(|rtt| rtt >= usual.saturating_add(SLOW_BANDS).max(SLOW_MIN))
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// Whether a zhost is much farther from its neighbours than zhosts of this cluster usually are.
+    pub(crate) fn is_slow(&self, id: ZhostId, usual_rtt: u8) -> bool {
+        self.middle_rtt(id).is_some_and(|rtt| rtt >= usual_rtt.saturating_add(SLOW_BANDS).max(SLOW_MIN))
     }
 
     /// Whether a zhost came up so recently that it is not trusted with more work if somebody else can do it.

@@ -44,8 +44,10 @@ const PEERS_DELAY: Duration = Duration::from_secs(2);
 /// Up to this many zhosts, every change in the registry is acted upon at once; in larger clusters changes gather for a
 /// while that grows with the size.
 const AT_ONCE_MAX: usize = 32;
-/// How long they gather for each zhost.
+/// How long documents gather for each zhost before they are passed on.
 const GATHER: Duration = Duration::from_micros(250);
+/// And how many times longer changes in the registry, since acting upon them means to look at every zhost.
+const GATHER_CHANGES: u32 = 4;
 /// How long a zhost that knows nobody looks around on its network before it founds a cluster.
 const LOOK_AROUND: Duration = Duration::from_secs(3);
 /// Rounds of consequences after one input; a bound against an endless exchange with oneself.
@@ -561,7 +563,7 @@ impl Node {
         true
     }
 
-    /// How long changes gather before they are acted upon or passed on.
+    /// How long documents gather before they are passed on.
     pub(crate) fn gathering_time(&self) -> Duration {
         let zhosts = self.membership.peer_count();
         if zhosts < AT_ONCE_MAX { Duration::ZERO } else { GATHER * zhosts as u32 }
@@ -573,7 +575,7 @@ impl Node {
             self.refresh_at = None;
             return false;
         }
-        let due = *self.refresh_at.get_or_insert(now + self.gathering_time());
+        let due = *self.refresh_at.get_or_insert(now + self.gathering_time() * GATHER_CHANGES);
         if due <= now {
             self.refresh_at = None;
         }

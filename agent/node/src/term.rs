@@ -32,14 +32,15 @@ impl Node {
     }
 
     pub(crate) fn refresh_election(&mut self, now: Instant) {
-        let candidates = self.known_zhosts().filter(|(id, _)| !self.is_judged_failed(*id));
+        let judged = self.judged_failed();
+        let candidates = self.known_zhosts().filter(|(id, _)| !judged.contains(id));
         let candidates = candidates.map(|(id, profile)| Candidate {
             id,
             eligible: profile.eligible,
             capacity: profile.memory_bytes,
         });
         let reigns = self.registry.rows().filter_map(|(owner, _, row)| match row {
-            Row::Reign(reign) if !self.is_judged_failed(owner) => Some((owner, reign.clone())),
+            Row::Reign(reign) if !judged.contains(&owner) => Some((owner, reign.clone())),
             _ => None,
         });
         let view = View {

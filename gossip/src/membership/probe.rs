@@ -185,7 +185,7 @@ impl Membership {
             if probe.stage == 1 {
                 member.rtt_us = if member.rtt_us == 0 { rtt } else { member.rtt_us / 8 * 7 + rtt / 8 + 1 };
             }
-            member.deaf = false;
+            self.deaf.remove(&from);
         }
         if let Purpose::Help(asker, number) = probe.purpose {
             self.probes.retain(|_, other| other.purpose != probe.purpose);
