@@ -62,6 +62,7 @@ pub enum Packet {
         /// How many pieces the message has.
         count: u32,
         /// At most [`FRAGMENT_SIZE_BYTES`].
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// Which pieces arrived.

@@ -23,7 +23,7 @@ pub enum Request {
     /// Round trips to one zhost, or to all.
     MeshPing(Option<String>),
     /// Deploy a package.
-    TopoSubmit(Vec<u8>),
+    TopoSubmit(#[serde(with = "serde_bytes")] Vec<u8>),
     /// All topologies.
     TopoList,
     /// One topology.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
-    Generation, Instant,
+    Batch, Generation, Instant,
     limits::{STREAM_QUEUE_MAX_BYTES, STREAM_WINDOW_BYTES},
     planted::{self, Bug},
 };
@@ -45,7 +45,7 @@ pub enum Packet {
         /// Number of the first frame; the very first of a stream is 1.
         first: u64,
         /// The frames.
-        frames: Vec<Vec<u8>>,
+        frames: Batch,
         /// The nonce of the opposite stream and the last frame received of it, if any was.
         ack: Option<(u64, u64)>,
     },
@@ -184,7 +184,7 @@ impl Stream {
                 if key.to != self.key.from || key.from != theirs || !self.is_current(key.nonce, first) {
                     return Vec::new();
                 }
-                self.take_frames(now, first, frames)
+                self.take_frames(now, first, &frames)
             }
         }
     }
@@ -207,7 +207,7 @@ impl Stream {
         true
     }
 
-    fn take_frames(&mut self, now: Instant, first: u64, frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    fn take_frames(&mut self, now: Instant, first: u64, frames: &Batch) -> Vec<Vec<u8>> {
         let Some(incoming) = &mut self.incoming else { return Vec::new() };
         // A gap: what is missing comes again, with all that follows it.
         let Some(known) = incoming.last.saturating_add(1).checked_sub(first.max(1)) else {
@@ -215,13 +215,13 @@ impl Stream {
         };
         let end = first.saturating_add(frames.len() as u64).saturating_sub(1);
         let is_new = end > incoming.last;
-        incoming.unacked_bytes += frames.iter().map(Vec::len).sum::<usize>();
+        incoming.unacked_bytes += frames.content_bytes();
         let urgent = !is_new || incoming.unacked_bytes >= ACK_AFTER_BYTES;
         let ack_at = if urgent { now } else { now + ACK_DELAY };
         incoming.ack_at = Some(incoming.ack_at.map_or(ack_at, |at| at.min(ack_at)));
         incoming.last = incoming.last.max(end);
         let known = if planted::has(Bug::ForgetDelivered) { 0 } else { known };
-        frames.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)).collect()
+        frames.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)).map(<[u8]>::to_vec).collect()
     }
 
     fn handle_ack(&mut self, now: Instant, nonce: u64, last: u64) {
@@ -260,20 +260,19 @@ impl Stream {
 
     /// The next packet to send. At most [`STREAM_WINDOW_BYTES`] are under way at once, or one frame.
     pub fn poll_packet(&mut self, now: Instant) -> Option<Packet> {
-        let mut frames = Vec::new();
-        let mut bytes = 0;
+        let mut frames = Batch::default();
         let first = self.first + self.sent as u64;
         while let Some(frame) = self.queue.get(self.sent) {
-            let fits_packet = frames.is_empty() || bytes + frame.len() <= PACKET_SIZE_MAX_BYTES;
+            let fits_packet =
+                frames.is_empty() || frames.content_bytes() + frame.len() <= PACKET_SIZE_MAX_BYTES;
             let fits_window = self.sent == 0 || self.sent_bytes + frame.len() <= STREAM_WINDOW_BYTES;
             if !fits_packet || !fits_window {
                 break;
             }
-            bytes += frame.len();
             self.sent_bytes += frame.len();
             self.sent += 1;
             self.reached = self.reached.max(self.sent);
-            frames.push(frame.clone());
+            frames.push(frame);
         }
         if !frames.is_empty() {
             self.resend_at.get_or_insert(now + self.resend_after);

@@ -22,18 +22,20 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(700);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Envelope {
     /// Opens a tunnel: the first message of the handshake.
-    Open(u64, Vec<u8>),
+    Open(u64, #[serde(with = "serde_bytes")] Vec<u8>),
     /// The second, from the other side.
-    Accept(u64, Vec<u8>),
+    Accept(u64, #[serde(with = "serde_bytes")] Vec<u8>),
     /// A packet.
     Sealed {
         /// Of this tunnel.
         tunnel: u64,
         /// The third message of the handshake, until it is known to have arrived.
+        #[serde(with = "serde_bytes")]
         finish: Option<Vec<u8>>,
         /// Never used twice.
         nonce: u64,
         /// The sealed packet.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
 }

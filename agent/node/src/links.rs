@@ -27,7 +27,7 @@ const RESPONDER_WAITS: Duration = Duration::from_secs(5);
 /// A link that answers no ping for this long is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// How often it is looked whether links are needed no longer.
-const TIDY_PERIOD: Duration = Duration::from_secs(20);
+const TIDY_PERIOD: Duration = Duration::from_secs(5);
 /// How long a link made on demand is kept after it was last needed.
 const ON_DEMAND: Duration = Duration::from_secs(60);
 

@@ -13,7 +13,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use zhost_base::{
-    Generation, Instant, Name, SpaceKey, TopologyId, ZhostId,
+    Batch, Generation, Instant, Name, SpaceKey, TopologyId, ZhostId,
     limits::{CHANNELS_MAX, MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_MESSAGES},
     planted::{self, Bug},
 };
@@ -23,9 +23,6 @@ use zhost_runtime::{Sender, Undelivered, WorkerCommand};
 
 /// Messages one mailbox holds over all paths and restarts of senders; more are returned.
 pub(crate) const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;
-
-/// What a message takes in a frame beside its bytes.
-const MESSAGE_OVERHEAD_BYTES: usize = 4;
 
 /// One start of a space on a zhost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,24 +70,23 @@ pub(crate) struct Messages {
     pub undelivered: u64,
 }
 
-fn size_of_all(payloads: &[Vec<u8>]) -> u32 {
-    payloads.iter().map(|payload| payload.len() as u32).sum()
+/// How many messages, and of how many bytes.
+fn measure(payloads: &Batch) -> (u32, u32) {
+    (payloads.len() as u32, payloads.content_bytes() as u32)
 }
 
 /// Messages in portions that fit a frame which relays can carry: as many bytes as one message may have.
-fn in_portions(payloads: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
-    let mut portions: Vec<Vec<Vec<u8>>> = Vec::new();
-    let mut room = 0;
-    for payload in payloads {
-        let size = payload.len() + MESSAGE_OVERHEAD_BYTES;
-        match portions.last_mut().filter(|_| size <= room) {
+fn in_portions(payloads: Batch) -> Vec<Batch> {
+    if payloads.packed_bytes() <= MESSAGE_SIZE_MAX_BYTES {
+        return vec![payloads];
+    }
+    let mut portions: Vec<Batch> = Vec::new();
+    for payload in payloads.iter() {
+        let fits = |portion: &&mut Batch| portion.packed_bytes() + payload.len() <= MESSAGE_SIZE_MAX_BYTES;
+        match portions.last_mut().filter(fits) {
             Some(portion) => portion.push(payload),
-            None => {
-                portions.push(vec![payload]);
-                room = MESSAGE_SIZE_MAX_BYTES + MESSAGE_OVERHEAD_BYTES;
-            }
+            None => portions.push(Batch::from_iter([payload])),
         }
-        room -= size;
     }
     portions
 }
@@ -101,7 +97,8 @@ fn count_messages(frames: &[Vec<u8>]) -> BTreeMap<u32, (u32, u32)> {
     for frame in frames {
         if let Some(Frame::Messages { channel, payloads }) = Frame::decode(frame) {
             let sum = counts.entry(channel).or_default();
-            *sum = (sum.0 + payloads.len() as u32, sum.1 + size_of_all(&payloads));
+            let (messages, bytes) = measure(&payloads);
+            *sum = (sum.0 + messages, sum.1 + bytes);
         }
     }
     counts
@@ -157,14 +154,13 @@ impl Node {
     }
 
     /// A local space sent messages.
-    pub(crate) fn handle_emitted(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Vec<Vec<u8>>) {
-        let count = payloads.len() as u32;
+    pub(crate) fn handle_emitted(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Batch) {
+        let (count, bytes) = measure(&payloads);
         if let Some(space) = self.host.space_mut(key) {
             space.messages_out += u64::from(count);
         }
         let slot = (key.clone(), path);
         let target = self.messages.outgoing.get(&slot).and_then(|outgoing| outgoing.target);
-        let bytes = size_of_all(&payloads);
         let Some(target) = target else {
             return self.tell_undelivered(key, path, Undelivered { lost: count, unknown: 0 });
         };
@@ -179,7 +175,7 @@ impl Node {
             return self.return_to_sender(key, path, target, (count, bytes));
         };
         for payloads in in_portions(payloads) {
-            let portion = (payloads.len() as u32, size_of_all(&payloads));
+            let portion = measure(&payloads);
             self.messages.sent += u64::from(portion.0);
             if !self.send(now, target.zhost, &Frame::Messages { channel, payloads }) {
                 self.return_to_sender(key, path, target, portion);
@@ -233,13 +229,7 @@ impl Node {
         self.messages.channels.insert((peer, number), Channel { to, flow, generation });
     }
 
-    pub(crate) fn handle_messages(
-        &mut self,
-        now: Instant,
-        peer: ZhostId,
-        channel: u32,
-        payloads: Vec<Vec<u8>>,
-    ) {
+    pub(crate) fn handle_messages(&mut self, now: Instant, peer: ZhostId, channel: u32, payloads: Batch) {
         self.messages.received += payloads.len() as u64;
         match self.messages.channels.get(&(peer, channel)).cloned() {
             Some(channel) => self.deliver(now, peer, channel, payloads),
@@ -247,9 +237,9 @@ impl Node {
         }
     }
 
-    fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Vec<Vec<u8>>) {
+    fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Batch) {
         let Channel { to, flow, .. } = channel;
-        let count = payloads.len() as u32;
+        let (count, bytes) = measure(&payloads);
         let declared = self.spec_of(&to).is_some_and(|spec| {
             let mut paths = spec.paths_from(&flow.from);
             paths.any(|(declared, target)| declared.name == flow.path && target.name == to.space)
@@ -267,7 +257,7 @@ impl Node {
             let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
             return self.output(Output::Worker(deliver));
         }
-        let (topology, bytes) = (to.topology, size_of_all(&payloads));
+        let topology = to.topology;
         let returned = Frame::Returned { topology, flow, messages: count, bytes };
         if peer == self.id {
             self.handle_frame(now, peer, returned);

@@ -1,7 +1,7 @@
 //! What zhosts say to each other: to neighbours over a link, and to anybody through a stream.
 
 use serde::{Deserialize, Serialize};
-use zhost_base::{BlobDigest, Generation, Name, SpaceKey, TopologyId, ZhostId};
+use zhost_base::{Batch, BlobDigest, Generation, Name, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{
     datagram::Readiness, ledger::LedgerMessage, membership::Rumour, registry::RegistryMessage,
 };
@@ -21,7 +21,7 @@ pub enum Hop {
     /// A relay could not pass something on; goes back to where it came from.
     NoRoute(NoRoute),
     /// A gossip datagram, for a neighbour that datagrams do not reach.
-    Gossip(Vec<u8>),
+    Gossip(#[serde(with = "serde_bytes")] Vec<u8>),
     /// What the sender holds, as in [`zhost_gossip::datagram::Datagram::Summary`].
     Summary {
         /// Whether the sender knows the cluster.
@@ -93,6 +93,7 @@ pub enum Frame {
         /// Which piece.
         index: u32,
         /// Its content.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// Opens a channel: a number for messages from one space to another.
@@ -109,7 +110,7 @@ pub enum Frame {
         /// Of this channel.
         channel: u32,
         /// Their contents.
-        payloads: Vec<Vec<u8>>,
+        payloads: Batch,
     },
     /// Messages that the receiver did not take: their target has moved, or is full.
     Returned {
@@ -138,6 +139,7 @@ pub enum Frame {
         /// Comes back with the answer.
         serial: u64,
         /// A [`zhost_control::protocol::Request`].
+        #[serde(with = "serde_bytes")]
         request: Vec<u8>,
     },
     /// The answer to a [`Frame::Query`].
@@ -145,6 +147,7 @@ pub enum Frame {
         /// As in the query.
         serial: u64,
         /// A [`zhost_control::protocol::Reply`].
+        #[serde(with = "serde_bytes")]
         reply: Vec<u8>,
     },
 }

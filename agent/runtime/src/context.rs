@@ -1,11 +1,13 @@
 //! What a guest's imports act on. Nothing here waits: effects are collected and drained by the worker.
 
-use crate::{budget, device::Devices, store::Store};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
+use crate::{
+    budget,
+    device::Devices,
+    mailbox::{Letters, Mailbox, Sender},
+    store::Store,
 };
-use zhost_base::{Instant, Name, Rng, SpaceKey, ZhostId, limits};
+use std::{collections::BTreeMap, sync::Arc};
+use zhost_base::{Batch, Instant, Name, Rng, SpaceKey, limits};
 
 /// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,28 +42,6 @@ impl LogLevel {
             Self::Error => "error",
         }
     }
-}
-
-/// Where a message came from, for those who give credit back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sender {
-    /// The zhost of the sending space.
-    pub zhost: ZhostId,
-    /// The window there that the message belongs to.
-    pub window: u32,
-}
-
-/// A message in a mailbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// The space that sent it; `None` for one the guest emitted to itself.
-    pub from: Option<Name>,
-    /// Whose credit it used.
-    pub sender: Sender,
-    /// The path it came along.
-    pub path: Name,
-    /// Its content.
-    pub payload: Vec<u8>,
 }
 
 /// An outgoing path.
@@ -111,14 +91,12 @@ pub struct Context {
     pub unix_origin_ms: u64,
     /// Where it may send.
     pub paths: Vec<OutgoingPath>,
-    pub(crate) mailbox: VecDeque<Message>,
-    pub(crate) current_path: Option<Name>,
+    pub(crate) mailbox: Mailbox,
     pub(crate) sleep_until: Option<Instant>,
-    pub(crate) emitted: Vec<(u8, Vec<u8>)>,
+    /// Runs of messages along one path, by its index.
+    pub(crate) emitted: Vec<(u8, Batch)>,
     /// `emit_to` said "try again" since the guest was last woken for it.
     pub(crate) was_refused: bool,
-    /// By sending space, window, and path: messages and bytes taken out of the mailbox.
-    pub(crate) consumed: BTreeMap<(Name, Sender, Name), (u32, u32)>,
     /// By path.
     pub(crate) undelivered: BTreeMap<Name, Undelivered>,
     pub(crate) logs: Vec<(LogLevel, String)>,
@@ -130,15 +108,7 @@ pub struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) devices: Arc<dyn Devices>,
     pub(crate) rng: Rng,
-    pub(crate) limiter: Limiter,
     last_frame: Option<u64>,
-}
-
-/// Bounds on memory and tables; tables may not grow once the guest exists, since wasmi 2.0 does not resume a
-/// `table.grow` that ran out of fuel where it was.
-pub(crate) struct Limiter {
-    pub memory_bytes_max: usize,
-    pub tables_fixed: bool,
 }
 
 impl Context {
@@ -151,12 +121,10 @@ impl Context {
             now: Instant::ZERO,
             unix_origin_ms: 0,
             paths: Vec::new(),
-            mailbox: VecDeque::new(),
-            current_path: None,
+            mailbox: Mailbox::default(),
             sleep_until: None,
             emitted: Vec::new(),
             was_refused: false,
-            consumed: BTreeMap::new(),
             undelivered: BTreeMap::new(),
             logs: Vec::new(),
             log_lines: 0,
@@ -166,7 +134,6 @@ impl Context {
             store,
             devices,
             rng,
-            limiter: Limiter { memory_bytes_max: 0, tables_fixed: false },
             last_frame: None,
         }
     }
@@ -183,7 +150,7 @@ impl Context {
         self.logs.push((level, line));
     }
 
-    pub(crate) fn emit_to(&mut self, path: &[u8], payload: Vec<u8>) -> Result<(), Refusal> {
+    pub(crate) fn emit_to(&mut self, path: &[u8], payload: &[u8]) -> Result<(), Refusal> {
         if payload.len() > limits::MESSAGE_SIZE_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
@@ -197,38 +164,23 @@ impl Context {
         }
         path.credit -= 1;
         path.outstanding_bytes = outstanding;
-        self.emitted.push((index as u8, payload));
+        match self.emitted.last_mut() {
+            Some((last, payloads)) if usize::from(*last) == index => payloads.push(payload),
+            _ => self.emitted.push((index as u8, Batch::from_iter([payload]))),
+        }
         Ok(())
     }
 
-    pub(crate) fn self_emit(&mut self, payload: Vec<u8>) -> Result<(), Refusal> {
-        let own = self.mailbox.iter().filter(|message| message.from.is_none()).count();
+    pub(crate) fn self_emit(&mut self, payload: &[u8]) -> Result<(), Refusal> {
         if payload.len() > limits::MESSAGE_SIZE_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
-        if own >= budget::SELF_EMIT_MAX_MESSAGES {
+        if self.mailbox.own() >= budget::SELF_EMIT_MAX_MESSAGES {
             return Err(Refusal::TryAgain);
         }
-        let path = self.key.space.clone();
-        self.mailbox.push_back(Message { from: None, sender: Sender::default(), path, payload });
+        let (path, payloads) = (self.key.space.clone(), Batch::from_iter([payload]));
+        self.mailbox.push(Letters::new(None, Sender::default(), path, payloads));
         Ok(())
-    }
-
-    /// Takes the next message if it fits `room`.
-    pub(crate) fn recv_next(&mut self, room: usize) -> Result<Vec<u8>, Refusal> {
-        let next = self.mailbox.front().ok_or(Refusal::NotFound)?;
-        if next.payload.len() > room {
-            return Err(Refusal::TooLarge);
-        }
-        let mut message = self.mailbox.pop_front().ok_or(Refusal::NotFound)?;
-        self.current_path = Some(message.path.clone());
-        let payload = std::mem::take(&mut message.payload);
-        if let Some(from) = message.from {
-            let (messages, bytes) = self.consumed.entry((from, message.sender, message.path)).or_default();
-            *messages += 1;
-            *bytes = bytes.saturating_add(payload.len() as u32);
-        }
-        Ok(payload)
     }
 
     /// Takes what is to be known of messages of one path that did not arrive: two little-endian numbers, of

@@ -9,15 +9,17 @@ pub mod budget;
 mod context;
 mod device;
 mod interpreter;
+mod mailbox;
 mod memory_store;
 mod redb_store;
 mod store;
 mod wasmi_engine;
 mod worker;
 
-pub use context::{Context, LogLevel, Message, Sender, Undelivered};
+pub use context::{Context, LogLevel, Undelivered};
 pub use device::{DeviceError, Devices, Frame, NoDevices, Reading};
 pub use interpreter::{Export, Guest, Interpreter, LoadError, Step};
+pub use mailbox::Sender;
 pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
 pub use store::{Store, StoreError, Write, blob_key, table};

@@ -3,14 +3,13 @@
 use crate::{
     abi,
     budget::{DATA_KEY_MAX_BYTES, DATA_VALUE_MAX_BYTES},
-    context::{Context, Limiter, LogLevel, Refusal},
+    context::{Context, LogLevel, Refusal},
     interpreter::{Export, Guest, Interpreter, LoadError, Step},
 };
 use std::fmt;
 use wasmi::{
-    AsContext, Caller, CompilationMode, Config, Engine, Error, Extern, ExternType, Func, Instance, Linker,
-    Memory, Module, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, TrapCode, Val,
-    ValType,
+    Caller, CompilationMode, Config, Engine, Error, ExternType, Func, Instance, Linker, Memory, Module,
+    ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, TrapCode, Val, ValType,
     errors::{HostError, LinkerError},
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
@@ -97,20 +96,38 @@ impl Interpreter for Wasmi {
     fn instantiate(
         &self,
         wasm: &[u8],
-        mut context: Context,
+        context: Context,
         memory_bytes: u32,
     ) -> Result<Box<dyn Guest>, LoadError> {
         let engine = engine();
         let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
         let mut linker = Linker::new(&engine);
         link_imports(&mut linker).map_err(|e| invalid(&e))?;
-        context.limiter = Limiter { memory_bytes_max: memory_bytes as usize, tables_fixed: false };
-        let mut store = Store::new(&engine, context);
-        store.limiter(|context| &mut context.limiter);
+        let limiter = Limiter { memory_bytes_max: memory_bytes as usize, tables_fixed: false };
+        let mut store = Store::new(&engine, Host { context, limiter, memory: None });
+        store.limiter(|host| &mut host.limiter);
         let instance = linker.instantiate_and_start(&mut store, &module).map_err(|e| invalid(&e))?;
-        store.data_mut().limiter.tables_fixed = true;
+        let memory = instance.get_memory(&store, "memory");
+        let host = store.data_mut();
+        host.limiter.tables_fixed = true;
+        host.memory = memory;
         Ok(Box::new(WasmiGuest { store, instance, call: Call::None, result: [Val::I32(0)] }))
     }
+}
+
+/// What imports act on.
+struct Host {
+    context: Context,
+    limiter: Limiter,
+    /// The guest's memory, once it is instantiated.
+    memory: Option<Memory>,
+}
+
+/// Bounds on memory and tables; tables may not grow once the guest exists, since wasmi 2.0 does not resume a
+/// `table.grow` that ran out of fuel where it was.
+struct Limiter {
+    memory_bytes_max: usize,
+    tables_fixed: bool,
 }
 
 impl ResourceLimiter for Limiter {
@@ -139,7 +156,7 @@ enum Call {
 }
 
 struct WasmiGuest {
-    store: Store<Context>,
+    store: Store<Host>,
     instance: Instance,
     call: Call,
     result: [Val; 1],
@@ -183,7 +200,7 @@ impl Guest for WasmiGuest {
     }
 
     fn context(&mut self) -> &mut Context {
-        self.store.data_mut()
+        &mut self.store.data_mut().context
     }
 }
 
@@ -199,12 +216,24 @@ impl fmt::Display for Yield {
 
 impl HostError for Yield {}
 
-type Env<'a> = Caller<'a, Context>;
+type Env<'a> = Caller<'a, Host>;
 
-fn memory(env: &Env<'_>) -> Result<Memory, Error> {
-    env.get_export("memory")
-        .and_then(Extern::into_memory)
-        .ok_or_else(|| Error::from(TrapCode::MemoryOutOfBounds))
+fn out_of_bounds() -> Error {
+    Error::from(TrapCode::MemoryOutOfBounds)
+}
+
+/// The guest's memory and its context.
+fn parts<'a>(env: &'a mut Env<'_>) -> Result<(&'a mut [u8], &'a mut Context), Error> {
+    let memory = env.data().memory.ok_or_else(out_of_bounds)?;
+    let (bytes, host) = memory.data_and_store_mut(env);
+    Ok((bytes, &mut host.context))
+}
+
+/// The bytes at `pointer`, of which at most `max` and one more are given: enough to see that it is too much.
+fn slice(memory: &[u8], pointer: u32, size: u32, max: usize) -> Result<&[u8], Error> {
+    let start = pointer as usize;
+    let whole = memory.get(start..start.saturating_add(size as usize)).ok_or_else(out_of_bounds)?;
+    Ok(&whole[..whole.len().min(max + 1)])
 }
 
 /// Takes fuel for work done outside of the guest: without fuel left, the guest has to wait for its next slice.
@@ -213,15 +242,17 @@ fn charge(env: &mut Env<'_>, fuel: u64) -> Result<(), Error> {
     env.set_fuel(left)
 }
 
-/// The guest's bytes at `pointer`, of which at most `max` and one more are copied: enough to see that it is too much.
+/// A copy of a [`slice`] of the guest's memory.
 fn bytes(env: &mut Env<'_>, pointer: u32, size: u32, max: usize) -> Result<Vec<u8>, Error> {
-    let memory = memory(env)?;
-    let start = pointer as usize;
-    let whole = memory.data(env.as_context()).get(start..start.saturating_add(size as usize));
-    let whole = whole.ok_or_else(|| Error::from(TrapCode::MemoryOutOfBounds))?;
-    let copied = whole[..whole.len().min(max + 1)].to_vec();
+    let copied = slice(parts(env)?.0, pointer, size, max)?.to_vec();
     charge(env, CALL_FUEL + copied.len() as u64 / BYTES_PER_FUEL)?;
     Ok(copied)
+}
+
+fn write(memory: &mut [u8], pointer: u32, content: &[u8]) -> Result<(), Error> {
+    let place = memory.get_mut(pointer as usize..).and_then(|rest| rest.get_mut(..content.len()));
+    place.ok_or_else(out_of_bounds)?.copy_from_slice(content);
+    Ok(())
 }
 
 /// Hands `result` to the guest's buffer, if it fits, and gives its size or the refusal.
@@ -234,10 +265,8 @@ fn answer(
     match result {
         Ok(content) if content.len() > room as usize => Ok(Refusal::TooLarge as i32),
         Ok(content) => {
+            write(parts(env)?.0, pointer, &content)?;
             charge(env, content.len() as u64 / BYTES_PER_FUEL)?;
-            memory(env)?
-                .write(env, pointer as usize, &content)
-                .map_err(|_| Error::from(TrapCode::MemoryOutOfBounds))?;
             Ok(content.len() as i32)
         }
         Err(refusal) => Ok(refusal as i32),
@@ -248,7 +277,7 @@ fn status(result: Result<(), Refusal>) -> i32 {
     result.map_or_else(|refusal| refusal as i32, |()| 0)
 }
 
-fn link_imports(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
+fn link_imports(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     link_sys(linker)?;
     link_net(linker)?;
     link_data(linker)?;
@@ -257,78 +286,90 @@ fn link_imports(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         "read",
         |mut env: Env<'_>, name: u32, size: u32, buffer: u32, room: u32| {
             let name = bytes(&mut env, name, size, NAME_MAX_BYTES)?;
-            let reading = env.data_mut().sensor_read(&name);
+            let reading = env.data_mut().context.sensor_read(&name);
             answer(&mut env, reading, buffer, room)
         },
     )?;
     Ok(())
 }
 
-fn link_sys(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
+fn link_sys(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     linker.func_wrap(
         "sys",
         "log",
         |mut env: Env<'_>, level: i32, text: u32, size: u32| -> Result<(), Error> {
             let text = bytes(&mut env, text, size, limits::LOG_LINE_SIZE_MAX_BYTES)?;
-            env.data_mut().log(LogLevel::from_number(level), &text);
+            env.data_mut().context.log(LogLevel::from_number(level), &text);
             Ok(())
         },
     )?;
-    linker.func_wrap("sys", "time_ms", |env: Env<'_>| env.data().unix_ms() as i64)?;
-    linker.func_wrap("sys", "now_us", |env: Env<'_>| env.data().now.as_micros() as i64)?;
+    linker.func_wrap("sys", "time_ms", |env: Env<'_>| env.data().context.unix_ms() as i64)?;
+    linker.func_wrap("sys", "now_us", |env: Env<'_>| env.data().context.now.as_micros() as i64)?;
     linker.func_wrap("sys", "sleep", |mut env: Env<'_>, ms: u32| {
-        let until = env.data().now + std::time::Duration::from_millis(u64::from(ms));
-        env.data_mut().sleep_until = Some(until);
+        let until = env.data().context.now + std::time::Duration::from_millis(u64::from(ms));
+        env.data_mut().context.sleep_until = Some(until);
     })?;
     linker.func_wrap("sys", "yield", |_: Env<'_>| -> Result<(), Error> { Err(Error::host(Yield)) })?;
     linker.func_wrap("sys", "self_emit", |mut env: Env<'_>, data: u32, size: u32| -> Result<i32, Error> {
         let payload = bytes(&mut env, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
-        Ok(status(env.data_mut().self_emit(payload)))
+        Ok(status(env.data_mut().context.self_emit(&payload)))
     })?;
     linker.func_wrap("sys", "random", |mut env: Env<'_>, buffer: u32, size: u32| -> Result<(), Error> {
         let mut random = bytes(&mut env, buffer, size, RANDOM_MAX_BYTES)?;
         if random.len() > RANDOM_MAX_BYTES {
             return Err(Error::new("sys.random gives at most 4096 bytes at once"));
         }
-        env.data_mut().rng.fill(&mut random);
+        env.data_mut().context.rng.fill(&mut random);
         answer(&mut env, Ok(random), buffer, size).map(drop)
     })?;
     Ok(())
 }
 
-fn link_net(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
+fn link_net(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     linker.func_wrap(
         "net",
         "emit_to",
         |mut env: Env<'_>, path: u32, path_size: u32, data: u32, size: u32| {
-            let path = bytes(&mut env, path, path_size, NAME_MAX_BYTES)?;
-            let payload = bytes(&mut env, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
-            Ok::<i32, Error>(status(env.data_mut().emit_to(&path, payload)))
+            let (memory, context) = parts(&mut env)?;
+            let path = slice(memory, path, path_size, NAME_MAX_BYTES)?;
+            let payload = slice(memory, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
+            let fuel = 2 * CALL_FUEL + (path.len() + payload.len()) as u64 / BYTES_PER_FUEL;
+            let status = status(context.emit_to(path, payload));
+            charge(&mut env, fuel)?;
+            Ok::<i32, Error>(status)
         },
     )?;
     linker.func_wrap("net", "recv_next", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let payload = env.data_mut().recv_next(room as usize);
-        answer(&mut env, payload, buffer, room)
+        let (memory, context) = parts(&mut env)?;
+        let Some(payload) = context.mailbox.peek() else { return Ok(Refusal::NotFound as i32) };
+        let size = payload.len();
+        if size > room as usize {
+            return Ok(Refusal::TooLarge as i32);
+        }
+        write(memory, buffer, payload)?;
+        context.mailbox.advance();
+        charge(&mut env, size as u64 / BYTES_PER_FUEL)?;
+        Ok::<i32, Error>(size as i32)
     })?;
     linker.func_wrap("net", "recv_path", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let path = env.data().current_path.clone().map(|path| path.as_str().as_bytes().to_vec());
+        let path = env.data().context.mailbox.path().map(|path| path.as_str().as_bytes().to_vec());
         answer(&mut env, path.ok_or(Refusal::NotFound), buffer, room)
     })?;
     linker.func_wrap("net", "undelivered", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let notice = env.data_mut().next_undelivered();
+        let notice = env.data_mut().context.next_undelivered();
         answer(&mut env, notice, buffer, room)
     })?;
     Ok(())
 }
 
-fn link_data(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
+fn link_data(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     linker.func_wrap(
         "data",
         "get",
         |mut env: Env<'_>, key: u32, key_size: u32, buffer: u32, room: u32| {
             let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
             charge(&mut env, STORE_FUEL)?;
-            let value = env.data().data_get(&key);
+            let value = env.data().context.data_get(&key);
             answer(&mut env, value, buffer, room)
         },
     )?;
@@ -338,18 +379,18 @@ fn link_data(linker: &mut Linker<Context>) -> Result<(), LinkerError> {
         |mut env: Env<'_>, prefix: u32, prefix_size: u32, buffer: u32, room: u32| {
             let prefix = bytes(&mut env, prefix, prefix_size, DATA_KEY_MAX_BYTES)?;
             charge(&mut env, STORE_FUEL)?;
-            let list = env.data().data_list(&prefix, room as usize);
+            let list = env.data().context.data_list(&prefix, room as usize);
             answer(&mut env, list, buffer, room)
         },
     )?;
     linker.func_wrap("data", "put", |mut env: Env<'_>, key: u32, key_size: u32, value: u32, size: u32| {
         let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
         let value = bytes(&mut env, value, size, DATA_VALUE_MAX_BYTES)?;
-        Ok::<i32, Error>(status(env.data_mut().data_write(key, Some(value))))
+        Ok::<i32, Error>(status(env.data_mut().context.data_write(key, Some(value))))
     })?;
     linker.func_wrap("data", "delete", |mut env: Env<'_>, key: u32, key_size: u32| {
         let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
-        Ok::<i32, Error>(status(env.data_mut().data_write(key, None)))
+        Ok::<i32, Error>(status(env.data_mut().context.data_write(key, None)))
     })?;
     Ok(())
 }

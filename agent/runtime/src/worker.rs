@@ -2,9 +2,10 @@
 
 use crate::{
     budget,
-    context::{Context, LogLevel, Message, OutgoingPath, Sender, Undelivered},
+    context::{Context, LogLevel, OutgoingPath, Undelivered},
     device::Devices,
     interpreter::{Export, Guest, Interpreter, Step},
+    mailbox::{Consumed, Letters, Sender},
     store::{Store, Write, blob_key, table},
 };
 use std::{
@@ -12,7 +13,7 @@ use std::{
     sync::Arc,
 };
 use zhost_base::{
-    BlobDigest, Instant, Name, Rng, SpaceKey,
+    Batch, BlobDigest, Instant, Name, Rng, SpaceKey,
     limits::{BLOB_CHUNK_SIZE_BYTES, PATH_WINDOW_MESSAGES},
 };
 use zhost_mex::{Package, PublicKey, Trust};
@@ -48,7 +49,7 @@ pub enum WorkerCommand {
         /// The path they came along.
         path: Name,
         /// Their contents.
-        payloads: Vec<Vec<u8>>,
+        payloads: Batch,
     },
     /// The target of an outgoing path is running (anew), or not.
     Target {
@@ -100,7 +101,7 @@ pub enum WorkerEvent {
     /// The space is gone.
     Exited(SpaceKey, u32, Exit),
     /// It sent messages along an outgoing path.
-    Emitted(SpaceKey, u8, Vec<Vec<u8>>),
+    Emitted(SpaceKey, u8, Batch),
     /// It consumed messages that another space had sent.
     Consumed {
         /// The space that consumed them.
@@ -210,9 +211,8 @@ impl Worker {
             }
             WorkerCommand::Deliver { key, from, sender, path, payloads } => {
                 if let Some(task) = self.tasks.get_mut(&key) {
-                    let message =
-                        |payload| Message { from: Some(from.clone()), sender, path: path.clone(), payload };
-                    task.guest.context().mailbox.extend(payloads.into_iter().map(message));
+                    let letters = Letters::new(Some(from), sender, path, payloads);
+                    task.guest.context().mailbox.push(letters);
                 }
                 self.enqueue(&key);
             }
@@ -480,26 +480,12 @@ impl Worker {
         }
         let logs = context.logs.drain(..).map(|(level, text)| WorkerEvent::Log(key.clone(), level, text));
         self.events.extend(logs);
-        let consumed = std::mem::take(&mut context.consumed).into_iter();
-        self.events.extend(consumed.map(|((from, sender, path), (messages, bytes))| WorkerEvent::Consumed {
-            key: key.clone(),
-            from,
-            sender,
-            path,
-            messages,
-            bytes,
+        let consumed = context.mailbox.take_consumed().into_iter();
+        self.events.extend(consumed.map(|Consumed { from, sender, path, messages, bytes }| {
+            WorkerEvent::Consumed { key: key.clone(), from, sender, path, messages, bytes }
         }));
-        // Runs of messages along one path travel together.
-        let mut emitted: Vec<(u8, Vec<Vec<u8>>)> = Vec::new();
-        for (path, payload) in context.emitted.drain(..) {
-            match emitted.last_mut() {
-                Some((last, payloads)) if *last == path => payloads.push(payload),
-                _ => emitted.push((path, vec![payload])),
-            }
-        }
-        self.events.extend(
-            emitted.into_iter().map(|(path, payloads)| WorkerEvent::Emitted(key.clone(), path, payloads)),
-        );
+        let emitted = context.emitted.drain(..);
+        self.events.extend(emitted.map(|(path, payloads)| WorkerEvent::Emitted(key.clone(), path, payloads)));
     }
 
     fn finish(&mut self, key: &SpaceKey, exit: Exit) {

@@ -1,7 +1,7 @@
 //! Guests behaving and misbehaving, on a worker in virtual time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use zhost_base::{Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
+use zhost_base::{Batch, Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
 use zhost_mex::PublisherKey;
 use zhost_runtime::{
     DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Sender,
@@ -354,7 +354,8 @@ fn messages_arrive_in_order_and_are_reported_consumed() {
     bench.start("reader", &["sys.log"], &body);
     bench.run_for(Duration::from_millis(10));
     for text in ["one", "two", "three"] {
-        let (key, from, path, payloads) = (key("reader"), name("writer"), name("in"), vec![text.into()]);
+        let (key, from, path) = (key("reader"), name("writer"), name("in"));
+        let payloads = Batch::from_iter([text.as_ref()]);
         let command = WorkerCommand::Deliver { key, from, sender: Sender::default(), path, payloads };
         bench.worker.handle_command(bench.now, command);
     }

@@ -26,6 +26,10 @@ use zhost_hal::{Board, replay_camera::ReplayCamera};
 use zhost_node::{Node, NodeConfig, Recovered, Timing};
 use zhost_runtime::{Devices, Store, Wasmi};
 
+/// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     match Settings::gather(std::env::args_os()) {
         Ok(Invocation::Help) => print!("{}", settings::help()),

@@ -1,11 +1,12 @@
 //! What every zhost crate shares: time, ids, seeded randomness and the named limits.
 //!
-//! Nothing here reads a clock, asks the operating system for randomness or allocates.
+//! Nothing here reads a clock or asks the operating system for randomness.
 
 #![no_std]
 
 extern crate alloc;
 
+pub mod batch;
 pub mod id;
 pub mod limits;
 pub mod name;
@@ -14,6 +15,7 @@ pub mod rng;
 pub mod time;
 pub mod topology;
 
+pub use batch::Batch;
 pub use core::time::Duration;
 pub use id::{BlobDigest, Generation, TopologyId, ZhostId};
 pub use name::{Name, NameError};

@@ -65,7 +65,7 @@ pub const MESSAGE_SIZE_MAX_BYTES: usize = 48 * 1024;
 
 /// Messages a path may have under way, and so the most its target's mailbox can hold of it; `emit_to` says
 /// "try again" beyond it.
-pub const PATH_WINDOW_MESSAGES: u32 = 512;
+pub const PATH_WINDOW_MESSAGES: u32 = 2048;
 
 /// Bytes of messages a path may have under way, or one message; `emit_to` says "try again" beyond it.
 pub const PATH_WINDOW_BYTES: u32 = 128 * 1024;
