@@ -53,8 +53,8 @@ pub(crate) struct Mesh {
     near: Vec<ZhostId>,
     /// When the last of them was chosen.
     near_chosen_at: Option<Instant>,
-    /// What the routes were computed from.
-    seen: Option<(u64, u64)>,
+    /// What the routes were computed from: our links and the registry, and when.
+    seen: Option<(u64, u64, Instant)>,
 }
 
 impl Mesh {
@@ -230,12 +230,17 @@ impl Node {
         self.mesh.seen = None;
     }
 
-    /// The ways to everybody, over the links announced and our own.
-    pub(crate) fn routes(&mut self) -> &BTreeMap<ZhostId, (Route, u64)> {
-        let seen = Some((self.registry.revision(), self.links.revision()));
-        if self.mesh.seen != seen {
+    /// The ways to everybody, over the links announced and our own. What others announce is looked at as seldom as
+    /// by [`Self::refresh`].
+    pub(crate) fn routes(&mut self, now: Instant) -> &BTreeMap<ZhostId, (Route, u64)> {
+        let (links, registry) = (self.links.revision(), self.registry.revision());
+        let is_current = self.mesh.seen.is_some_and(|(seen_links, seen_registry, at)| {
+            let rests = now.since(at) < self.refresh_period();
+            seen_links == links && (seen_registry == registry || rests)
+        });
+        if !is_current {
             self.mesh.routes = self.graph().routes(self.id);
-            self.mesh.seen = seen;
+            self.mesh.seen = Some((links, registry, now));
         }
         &self.mesh.routes
     }

@@ -569,13 +569,19 @@ impl Node {
         if zhosts < AT_ONCE_MAX { Duration::ZERO } else { GATHER * zhosts as u32 }
     }
 
+    /// How long changes in the registry gather before they are acted upon.
+    pub(crate) fn refresh_period(&self) -> Duration {
+        self.gathering_time() * GATHER_CHANGES
+    }
+
     /// Whether changes are to gather before they are acted upon.
     fn gathers(&mut self, now: Instant) -> bool {
-        if self.gathering_time().is_zero() {
+        let period = self.refresh_period();
+        if period.is_zero() {
             self.refresh_at = None;
             return false;
         }
-        let due = *self.refresh_at.get_or_insert(now + self.gathering_time() * GATHER_CHANGES);
+        let due = *self.refresh_at.get_or_insert(now + period);
         if due <= now {
             self.refresh_at = None;
         }

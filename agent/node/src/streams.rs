@@ -215,7 +215,8 @@ impl Node {
         if !waited && !self.links.is_unreachable(peer) && direct.is_none() {
             return None;
         }
-        let route = self.routes().get(&peer).map(|(route, _)| route.clone()).filter(|route| route.len() > 2);
+        let route =
+            self.routes(now).get(&peer).map(|(route, _)| route.clone()).filter(|route| route.len() > 2);
         route.map(Way::Relayed).or(direct)
     }
 
