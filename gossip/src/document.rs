@@ -68,9 +68,12 @@ pub struct TopologyDocument {
     pub updated_unix_ms: u64,
 }
 
-/// The operator's wish for a topology. Of concurrent writes the greater wins: stop wins over run.
+/// The operator's wish for a topology. Of concurrent writes the greater wins: stop wins over run, and anything over
+/// forgetting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Wanted {
+    /// Everybody knew that it was deleted: whoever holds this may forget it.
+    Forgotten,
     /// Its spaces should run.
     Running,
     /// Nothing of it should run, but it stays listed.
@@ -148,6 +151,11 @@ pub struct PlacementVersion {
 }
 
 impl TopologyDocument {
+    /// Whether it is to be listed.
+    pub fn is_listed(&self) -> bool {
+        matches!(self.wanted, Wanted::Running | Wanted::Stopped)
+    }
+
     /// Bytes of the document on the wire and on flash.
     pub fn encoded_size(&self) -> usize {
         postcard::to_allocvec(self).map_or(usize::MAX, |bytes| bytes.len())

@@ -2,6 +2,11 @@
 //!
 //! Every zhost holds every document. A document is *taken in* when it beats the one held, and *durable* once the
 //! shell says it is on flash; only durable documents are acknowledged or obeyed.
+//!
+//! A deleted topology stays as a tombstone until everybody in the roster holds it, which nobody ever loses again. Then
+//! the tombstone is replaced by a last document that says so, and that document is forgotten after a while. The
+//! *horizon* lies above the numbers of all that was forgotten, so that a new topology of the same name beats whatever
+//! a zhost that was away still holds of the old one.
 
 use crate::document::{Document, DocumentKey, Placement, RosterEntry, Slot, Stamp, TopologyDocument, Wanted};
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -14,8 +19,13 @@ use zhost_base::{
 /// What one ledger tells another, over a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LedgerMessage {
-    /// Fingerprints of all the sender's documents; asks for what differs.
-    Digest(Vec<(DocumentKey, u64)>),
+    /// Asks for what differs.
+    Digest {
+        /// Fingerprints of all the sender's documents.
+        documents: Vec<(DocumentKey, u64)>,
+        /// The sender's horizon.
+        horizon: u64,
+    },
     /// Documents the receiver may lack.
     Documents(Vec<(DocumentKey, Document)>),
     /// These documents of the receiver are on the sender's flash.
@@ -48,16 +58,24 @@ struct Entry {
 pub struct Ledger {
     entries: BTreeMap<DocumentKey, Entry>,
     revision: u64,
+    horizon: u64,
+}
+
+impl Entry {
+    /// What is on flash.
+    fn kept(&self) -> Option<&Document> {
+        if self.durable { Some(&self.document) } else { self.previous.as_ref() }
+    }
 }
 
 impl Ledger {
     /// The ledger as it was found on flash.
-    pub fn restore(documents: impl IntoIterator<Item = (DocumentKey, Document)>) -> Self {
+    pub fn restore(documents: impl IntoIterator<Item = (DocumentKey, Document)>, horizon: u64) -> Self {
         let entries = documents
             .into_iter()
             .map(|(key, document)| (key, Entry { document, durable: true, previous: None }))
             .collect();
-        Self { entries, revision: 1 }
+        Self { entries, revision: 1, horizon }
     }
 
     /// Counts every change.
@@ -65,23 +83,35 @@ impl Ledger {
         self.revision
     }
 
-    /// One number that two ledgers share exactly if they hold the same documents.
+    /// Above the numbers of everything that was forgotten.
+    pub fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
+    /// Somebody has another horizon: the higher one counts. Gives whether that changes ours.
+    pub fn raise_horizon(&mut self, horizon: u64) -> bool {
+        let raised = horizon > self.horizon;
+        self.horizon = self.horizon.max(horizon);
+        raised
+    }
+
+    /// One number that two ledgers share exactly if they hold the same documents on flash.
     pub fn hash(&self) -> u64 {
-        self.entries.iter().fold(0, |acc, (key, entry)| {
+        let kept = self.entries.iter().filter_map(|(key, entry)| Some((key, entry.kept()?)));
+        kept.fold(0, |acc, (key, document)| {
             let salt = match key {
                 DocumentKey::Topology(id) => id.seed(),
                 DocumentKey::Roster(id) => id.0.rotate_left(17),
                 DocumentKey::Placement(id, slot) => id.seed().rotate_left(31 + *slot as u32),
             };
-            acc ^ zhost_base::id::rendezvous(salt, ZhostId(entry.document.fingerprint()))
+            acc ^ zhost_base::id::rendezvous(salt, ZhostId(document.fingerprint()))
         })
     }
 
     /// The fingerprints of everything held.
     pub fn digest(&self) -> LedgerMessage {
-        LedgerMessage::Digest(
-            self.entries.iter().map(|(key, entry)| (*key, entry.document.fingerprint())).collect(),
-        )
+        let documents = self.entries.iter().map(|(key, entry)| (*key, entry.document.fingerprint()));
+        LedgerMessage::Digest { documents: documents.collect(), horizon: self.horizon }
     }
 
     /// What a peer with this digest may lack, as by [`Self::documents_of`].
@@ -125,7 +155,7 @@ impl Ledger {
                 return if held.durable { Taken::Stored } else { Taken::Pending };
             }
             Some(held) if !document.beats(&held.document) => return Taken::Refused,
-            None if !self.has_room_for(&key) => return Taken::Refused,
+            None if !self.has_room_for(&key) || !self.has_use_for(&key, &document) => return Taken::Refused,
             _ => {}
         }
         let previous = self
@@ -147,6 +177,52 @@ impl Ledger {
             DocumentKey::Placement(..) => 2 * TOPOLOGIES_MAX,
         };
         self.entries.contains_key(key) || self.entries.keys().filter(same_kind).count() < limit
+    }
+
+    /// Whether an unknown document says anything: not what may be forgotten, nor what belongs to that. A topology is
+    /// always heard of before its placements.
+    fn has_use_for(&self, key: &DocumentKey, document: &Document) -> bool {
+        match (key, document) {
+            (DocumentKey::Topology(_), Document::Topology(_, topology)) => {
+                topology.wanted != Wanted::Forgotten
+            }
+            (DocumentKey::Placement(id, _), _) => {
+                self.topology(*id).is_some_and(|topology| topology.wanted != Wanted::Forgotten)
+            }
+            _ => true,
+        }
+    }
+
+    /// The topologies that are deleted, or to be forgotten, by what is on flash.
+    pub fn tombstones(&self) -> impl Iterator<Item = (TopologyId, &TopologyDocument)> {
+        self.entries.iter().filter_map(|(key, entry)| match (key, entry.kept()?) {
+            (DocumentKey::Topology(id), Document::Topology(_, topology)) if entry.durable => {
+                (!topology.is_listed()).then_some((*id, topology))
+            }
+            _ => None,
+        })
+    }
+
+    /// Drops a topology that may be forgotten, with its placements, and raises the horizon over them; gives the keys
+    /// of what is to be removed from flash.
+    pub fn forget(&mut self, id: TopologyId) -> Vec<DocumentKey> {
+        if self.topology(id).is_none_or(|topology| topology.wanted != Wanted::Forgotten) {
+            return Vec::new();
+        }
+        let placements = [Slot::Provisional, Slot::Full].map(|slot| DocumentKey::Placement(id, slot));
+        let mut dropped = Vec::new();
+        for key in [DocumentKey::Topology(id)].into_iter().chain(placements) {
+            let Some(entry) = self.entries.remove(&key) else { continue };
+            let highest = match &entry.document {
+                Document::Topology(stamp, topology) => stamp.counter.max(topology.revision),
+                Document::Placement(placement) => placement.version.counter,
+                Document::Roster(..) => 0,
+            };
+            self.horizon = self.horizon.max(highest);
+            dropped.push(key);
+        }
+        self.revision += 1;
+        dropped
     }
 
     /// The shell says the document with this fingerprint is on flash.
@@ -186,11 +262,11 @@ impl Ledger {
         self.entries.iter().map(|(key, entry)| (key, &entry.document))
     }
 
-    /// The topologies that are not deleted.
+    /// The topologies that are listed.
     pub fn topologies(&self) -> impl Iterator<Item = (TopologyId, &TopologyDocument)> {
         self.entries.iter().filter_map(|(key, entry)| match (key, &entry.document) {
             (DocumentKey::Topology(id), Document::Topology(_, topology)) => {
-                (topology.wanted != Wanted::Deleted).then_some((*id, topology))
+                topology.is_listed().then_some((*id, topology))
             }
             _ => None,
         })
@@ -212,7 +288,7 @@ impl Ledger {
     /// The placement of a topology in one slot that may be obeyed: the newest on flash.
     pub fn durable_placement(&self, id: TopologyId, slot: Slot) -> Option<&Placement> {
         let entry = self.entries.get(&DocumentKey::Placement(id, slot))?;
-        match if entry.durable { Some(&entry.document) } else { entry.previous.as_ref() }? {
+        match entry.kept()? {
             Document::Placement(placement) => Some(placement),
             _ => None,
         }
@@ -241,7 +317,13 @@ impl Ledger {
             Some(Document::Topology(stamp, _) | Document::Roster(stamp, _)) => stamp.counter,
             _ => 0,
         };
-        Stamp { counter: counter + 1, writer }
+        Stamp { counter: counter.max(self.horizon).saturating_add(1), writer }
+    }
+
+    /// The revision of the next submit of a topology.
+    pub fn next_revision(&self, id: TopologyId) -> u64 {
+        let last = self.topology(id).map_or(0, |topology| topology.revision);
+        last.max(self.horizon).saturating_add(1)
     }
 }
 

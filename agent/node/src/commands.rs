@@ -174,8 +174,8 @@ impl Node {
         let id = zhost_mex::topology_id(&package.topology.name);
         let key = DocumentKey::Topology(id);
         if !self.ledger.has_room_for(&key) {
-            return Err("the cluster remembers as many topologies as it can, deleted ones included; submit under a name \
-                        that was used before"
+            return Err("the cluster remembers as many topologies as it can; deleted ones are forgotten some minutes \
+                        after every zhost of the roster has heard of it (see `zctl cluster zhosts`)"
                 .into());
         }
         let digest = zhost_mex::digest(bytes);
@@ -187,9 +187,7 @@ impl Node {
             revision: 0,
             package: digest,
             package_bytes: u32::try_from(bytes.len()).map_err(|_| "the package is too large")?,
-            created_unix_ms: old
-                .filter(|old| old.wanted != Wanted::Deleted)
-                .map_or(unix_ms, |old| old.created_unix_ms),
+            created_unix_ms: old.filter(|old| old.is_listed()).map_or(unix_ms, |old| old.created_unix_ms),
             updated_unix_ms: unix_ms,
             spec: package.topology,
         };
@@ -230,7 +228,7 @@ impl Node {
         }
         self.complete_blob(now, digest, size_bytes);
         let id = zhost_mex::topology_id(&document.spec.name);
-        document.revision = self.ledger.topology(id).map_or(0, |old| old.revision) + 1;
+        document.revision = self.ledger.next_revision(id);
         self.write_topology(now, asker, id, document, Some(digest));
     }
 

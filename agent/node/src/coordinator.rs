@@ -72,13 +72,11 @@ impl Node {
         if unchanged {
             return;
         }
-        let counter = [slot, other]
-            .iter()
-            .filter_map(|slot| self.ledger.placement(id, *slot))
-            .map(|p| p.version.counter)
-            .max();
+        let earlier = [slot, other].into_iter().filter_map(|slot| self.ledger.placement(id, slot));
+        let counter =
+            earlier.map(|placement| placement.version.counter).fold(self.ledger.horizon(), u64::max);
         let version =
-            PlacementVersion { slot, term, counter: counter.unwrap_or(0) + 1, coordinator: self.id };
+            PlacementVersion { slot, term, counter: counter.saturating_add(1), coordinator: self.id };
         let placement = Placement { version, revision: topology.revision, homes, settled };
         let text = self.describe_placement(topology, &placement);
         self.log(Level::Info, text);

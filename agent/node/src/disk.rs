@@ -16,6 +16,7 @@ use zhost_runtime::{Store, StoreError, Write, table};
 const GENERATION: &[u8] = b"generation";
 const BALLOT: &[u8] = b"ballot";
 const PEERS: &[u8] = b"peers";
+const HORIZON: &[u8] = b"horizon";
 const BLOB_INDEX: &str = "blob-index";
 
 /// What the shell is to do with the store. Requests are carried out in order.
@@ -93,6 +94,7 @@ pub struct Recovered {
     pub(crate) ballot: Ballot,
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) documents: Vec<(DocumentKey, Document)>,
+    pub(crate) horizon: u64,
     pub(crate) blobs: BTreeMap<BlobDigest, u32>,
 }
 
@@ -114,6 +116,7 @@ impl Recovered {
             ballot: decode(meta(BALLOT)?.as_deref()).unwrap_or_default(),
             peers: decode(meta(PEERS)?.as_deref()).unwrap_or_default(),
             documents: documents.collect(),
+            horizon: decode(meta(HORIZON)?.as_deref()).unwrap_or_default(),
             blobs: blobs.collect(),
         })
     }
@@ -141,6 +144,14 @@ pub(crate) fn ballot_write(ballot: Ballot) -> Write {
 
 pub(crate) fn peers_write(peers: &[SocketAddr]) -> Write {
     write(table::META, PEERS.to_vec(), Some(encode(&peers)))
+}
+
+pub(crate) fn horizon_write(horizon: u64) -> Write {
+    write(table::META, HORIZON.to_vec(), Some(encode(&horizon)))
+}
+
+pub(crate) fn document_removal(key: &DocumentKey) -> Write {
+    write(table::LEDGER, encode(key), None)
 }
 
 pub(crate) fn document_write(key: &DocumentKey, document: &Document) -> Write {

@@ -1,7 +1,7 @@
 //! Ledger documents on their way: from peers, to flash, to the others, and back as acknowledgements.
 
 use crate::{
-    disk::{DiskRequest, Purpose, document_write},
+    disk::{DiskRequest, Purpose, document_write, horizon_write},
     node::{Level, Node},
     wire::Frame,
 };
@@ -69,7 +69,10 @@ impl Node {
 
     pub(crate) fn handle_ledger(&mut self, now: Instant, peer: ZhostId, message: LedgerMessage) {
         match message {
-            LedgerMessage::Digest(theirs) => {
+            LedgerMessage::Digest { documents: theirs, horizon } => {
+                if self.ledger.raise_horizon(horizon) {
+                    self.disk(DiskRequest::Commit(vec![horizon_write(horizon)]), Purpose::Nothing);
+                }
                 for message in self.ledger.documents_lacking(&theirs) {
                     self.send(now, peer, &Frame::Ledger(message));
                 }

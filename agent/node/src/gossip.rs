@@ -211,6 +211,9 @@ impl Node {
         if registry != ours.1 {
             self.compare_registry(now, from);
         }
+        if ledger == ours.2 {
+            self.burials.note_agreement(now, from);
+        }
         if ledger != ours.2 {
             self.compare_ledger(now, from);
         } else if !self.ready

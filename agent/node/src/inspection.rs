@@ -4,7 +4,7 @@ use crate::node::Node;
 use std::collections::{BTreeMap, BTreeSet};
 use zhost_base::{SpaceKey, ZhostId, limits};
 use zhost_gossip::{
-    document::PlacementVersion,
+    document::{DocumentKey, PlacementVersion},
     row::{Reign, Row, RowKey},
 };
 
@@ -19,6 +19,8 @@ pub struct Inspection {
     pub registry_hash: u64,
     /// Hash of its ledger.
     pub ledger_hash: u64,
+    /// Documents it holds of topologies, deleted ones and placements included.
+    pub topology_documents: usize,
     /// Version, state and reason of every topology, by name.
     pub topologies: BTreeMap<String, (String, &'static str, Option<String>)>,
     /// The spaces it runs.
@@ -111,7 +113,9 @@ impl Node {
             let (state, reason) = self.topology_state(id, topology);
             (topology.spec.name.to_string(), (topology.spec.version.to_string(), state.as_str(), reason))
         });
+        let is_of_topology = |key: &DocumentKey| !matches!(key, DocumentKey::Roster(_));
         Inspection {
+            topology_documents: self.ledger.documents().filter(|(key, _)| is_of_topology(key)).count(),
             members: self.membership.peers().map(|peer| peer.id).chain([self.id]).collect(),
             reign: self.election.reign().map(|(leader, reign)| (leader, reign.clone())),
             registry_hash: self.registry.hash(),

@@ -5,12 +5,13 @@
 //! around a virtual network and disk.
 //!
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
-//! writes and their durability), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
+//! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
 //! links, which ways), `streams` (conversations over them), `messages` (between spaces), `commands` and `reports`
 //! (operators).
 
 mod blobs;
+mod burials;
 mod commands;
 mod config;
 mod coordinator;

@@ -2,6 +2,7 @@
 
 use crate::{
     blobs::Blobs,
+    burials::Burials,
     commands::Commands,
     config::NodeConfig,
     coordinator::Coordinator,
@@ -124,6 +125,7 @@ pub struct Node {
     pub(crate) links: Links,
     pub(crate) gossip: Gossip,
     pub(crate) documents: Documents,
+    pub(crate) burials: Burials,
     pub(crate) blobs: Blobs,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) coordinator: Coordinator,
@@ -175,7 +177,7 @@ impl Node {
         let generation = recovered.generation;
         let me = Peer { id, generation, addr: config.addr };
         let seeds: Vec<SocketAddr> = config.join.iter().chain(&recovered.peers).copied().collect();
-        let ledger = Ledger::restore(recovered.documents);
+        let ledger = Ledger::restore(recovered.documents, recovered.horizon);
         let knows_others = ledger.roster().any(|(member, _)| member != id);
         let is_alone = seeds.iter().all(|seed| *seed == config.addr) && !knows_others;
         let looks_around = is_alone && !config.broadcasts.is_empty();
@@ -203,6 +205,7 @@ impl Node {
             ),
             gossip: Gossip::new(now),
             documents: Documents::default(),
+            burials: Burials::default(),
             blobs: Blobs::new(recovered.blobs),
             heartbeats: Heartbeats::new(now),
             coordinator: Coordinator::default(),
@@ -440,6 +443,7 @@ impl Node {
         self.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
         self.gossip_timeout(now);
+        self.burials_timeout(now);
         self.blobs_timeout(now);
         self.heartbeat_timeout(now);
         self.host_timeout(now);
@@ -507,6 +511,7 @@ impl Node {
             self.peers_write_at.map(|at| (at, "remember peers")),
             self.refresh_at.map(|at| (at, "act upon changes")),
             self.documents.poll_timeout(),
+            self.burials.poll_timeout(),
         ];
         own.into_iter().flatten().min()
     }
@@ -554,6 +559,7 @@ impl Node {
         self.choose_super(now);
         self.refresh_links(now);
         self.write_link_row(now);
+        self.refresh_burials(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
         self.reconcile_spaces(now);

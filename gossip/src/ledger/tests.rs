@@ -60,6 +60,8 @@ fn only_the_newest_placement_on_flash_is_obeyed() {
     let key = DocumentKey::Placement(ID, Slot::Full);
     let (old, new) = (placement(Slot::Full, 1, 1), placement(Slot::Full, 2, 2));
     let mut ledger = Ledger::default();
+    assert_eq!(ledger.offer(key, old.clone()), Taken::Refused, "of a topology nobody has heard of");
+    ledger.offer(KEY, topology(1, 1, Wanted::Running));
     ledger.offer(key, old.clone());
     assert_eq!(ledger.durable_placement(ID, Slot::Full), None);
     ledger.handle_stored(key, old.fingerprint());
@@ -80,7 +82,7 @@ fn a_placement_of_one_slot_never_lands_in_the_other() {
 
 #[test]
 fn when_the_flash_refuses_what_was_there_is_back() {
-    let mut ledger = Ledger::restore([(KEY, topology(1, 1, Wanted::Running))]);
+    let mut ledger = Ledger::restore([(KEY, topology(1, 1, Wanted::Running))], 0);
     let stop = topology(2, 1, Wanted::Stopped);
     ledger.offer(KEY, stop.clone());
     ledger.handle_failed(KEY, stop.fingerprint());
@@ -90,22 +92,27 @@ fn when_the_flash_refuses_what_was_there_is_back() {
 
 #[test]
 fn ledgers_that_compare_become_equal() {
-    let mut a = Ledger::restore([(KEY, topology(1, 1, Wanted::Running))]);
+    let mut a = Ledger::restore([(KEY, topology(1, 1, Wanted::Running))], 0);
     let entry = RosterEntry { name: name("z"), removed: false };
     let roster = Document::Roster(Stamp { counter: 1, writer: ZhostId(2) }, entry);
-    let mut b =
-        Ledger::restore([(KEY, topology(2, 2, Wanted::Stopped)), (DocumentKey::Roster(ZhostId(2)), roster)]);
+    let mut b = Ledger::restore(
+        [(KEY, topology(2, 2, Wanted::Stopped)), (DocumentKey::Roster(ZhostId(2)), roster)],
+        0,
+    );
     assert_ne!(a.hash(), b.hash());
     for _ in 0..2 {
-        let (LedgerMessage::Digest(of_a), LedgerMessage::Digest(of_b)) = (a.digest(), b.digest()) else {
-            panic!()
-        };
+        let [of_a, of_b] = [a.digest(), b.digest()].map(|digest| match digest {
+            LedgerMessage::Digest { documents, .. } => documents,
+            _ => panic!(),
+        });
         let (for_b, for_a) = (a.documents_lacking(&of_b), b.documents_lacking(&of_a));
         for (messages, ledger) in [(for_b, &mut b), (for_a, &mut a)] {
             for message in messages {
                 let LedgerMessage::Documents(documents) = message else { panic!() };
                 for (key, document) in documents {
+                    let fingerprint = document.fingerprint();
                     ledger.offer(key, document);
+                    ledger.handle_stored(key, fingerprint);
                 }
             }
         }
@@ -129,4 +136,33 @@ fn a_full_ledger_refuses_new_topologies_and_takes_news_of_old_ones() {
     assert_eq!(ledger.offer(KEY, topology(1, 1, Wanted::Running)), Taken::Refused);
     let known = DocumentKey::Topology(TopologyId([0; 16]));
     assert_eq!(ledger.offer(known, topology(2, 1, Wanted::Stopped)), Taken::New);
+}
+
+#[test]
+fn a_forgotten_topology_leaves_nothing_but_a_horizon_above_it() {
+    let forgotten = topology(7, 1, Wanted::Forgotten);
+    let mut ledger = Ledger::restore([(KEY, topology(6, 1, Wanted::Deleted))], 0);
+    let key = DocumentKey::Placement(ID, Slot::Full);
+    assert_eq!(ledger.offer(key, placement(Slot::Full, 1, 9)), Taken::New);
+    assert_eq!(ledger.offer(KEY, forgotten.clone()), Taken::New);
+    assert_eq!(ledger.tombstones().count(), 0, "not on flash yet");
+    ledger.handle_stored(KEY, forgotten.fingerprint());
+    assert_eq!(ledger.tombstones().count(), 1);
+    assert_eq!((ledger.forget(ID), ledger.documents().count()), (vec![KEY, key], 0));
+    assert_eq!(ledger.offer(key, placement(Slot::Full, 1, 1)), Taken::Refused);
+    assert_eq!(ledger.offer(KEY, forgotten), Taken::Refused, "nobody needs to hear of it");
+    let anew = ledger.next_stamp(&KEY, ZhostId(1));
+    assert_eq!((anew.counter, ledger.next_revision(ID)), (10, 10));
+}
+
+#[test]
+fn a_submit_beats_forgetting_whoever_comes_first() {
+    for order in [[Wanted::Forgotten, Wanted::Running], [Wanted::Running, Wanted::Forgotten]] {
+        let mut ledger = Ledger::restore([(KEY, topology(6, 1, Wanted::Deleted))], 0);
+        for wanted in order {
+            ledger.offer(KEY, topology(7, 1, wanted));
+        }
+        assert_eq!(ledger.topology(ID).unwrap().wanted, Wanted::Running);
+        assert_eq!(ledger.forget(ID), []);
+    }
 }

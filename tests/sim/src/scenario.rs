@@ -19,6 +19,9 @@ const QUIET_FOR: Duration = Duration::from_secs(3);
 /// How long messages may take to flow once the cluster is quiet.
 const FLOW_WITHIN: Duration = Duration::from_secs(10);
 
+/// Longer than anything is kept for the sake of those who have not heard of it.
+const LONG: Duration = Duration::from_secs(900);
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Report {
@@ -141,6 +144,43 @@ pub fn three_hops(seed: u64, messages: u64, breaks: u32) -> Report {
     run.report(Some(Duration::ZERO))
 }
 
+/// A deleted topology is remembered as long as a zhost that is away may bring it back, and then forgotten; what such
+/// a zhost brings back later never does harm to a new topology of the same name.
+pub fn forgotten(seed: u64) -> Report {
+    let world = World::new(seed, Machines { zhosts: 5, cameras: 2, measured: false }, network(20, 20));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    run.wait_for_quiet("after the submit");
+    let away = run.world.rng().below(5) as usize;
+    run.world.cut_power(away);
+    run.delete("alpha");
+    run.world.run_for(LONG);
+    if run.topology_documents().contains(&0) {
+        run.flaws.push("the topology is forgotten although a zhost that is away holds it".into());
+    }
+    run.world.start(away);
+    run.wait_for_quiet("after the zhost came back");
+    run.world.run_for(LONG);
+    if run.topology_documents() != [0; 5] {
+        run.flaws.push(format!("documents of a deleted topology are kept: {:?}", run.topology_documents()));
+    }
+    run.submit("alpha", 1, "sensors.camera");
+    run.wait_for_quiet("after the second submit");
+    run.delete("alpha");
+    // Sometimes it knows by then that all the others know, sometimes not.
+    let pause = run.world.rng().below(40);
+    run.world.run_for(Duration::from_secs(pause));
+    run.world.cut_power(away);
+    run.world.run_for(LONG);
+    run.submit("alpha", 1, "sensors.camera");
+    run.wait_for_quiet("after the third submit");
+    run.world.start(away);
+    let quiet = run.wait_for_quiet("after the zhost came back with what it held");
+    run.check_flow();
+    run.report(quiet.then_some(Duration::ZERO))
+}
+
 /// Join, submit, and whatever mishaps the seed draws; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
@@ -255,6 +295,17 @@ impl Run {
         let version = before.map_or_else(|| "0.0.1".into(), |expectation| expectation.version.clone());
         self.expected.retain(|expectation| expectation.name != name);
         self.expected.push(Expectation { name: name.into(), version, state, running });
+    }
+
+    fn delete(&mut self, name: &str) {
+        if let Some(Reply::Done(_)) = self.command(&Request::TopoDelete(name.into())) {
+            self.expected.retain(|expectation| expectation.name != name);
+        }
+    }
+
+    /// How many documents of topologies each live board holds.
+    fn topology_documents(&self) -> Vec<usize> {
+        self.world.inspect().values().map(|view| view.topology_documents).collect()
     }
 
     pub(crate) fn stop(&mut self, name: &str) {

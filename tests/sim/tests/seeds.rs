@@ -31,6 +31,14 @@ fn a_wedged_zhost_is_judged_by_its_super_and_loses_its_spaces() {
 }
 
 #[test]
+fn a_deleted_topology_is_forgotten_and_stays_away() {
+    for seed in 0..3 {
+        let report = scenario::forgotten(seed);
+        assert!(report.flaws.is_empty(), "seed {seed}: {:?}", report.flaws);
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 12] {
         let (first, second) = (scenario::faults(seed, 7, false), scenario::faults(seed, 7, false));

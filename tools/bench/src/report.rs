@@ -29,13 +29,22 @@ fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
     sorted.get(rank - 1).copied()
 }
 
-/// How long after a member was killed (SIGKILL, no goodbye) the last of the others knew.
+/// How long after a member died the last of the others knew.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Detection {
-    /// Members before the first kill; each kill leaves one fewer.
+    /// Members before the first death.
     pub nodes: usize,
-    /// One time for each kill.
+    /// One time for each death.
     pub all_known_ms: Vec<f64>,
+}
+
+impl Detection {
+    /// The middle one and the longest.
+    pub fn median_and_worst_ms(&self) -> Option<(f64, f64)> {
+        let mut sorted = self.all_known_ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
+    }
 }
 
 /// What was measured of one peer; what it does not do, or did not manage, is missing.
@@ -55,8 +64,10 @@ pub struct PeerResult {
     pub round_trip_ratio: Option<f64>,
     /// 64-byte messages in one direction, counted where they arrive.
     pub messages_per_second: Option<f64>,
-    /// How fast the others learn that a member was killed.
+    /// How fast the others learn that a member was killed (SIGKILL, no goodbye).
     pub detection: Option<Detection>,
+    /// How fast they learn that a member's cable was pulled out.
+    pub silent_detection: Option<Detection>,
     /// What a member sends while nothing happens, from the IP header on.
     pub idle_bytes_per_second_per_node: Option<f64>,
     /// How long measuring took.

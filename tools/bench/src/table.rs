@@ -4,7 +4,7 @@ use crate::report::{Detection, PeerResult};
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::BTreeSet;
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "PEER",
     "VERSION",
     "ENCRYPTED",
@@ -12,7 +12,8 @@ const HEADER: [&str; 10] = [
     "P99 us",
     "x TCP",
     "MSG/S",
-    "KILL TO ALL KNOW s",
+    "KILLED: ALL KNOW s",
+    "UNPLUGGED s",
     "IDLE B/S PER NODE",
     "TOOK s",
 ];
@@ -57,7 +58,8 @@ fn row(result: &PeerResult) -> [String; HEADER.len()] {
         number(round_trip.map(|round_trip| round_trip.p99_us), 0),
         number(result.round_trip_ratio, 1),
         number(result.messages_per_second, 0),
-        result.detection.as_ref().map_or_else(|| "-".into(), detection),
+        detection(result.detection.as_ref()),
+        detection(result.silent_detection.as_ref()),
         number(result.idle_bytes_per_second_per_node, 0),
         number(Some(result.seconds), 0),
     ]
@@ -67,8 +69,14 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.decimals$}"))
 }
 
-fn detection(detection: &Detection) -> String {
-    let seconds: Vec<String> =
-        detection.all_known_ms.iter().map(|ms| format!("{:.1}", ms / 1000.0)).collect();
-    format!("{} (of {})", seconds.join(" "), detection.nodes)
+/// Median and worst of so many deaths, among so many members.
+fn detection(detection: Option<&Detection>) -> String {
+    let sums = detection.and_then(|detection| Some((detection, detection.median_and_worst_ms()?)));
+    sums.map_or_else(
+        || "-".into(),
+        |(detection, (median_ms, worst_ms))| {
+            let (deaths, nodes) = (detection.all_known_ms.len(), detection.nodes);
+            format!("{:.2} / {:.2} ({deaths} of {nodes})", median_ms / 1000.0, worst_ms / 1000.0)
+        },
+    )
 }

@@ -100,6 +100,7 @@ fn measure(peer: &Peer) -> PeerResult {
         round_trip_ratio: None,
         messages_per_second: None,
         detection: None,
+        silent_detection: None,
         idle_bytes_per_second_per_node: None,
         seconds: 0.0,
         failure: None,

@@ -97,28 +97,45 @@ fn number(line: &str, key: &str) -> Outcome<f64> {
     found.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{line:?} tells no {key}"))
 }
 
-/// What a cluster sends while nothing happens, and how soon its members know of a death.
+/// How soon the members of a cluster know of a death, and what it sends while nothing happens.
 fn lose_members(result: &mut PeerResult, scratch: &Scratch) -> Outcome {
     let mut cluster = start(scratch, "cluster", MEMBERS, Hosts::switched(MEMBERS)?)?;
+    result.detection = Some(detect(&mut cluster, Cluster::kill, Cluster::start)?);
+    if cluster.hosts().is_some_and(Hosts::have_cables) {
+        let pull = |cluster: &mut Cluster, victim| plug(cluster, victim, false);
+        let put_back = |cluster: &mut Cluster, victim| plug(cluster, victim, true);
+        result.silent_detection = Some(detect(&mut cluster, pull, put_back)?);
+        // Links made on demand go after a minute.
+        thread::sleep(IDLE_SETTLE);
+        let hosts = cluster.hosts().ok_or("the cluster has no hosts")?;
+        result.idle_bytes_per_second_per_node = Some(hosts.sent_per_second(MEMBERS, IDLE_PERIOD)?);
+    }
+    cluster.end()
+}
+
+fn plug(cluster: &Cluster, host: usize, plugged: bool) -> Outcome {
+    cluster.hosts().ok_or("the cluster has no hosts")?.plug(host, plugged)
+}
+
+/// Loses members one after the other; each comes back before the next goes.
+fn detect(
+    cluster: &mut Cluster,
+    lose: impl Fn(&mut Cluster, usize) -> Outcome,
+    bring_back: impl Fn(&mut Cluster, usize) -> Outcome,
+) -> Outcome<Detection> {
     let mut all_known_ms = Vec::new();
     for death in 0..DEATHS {
         let victim = 1 + death % (MEMBERS - 1);
         let marks: Vec<usize> =
             (0..MEMBERS).map(|index| Ok(cluster.log(index)?.len())).collect::<Outcome<_>>()?;
         let begun = Instant::now();
-        cluster.kill(victim)?;
-        watch(PATIENCE, || is_known(&cluster, victim, &marks))?;
+        lose(cluster, victim)?;
+        watch(PATIENCE, || is_known(cluster, victim, &marks))?;
         all_known_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
-        cluster.start(victim)?;
-        watch(PATIENCE, || Ok((alive(&cluster) == MEMBERS).then_some(())))?;
+        bring_back(cluster, victim)?;
+        watch(PATIENCE, || Ok((alive(cluster) == MEMBERS).then_some(())))?;
     }
-    result.detection = Some(Detection { nodes: MEMBERS, all_known_ms });
-    if let Some(hosts) = cluster.hosts().filter(|hosts| hosts.have_cables()) {
-        // Links made on demand go after a minute.
-        thread::sleep(IDLE_SETTLE);
-        result.idle_bytes_per_second_per_node = Some(hosts.sent_per_second(MEMBERS, IDLE_PERIOD)?);
-    }
-    cluster.end()
+    Ok(Detection { nodes: MEMBERS, all_known_ms })
 }
 
 fn is_known(cluster: &Cluster, victim: usize, marks: &[usize]) -> Outcome<Option<()>> {
