@@ -2,13 +2,16 @@
 //!
 //! The switch is a bridge in a namespace of its own, so nothing is added to the computer's own network, and
 //! all of it goes when the namespaces go. Addresses are 10.77.0.1 and up, IPv6 is off, nothing delays or
-//! drops packets.
+//! drops packets unless told to.
 //!
 //! Each host also has a CPU of its own, or shares one with as few as possible, of those that this process may
 //! use. Where the scheduler puts the two ends of a conversation makes a difference of several times
 //! otherwise, and another one in each run. Under `taskset --cpu-list 0` all hosts share one.
 
-use crate::{Outcome, process};
+use crate::{
+    Outcome,
+    process::{self, Process},
+};
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -24,6 +27,8 @@ use std::{
 
 const NAMESPACES: &str = "/run/netns";
 const ETHERNET_HEADER_SIZE_BYTES: u64 = 14;
+const RELAY: &str = include_str!("delay.py");
+const RELAY_READY_WITHIN: Duration = Duration::from_secs(10);
 const NO_IPV6: &str = "for scope in all default; do file=/proc/sys/net/ipv6/conf/$scope/disable_ipv6; \
                        test ! -e $file || echo 1 > $file; done";
 
@@ -119,6 +124,42 @@ impl Hosts {
             "table inet lose {{ chain in {{ type filter hook input priority 0; iifname eth0 numgen random mod 100 < {per_cent} drop; }}; }}"
         );
         self.filter(host, "lose", &rules, per_cent > 0)
+    }
+
+    /// Makes everything to and from a host arrive that much later, for as long as the process lives that this gives;
+    /// when it ends, the host is cut off. `log` is where it complains.
+    pub fn delay(&self, host: usize, by: Duration, log: &Path) -> Outcome<Process> {
+        let network = self.network()?;
+        let switch = network.switch();
+        // Frames must leave their senders whole: checked, and no larger than the cable takes.
+        for sender in 0..network.hosts {
+            offload_nothing(&network.name(sender), "eth0")?;
+        }
+        let (port, near, far) = (format!("port{host}"), format!("near{host}"), format!("far{host}"));
+        ip(&format!("-n {switch} link set {port} nomaster"))?;
+        ip(&format!("-n {switch} link add {near} type veth peer name {far}"))?;
+        ip(&format!("-n {switch} link set {far} master switch up"))?;
+        ip(&format!("-n {switch} link set {near} up"))?;
+        for interface in [&port, &near, &far] {
+            offload_nothing(&switch, interface)?;
+        }
+        let mut relay = Command::new("ip");
+        relay.args([
+            "netns",
+            "exec",
+            &switch,
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "--",
+            "python3",
+            "-c",
+            RELAY,
+        ]);
+        let relay = Process::start(relay.args([&port, &near, &by.as_millis().to_string()]), log)?;
+        let ready = || Ok(relay.said()?.contains("ready").then_some(()));
+        process::watch(RELAY_READY_WITHIN, ready)?;
+        Ok(relay)
     }
 
     fn filter(&self, host: usize, table: &str, rules: &str, on: bool) -> Outcome {
@@ -253,6 +294,14 @@ fn parse_cpus(list: &str) -> Vec<usize> {
         Some(first.parse().ok()?..=last.parse().ok()?)
     };
     list.split(',').filter_map(range).flatten().collect()
+}
+
+/// Switches off what lets hosts pass on frames that no real cable would carry.
+fn offload_nothing(namespace: &str, interface: &str) -> Outcome {
+    let features = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"];
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, "ethtool", "-K", interface]).args(features);
+    process::output(&mut command).map(drop)
 }
 
 fn ip(args: &str) -> Outcome {

@@ -10,6 +10,8 @@ use zhost_cluster::{Cluster, Outcome, Programs, cast, net::Hosts, watch};
 
 const ZHOSTS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How far away, one way, as over a bad radio link.
+const FAR: Duration = Duration::from_millis(80);
 
 fn programs() -> Programs {
     let mut dir = env::current_exe().unwrap();
@@ -141,5 +143,29 @@ fn who_hears_but_cannot_speak_is_given_up_and_found_again() {
     let others =
         site.deaths(&marks).into_iter().filter(|(by, line)| *by != 9 && !line.contains(site.name(9)));
     assert_eq!(others.count(), 0, "at two per cent loss nobody else was given up");
+    site.cluster.end().unwrap();
+}
+
+#[test]
+fn who_is_far_away_is_shown_so_and_taken_for_alive() {
+    let Some(mut site) = Site::settled("delay") else { return };
+    let hosts = site.cluster.hosts().unwrap();
+    let log = site.dir.join("relay.log");
+    let marks = site.marks();
+    let relay = hosts.delay(6, FAR, &log).unwrap();
+    let far = site.name(6).to_owned();
+    let rtt_us = |name: &str| -> Outcome<Option<u64>> {
+        let pings = site.cluster.ask(&["mesh", "ping", name])?;
+        Ok(pings.as_array().and_then(|pings| pings.first()?["rtt_us"].as_u64()))
+    };
+    let least_us = 2 * FAR.as_micros() as u64;
+    watch(PATIENCE, || Ok(rtt_us(&far)?.filter(|rtt_us| *rtt_us >= least_us))).unwrap();
+    let near_us = watch(PATIENCE, || rtt_us(site.name(7))).unwrap();
+    assert!(near_us < least_us, "the others are as near as before: {near_us} us");
+    let begun = Instant::now();
+    watch(PATIENCE, || Ok((begun.elapsed() > Duration::from_secs(8)).then_some(()))).unwrap();
+    assert_eq!(site.deaths(&marks), [], "nobody is taken for dead");
+    assert_eq!(site.alive().unwrap(), ZHOSTS);
+    drop(relay);
     site.cluster.end().unwrap();
 }

@@ -11,7 +11,7 @@ pub enum GuestRoute {
     Auto,
     /// Rustup's wasm32-unknown-unknown target.
     Rustup,
-    /// Debian's Rust with its own source of the standard library, and LLVM's linker.
+    /// Debian's Rust with its own source of the standard library.
     Debian,
 }
 
@@ -19,7 +19,7 @@ pub enum GuestRoute {
 pub const GUEST_TARGET: &str = "wasm32-unknown-unknown";
 /// The static target of the agent on this computer.
 pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
-const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 fn route_file() -> PathBuf {
     steps::root().join("target/guest-route")
@@ -36,6 +36,7 @@ pub fn guest_route() -> GuestRoute {
 /// Installs what is missing.
 pub fn run(guests: GuestRoute) -> Outcome {
     need_compiler()?;
+    need_linker()?;
     need_nextest()?;
     need_network_tools();
     need_guest_toolchain(guests)?;
@@ -51,6 +52,11 @@ fn need_compiler() -> Outcome {
     if steps::succeeds("cc", &["--version"]) { Ok(()) } else { apt_install(&["gcc", "libc6-dev"]) }
 }
 
+/// The static agent is linked by LLVM's linker (`.cargo/config.toml`).
+fn need_linker() -> Outcome {
+    if steps::succeeds("ld.lld", &["--version"]) { Ok(()) } else { apt_install(&["lld"]) }
+}
+
 fn need_nextest() -> Outcome {
     if steps::succeeds("cargo", &["nextest", "--version"]) {
         return Ok(());
@@ -64,8 +70,12 @@ fn need_network_tools() {
     let is_root = steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
     let has = |program: &str, version: &str| steps::succeeds(program, &[version]);
     if is_root
-        && !(has("ip", "-V") && has("nft", "--version") && has("setpriv", "--version"))
-        && let Err(reason) = apt_install(&["iproute2", "nftables", "util-linux"])
+        && !(has("ip", "-V")
+            && has("nft", "--version")
+            && has("setpriv", "--version")
+            && has("ethtool", "--version")
+            && has("python3", "--version"))
+        && let Err(reason) = apt_install(&["iproute2", "nftables", "util-linux", "ethtool", "python3"])
     {
         eprintln!("setup: tests in network namespaces will be skipped: {reason}");
     }

@@ -83,7 +83,8 @@ pub enum ClusterCommand {
     /// Take a dead zhost off the roster; it no longer counts for majorities.
     Remove {
         /// Name or id.
-        zhost: String,
+        #[arg(value_name = "ZHOST")]
+        name: String,
     },
 }
 
@@ -98,7 +99,8 @@ pub enum MeshCommand {
     /// Round trips to one zhost, or to all.
     Ping {
         /// Name or id.
-        zhost: Option<String>,
+        #[arg(value_name = "ZHOST")]
+        name: Option<String>,
     },
 }
 
@@ -197,14 +199,14 @@ impl Command {
             Self::Status => Request::Status,
             Self::Cluster { command: None } => Request::Cluster,
             Self::Cluster { command: Some(ClusterCommand::Zhosts) } => Request::Zhosts,
-            Self::Cluster { command: Some(ClusterCommand::Remove { zhost }) } => {
-                Request::ClusterRemove(zhost.clone())
+            Self::Cluster { command: Some(ClusterCommand::Remove { name }) } => {
+                Request::ClusterRemove(name.clone())
             }
             Self::Mesh { command: None } => Request::Mesh,
             Self::Mesh { command: Some(MeshCommand::Peers) } => Request::MeshPeers,
             Self::Mesh { command: Some(MeshCommand::Routes) } => Request::MeshRoutes,
             Self::Mesh { command: Some(MeshCommand::Spaces) } => Request::MeshSpaces,
-            Self::Mesh { command: Some(MeshCommand::Ping { zhost }) } => Request::MeshPing(zhost.clone()),
+            Self::Mesh { command: Some(MeshCommand::Ping { name }) } => Request::MeshPing(name.clone()),
             Self::Topo { command } => command.request()?,
             Self::Spaces { command: None } => Request::Spaces,
             Self::Spaces { command: Some(SpacesCommand::Status { space }) } => {
@@ -232,5 +234,25 @@ impl TopoCommand {
             Self::Stop { topology } => Request::TopoStop(topology.clone()),
             Self::Delete { topology } => Request::TopoDelete(topology.clone()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Clap gives an argument of a subcommand to the global option of the same name, without a word.
+    #[test]
+    fn no_argument_is_named_like_a_global_option() {
+        let cli = Cli::command();
+        let globals: Vec<_> = cli.get_arguments().filter(|arg| arg.is_global_set()).collect();
+        let mut commands: Vec<_> = cli.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            let mut own = command.get_arguments();
+            let clash = own.find(|arg| globals.iter().any(|global| global.get_id() == arg.get_id()));
+            assert!(clash.is_none(), "{}: {clash:?}", command.get_name());
+        }
     }
 }
