@@ -1,7 +1,6 @@
 //! The documents of the ledger: what the operator wants, and what the coordinators decided.
 
 use alloc::{string::String, vec::Vec};
-use core::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     BlobDigest, Name, TopologyId, TopologySpec, ZhostId,
@@ -43,7 +42,7 @@ pub enum Document {
 /// Orders the writes of one operator document: a Lamport counter, then the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stamp {
-    /// One more than the highest the writer had seen on this document.
+    /// Higher than the writer had seen on this document.
     pub counter: u64,
     /// Who wrote it.
     pub writer: ZhostId,
@@ -68,18 +67,29 @@ pub struct TopologyDocument {
     pub updated_unix_ms: u64,
 }
 
-/// The operator's wish for a topology. Of concurrent writes the greater wins: stop wins over run, and anything over
-/// forgetting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The operator's wish for a topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
-    /// Everybody knew that it was deleted: whoever holds this may forget it.
-    Forgotten,
     /// Its spaces should run.
     Running,
     /// Nothing of it should run, but it stays listed.
     Stopped,
-    /// It should be gone; the document stays as a tombstone.
+    /// It should be gone; the document stays as a tombstone until everybody holds it.
     Deleted,
+    /// Everybody held the tombstone: whoever holds this may forget it.
+    Forgotten,
+}
+
+impl Wanted {
+    /// Of concurrent writes the one of higher rank wins: stop wins over run, and anything over forgetting.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Forgotten => 0,
+            Self::Running => 1,
+            Self::Stopped => 2,
+            Self::Deleted => 3,
+        }
+    }
 }
 
 /// A zhost's place in the roster.
@@ -167,9 +177,10 @@ impl Document {
     pub fn beats(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Topology(a, x), Self::Topology(b, y)) => {
-                let order =
-                    a.counter.cmp(&b.counter).then(x.wanted.cmp(&y.wanted)).then(a.writer.cmp(&b.writer));
-                order == Ordering::Greater
+                let key = |stamp: &Stamp, topology: &TopologyDocument| {
+                    (stamp.counter, topology.wanted.rank(), stamp.writer)
+                };
+                key(a, x) > key(b, y)
             }
             (Self::Roster(a, _), Self::Roster(b, _)) => a > b,
             (Self::Placement(a), Self::Placement(b)) => a.version > b.version || planted::has(Bug::SkipFence),
@@ -200,6 +211,15 @@ impl Document {
                 let v = placement.version;
                 mix(mix(v.term, ZhostId(v.counter).0), v.coordinator.0)
             }
+        }
+    }
+
+    /// The highest of the numbers that order it.
+    pub fn highest_number(&self) -> u64 {
+        match self {
+            Self::Topology(stamp, topology) => stamp.counter.max(topology.revision),
+            Self::Roster(stamp, _) => stamp.counter,
+            Self::Placement(placement) => placement.version.counter,
         }
     }
 

@@ -95,10 +95,11 @@ impl Ledger {
         raised
     }
 
-    /// One number that two ledgers share exactly if they hold the same documents on flash.
+    /// One number that two ledgers share exactly if they hold the same documents on flash, but for what may be
+    /// forgotten.
     pub fn hash(&self) -> u64 {
         let kept = self.entries.iter().filter_map(|(key, entry)| Some((key, entry.kept()?)));
-        kept.fold(0, |acc, (key, document)| {
+        kept.filter(|(key, _)| !self.may_be_forgotten(key)).fold(0, |acc, (key, document)| {
             let salt = match key {
                 DocumentKey::Topology(id) => id.seed(),
                 DocumentKey::Roster(id) => id.0.rotate_left(17),
@@ -106,6 +107,16 @@ impl Ledger {
             };
             acc ^ zhost_base::id::rendezvous(salt, ZhostId(document.fingerprint()))
         })
+    }
+
+    /// Whether a document is of a topology that, by what is on flash, may be forgotten.
+    fn may_be_forgotten(&self, key: &DocumentKey) -> bool {
+        let id = match key {
+            DocumentKey::Topology(id) | DocumentKey::Placement(id, _) => id,
+            DocumentKey::Roster(_) => return false,
+        };
+        let kept = self.entries.get(&DocumentKey::Topology(*id)).and_then(Entry::kept);
+        kept.and_then(Document::topology).is_some_and(|topology| topology.wanted == Wanted::Forgotten)
     }
 
     /// The fingerprints of everything held.
@@ -150,12 +161,20 @@ impl Ledger {
         if !document.fits(&key) || encoded_size(&document) > DOCUMENT_SIZE_MAX_BYTES {
             return Taken::Refused;
         }
+        // What we never heard of is forgotten at once.
+        if let Document::Topology(_, topology) = &document
+            && topology.wanted == Wanted::Forgotten
+            && !self.entries.contains_key(&key)
+        {
+            self.raise_horizon(document.highest_number());
+            return Taken::Refused;
+        }
         match self.entries.get(&key) {
             Some(held) if held.document == document => {
                 return if held.durable { Taken::Stored } else { Taken::Pending };
             }
             Some(held) if !document.beats(&held.document) => return Taken::Refused,
-            None if !self.has_room_for(&key) || !self.has_use_for(&key, &document) => return Taken::Refused,
+            None if !self.has_room_for(&key) || !self.has_use_for(&key) => return Taken::Refused,
             _ => {}
         }
         let previous = self
@@ -179,25 +198,22 @@ impl Ledger {
         self.entries.contains_key(key) || self.entries.keys().filter(same_kind).count() < limit
     }
 
-    /// Whether an unknown document says anything: not what may be forgotten, nor what belongs to that. A topology is
-    /// always heard of before its placements.
-    fn has_use_for(&self, key: &DocumentKey, document: &Document) -> bool {
-        match (key, document) {
-            (DocumentKey::Topology(_), Document::Topology(_, topology)) => {
-                topology.wanted != Wanted::Forgotten
-            }
-            (DocumentKey::Placement(id, _), _) => {
+    /// Whether an unknown document says anything: not a placement of what is not there or may be forgotten. A topology
+    /// is always heard of before its placements.
+    fn has_use_for(&self, key: &DocumentKey) -> bool {
+        match key {
+            DocumentKey::Placement(id, _) => {
                 self.topology(*id).is_some_and(|topology| topology.wanted != Wanted::Forgotten)
             }
             _ => true,
         }
     }
 
-    /// The topologies that are deleted, or to be forgotten, by what is on flash.
-    pub fn tombstones(&self) -> impl Iterator<Item = (TopologyId, &TopologyDocument)> {
-        self.entries.iter().filter_map(|(key, entry)| match (key, entry.kept()?) {
+    /// The documents of topologies that are deleted, or to be forgotten, as far as they are on flash.
+    pub fn tombstones(&self) -> impl Iterator<Item = (TopologyId, &Document)> {
+        self.entries.iter().filter_map(|(key, entry)| match (key, &entry.document) {
             (DocumentKey::Topology(id), Document::Topology(_, topology)) if entry.durable => {
-                (!topology.is_listed()).then_some((*id, topology))
+                (!topology.is_listed()).then_some((*id, &entry.document))
             }
             _ => None,
         })
@@ -213,12 +229,7 @@ impl Ledger {
         let mut dropped = Vec::new();
         for key in [DocumentKey::Topology(id)].into_iter().chain(placements) {
             let Some(entry) = self.entries.remove(&key) else { continue };
-            let highest = match &entry.document {
-                Document::Topology(stamp, topology) => stamp.counter.max(topology.revision),
-                Document::Placement(placement) => placement.version.counter,
-                Document::Roster(..) => 0,
-            };
-            self.horizon = self.horizon.max(highest);
+            self.raise_horizon(entry.document.highest_number());
             dropped.push(key);
         }
         self.revision += 1;

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, time::Duration};
 use zhost_base::{Instant, TopologyId, ZhostId};
-use zhost_gossip::document::{Document, DocumentKey, TopologyDocument, Wanted};
+use zhost_gossip::document::{Document, DocumentKey, Stamp, TopologyDocument, Wanted};
 
 /// How often it is looked what can be forgotten.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
@@ -20,8 +20,8 @@ const KEEP: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(crate) struct Burials {
-    /// Deleted topologies, how far they are, and since when in this run.
-    tombstones: BTreeMap<TopologyId, (Wanted, Instant)>,
+    /// Deleted topologies by the fingerprints of their documents, and since when we hold these in this run.
+    tombstones: BTreeMap<TopologyId, (u64, Instant)>,
     /// When others last held the same ledger as we.
     agreed: BTreeMap<ZhostId, Instant>,
     next_look: Option<Instant>,
@@ -42,12 +42,12 @@ impl Burials {
 
 impl Node {
     pub(crate) fn refresh_burials(&mut self, now: Instant) {
-        let seen: BTreeMap<TopologyId, Wanted> =
-            self.ledger.tombstones().map(|(id, topology)| (id, topology.wanted)).collect();
+        let seen: BTreeMap<TopologyId, u64> =
+            self.ledger.tombstones().map(|(id, document)| (id, document.fingerprint())).collect();
         let known = &mut self.burials.tombstones;
-        known.retain(|id, (wanted, _)| seen.get(id) == Some(wanted));
-        for (id, wanted) in seen {
-            known.entry(id).or_insert((wanted, now));
+        known.retain(|id, (fingerprint, _)| seen.get(id) == Some(fingerprint));
+        for (id, fingerprint) in seen {
+            known.entry(id).or_insert((fingerprint, now));
         }
         if known.is_empty() {
             self.burials.agreed.clear();
@@ -62,10 +62,10 @@ impl Node {
             return;
         }
         self.burials.next_look = Some(now + LOOK_PERIOD);
-        for (id, (wanted, since)) in self.burials.tombstones.clone() {
-            match wanted {
-                Wanted::Forgotten if now.since(since) >= KEEP => self.forget_topology(id),
-                Wanted::Deleted if self.may_be_forgotten(id, since) => self.bury(now, id),
+        for (id, (_, since)) in self.burials.tombstones.clone() {
+            match self.ledger.topology(id).map(|topology| topology.wanted) {
+                Some(Wanted::Forgotten) if now.since(since) >= KEEP => self.forget_topology(id),
+                Some(Wanted::Deleted) if self.may_be_forgotten(id, since) => self.bury(now, id),
                 _ => {}
             }
         }
@@ -81,11 +81,12 @@ impl Node {
     }
 
     fn bury(&mut self, now: Instant, id: TopologyId) {
-        let Some(topology) = self.ledger.topology(id) else { return };
-        let last = TopologyDocument { wanted: Wanted::Forgotten, ..topology.clone() };
         let key = DocumentKey::Topology(id);
-        let document = Document::Topology(self.ledger.next_stamp(&key, self.id), last);
-        self.take_document(now, key, document, None);
+        let Some(Document::Topology(held, topology)) = self.ledger.document(&key) else { return };
+        // Anybody who submits it anew takes this number at least, and wins.
+        let stamp = Stamp { counter: held.counter.saturating_add(1), writer: self.id };
+        let last = TopologyDocument { wanted: Wanted::Forgotten, ..topology.clone() };
+        self.take_document(now, key, Document::Topology(stamp, last), None);
     }
 
     fn forget_topology(&mut self, id: TopologyId) {

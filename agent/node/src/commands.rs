@@ -174,9 +174,11 @@ impl Node {
         let id = zhost_mex::topology_id(&package.topology.name);
         let key = DocumentKey::Topology(id);
         if !self.ledger.has_room_for(&key) {
-            return Err("the cluster remembers as many topologies as it can; deleted ones are forgotten some minutes \
+            return Err(
+                "the cluster remembers as many topologies as it can; deleted ones are forgotten a while \
                         after every zhost of the roster has heard of it (see `zctl cluster zhosts`)"
-                .into());
+                    .into(),
+            );
         }
         let digest = zhost_mex::digest(bytes);
         let old = self.ledger.topology(id);

@@ -44,7 +44,11 @@ impl Node {
     ) -> Taken {
         let fingerprint = document.fingerprint();
         let write = document_write(&key, &document);
+        let horizon = self.ledger.horizon();
         let taken = self.ledger.offer(key, document);
+        if self.ledger.horizon() != horizon {
+            self.keep_horizon();
+        }
         match taken {
             Taken::New => {
                 self.documents.waiting.retain(|(waiting, _), _| *waiting != key);
@@ -67,11 +71,16 @@ impl Node {
         taken
     }
 
+    fn keep_horizon(&mut self) {
+        let write = horizon_write(self.ledger.horizon());
+        self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
+    }
+
     pub(crate) fn handle_ledger(&mut self, now: Instant, peer: ZhostId, message: LedgerMessage) {
         match message {
             LedgerMessage::Digest { documents: theirs, horizon } => {
                 if self.ledger.raise_horizon(horizon) {
-                    self.disk(DiskRequest::Commit(vec![horizon_write(horizon)]), Purpose::Nothing);
+                    self.keep_horizon();
                 }
                 for message in self.ledger.documents_lacking(&theirs) {
                     self.send(now, peer, &Frame::Ledger(message));
@@ -131,7 +140,7 @@ impl Node {
         self.plan_spread(now);
     }
 
-    /// Documents and acknowledgements gather for as long as changes in the registry do.
+    /// Documents and acknowledgements gather for a while that grows with the cluster.
     fn plan_spread(&mut self, now: Instant) {
         let due = now + self.gathering_time();
         self.documents.spread_at.get_or_insert(due);
