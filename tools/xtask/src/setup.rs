@@ -45,6 +45,14 @@ pub fn run(guests: GuestRoute) -> Outcome {
             "setup: rustup has no {AGENT_TARGET}; the agent is built for this computer's own libc instead"
         );
     }
+    if !has_library_source() {
+        eprintln!("setup: rustup component add rust-src");
+        if !steps::succeeds("rustup", &["component", "add", "rust-src"]) {
+            eprintln!(
+                "setup: no source of the standard library; the agent takes it as it comes, and is larger"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -123,6 +131,12 @@ pub fn has_rustup_target(target: &str) -> bool {
     let installed =
         steps::output(&mut steps::command("rustc", &["--print", "target-libdir", "--target", target]));
     installed.is_ok_and(|dir| PathBuf::from(dir.trim()).is_dir())
+}
+
+/// Whether the active toolchain has the standard library's source, to build it for size.
+pub fn has_library_source() -> bool {
+    let sysroot = steps::output(&mut steps::command("rustc", &["--print", "sysroot"]));
+    sysroot.is_ok_and(|root| PathBuf::from(root.trim()).join("lib/rustlib/src/rust/library").is_dir())
 }
 
 fn add_rustup_target(target: &str) -> bool {
