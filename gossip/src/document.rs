@@ -121,6 +121,8 @@ pub enum Home {
     On(ZhostId),
     /// Nowhere, for this reason.
     Nowhere(FailureReason),
+    /// Wherever other spaces spawn it.
+    OnDemand,
 }
 
 /// Why a space could not be placed.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tinyvec::ArrayVec;
-use zhost_base::{BlobDigest, Generation, Name, SpaceKey, ZhostId, limits::SUPERS_MAX};
+use zhost_base::{BlobDigest, Generation, Name, SpaceKey, TopologyId, ZhostId, limits::SUPERS_MAX};
 
 /// What a row is about; one owner has at most one row per key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum RowKey {
     Space(SpaceKey),
     /// A blob on its flash: [`Row::Blob`].
     Blob(BlobDigest),
+    /// A global name of a topology that one of its spaces holds: [`Row::Name`].
+    Name(TopologyId, Name),
 }
 
 /// What a row says.
@@ -47,6 +49,13 @@ pub enum Row {
     Space(SpaceRow),
     /// Under [`RowKey::Blob`].
     Blob,
+    /// Under [`RowKey::Name`].
+    Name {
+        /// Which of the owner's spaces holds it.
+        number: u32,
+        /// The grant; of two, the higher one counts.
+        grant: PlacementVersion,
+    },
 }
 
 /// Who a zhost is and what it offers.
@@ -154,6 +163,7 @@ impl RowKey {
             Self::Verdict(_) => 11,
             Self::Space(key) => 18 + key.space.as_str().len(),
             Self::Blob(_) => 33,
+            Self::Name(_, name) => 18 + name.as_str().len(),
         }
     }
 }

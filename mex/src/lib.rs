@@ -10,6 +10,7 @@ mod build;
 mod error;
 mod manifest;
 mod package;
+mod recognizer;
 mod signature;
 mod topology;
 pub mod yaml;

@@ -4,12 +4,13 @@ use crate::{
     archive::{self, Files},
     error::MexError,
     manifest::{MANIFEST, Manifest},
+    recognizer,
     signature::PublicKey,
     topology::{self, TOPOLOGY},
 };
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use zhost_base::{BlobDigest, Name, SpaceKind, TopologySpec};
+use zhost_base::{BlobDigest, Name, SpaceKind, TopologySpec, limits::RECOGNIZERS_MAX};
 
 /// Whose packages are accepted.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +95,7 @@ pub(crate) fn checked_content(manifest: &Manifest, files: &Files) -> Result<Topo
         return Err(rule(format!("spec.topology must be {TOPOLOGY}")));
     }
     let text = files.get(TOPOLOGY).ok_or_else(|| MexError::Missing(TOPOLOGY.into()))?;
-    let topology = topology::read(text, manifest.metadata.version.clone())?;
+    let mut topology = topology::read(text, manifest.metadata.version.clone())?;
     if !topology.spaces.iter().map(|space| &space.name).eq(&manifest.spaces) {
         return Err(rule(format!("spec.spaces must list the spaces of {TOPOLOGY} in the same order")));
     }
@@ -107,6 +108,12 @@ pub(crate) fn checked_content(manifest: &Manifest, files: &Files) -> Result<Topo
         if space.kind != SpaceKind::Ui && !has_wasm {
             return Err(MexError::Missing(file("core.wasm")));
         }
+    }
+    let recognizers = files.iter().filter(|(name, _)| name.starts_with("recognizers/"));
+    topology.recognizers =
+        recognizers.map(|(name, text)| recognizer::read(name, text)).collect::<Result<_, _>>()?;
+    if topology.recognizers.len() > RECOGNIZERS_MAX {
+        return Err(rule(format!("a package has at most {RECOGNIZERS_MAX} recognizers")));
     }
     match files.keys().find(|name| !is_declared(name, &topology)) {
         Some(name) => Err(MexError::Unexpected(name.clone())),

@@ -8,8 +8,11 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use zhost_base::{
-    Name, PathSpec, SpaceSpec, TopologyId, TopologySpec,
-    limits::{CAPABILITIES_MAX, PATHS_PER_TOPOLOGY_MAX, SPACES_PER_TOPOLOGY_MAX},
+    Name, PathSpec, SpaceKind, SpaceSpec, TopologyId, TopologySpec,
+    limits::{
+        CAPABILITIES_MAX, PATHS_PER_TOPOLOGY_MAX, REPLICAS_MAX, SETTING_SIZE_MAX_BYTES, SETTINGS_MAX,
+        SPACES_PER_TOPOLOGY_MAX,
+    },
 };
 
 /// The topology's file name.
@@ -17,6 +20,8 @@ pub const TOPOLOGY: &str = "topology.yaml";
 
 const MEMORY_DEFAULT_KIB: u32 = 4096;
 const MEMORY_MAX_KIB: u32 = 256 * 1024;
+const STORAGE_DEFAULT_KIB: u32 = 16 * 1024;
+const STORAGE_MAX_KIB: u32 = 1024 * 1024;
 
 /// The id of the topology with this name.
 pub fn topology_id(name: &Name) -> TopologyId {
@@ -52,11 +57,11 @@ pub fn read(bytes: &[u8], version: Name) -> Result<TopologySpec, MexError> {
     let paths =
         paths.into_iter().map(|path| read_path(path).map_err(in_file)).collect::<Result<Vec<_>, _>>()?;
     let paths = checked_paths(&spaces, paths)?;
-    Ok(TopologySpec { name, version, spaces, paths })
+    Ok(TopologySpec { name, version, spaces, paths, recognizers: Vec::new() })
 }
 
 /// What topologies and spaces begin with: version, kind, name.
-fn read_head(root: &mut Mapping, kind: &str) -> Result<Name, YamlError> {
+pub(crate) fn read_head(root: &mut Mapping, kind: &str) -> Result<Name, YamlError> {
     root.required("apiVersion")?.expect("samoza/v1")?;
     root.required("kind")?.expect(kind)?;
     let mut metadata = root.required("metadata")?.mapping()?;
@@ -75,15 +80,13 @@ fn read_space(node: yaml::Node) -> Result<SpaceSpec, YamlError> {
     if let Some(path) = space.optional("path") {
         path.expect(&format!("spaces/{name}"))?;
     }
-    let memory_kib: u32 = match space.optional("resources") {
-        Some(resources) => {
-            let mut resources = resources.mapping()?;
-            let memory_kib = resources.value("memoryKiB")?;
-            resources.finish()?;
-            memory_kib
-        }
-        None => MEMORY_DEFAULT_KIB,
+    let resources = read_resources(space.optional("resources"))?;
+    let settings = match space.optional("config") {
+        Some(config) => config.mapping()?.values()?,
+        None => Vec::new(),
     };
+    let start = space.optional("start").map(yaml::Node::value).transpose()?.unwrap_or_default();
+    let replicas = space.optional("replicas").map(yaml::Node::value).transpose()?.unwrap_or(0);
     let (mut region, mut zhost_kind) = (None, None);
     if let Some(placement) = space.optional("placement") {
         let mut placement = placement.mapping()?;
@@ -96,10 +99,39 @@ fn read_space(node: yaml::Node) -> Result<SpaceSpec, YamlError> {
         name,
         kind,
         capabilities: capabilities.into_iter().map(yaml::Node::value).collect::<Result<_, _>>()?,
-        memory_bytes: memory_kib.saturating_mul(1024),
+        memory_bytes: resources.memory_kib.saturating_mul(1024),
+        start,
+        settings,
+        fuel_per_second: resources.fuel_per_second,
+        storage_bytes: resources.storage_kib.saturating_mul(1024),
+        replicas,
         region,
         zhost_kind,
     })
+}
+
+struct Resources {
+    memory_kib: u32,
+    storage_kib: u32,
+    fuel_per_second: u64,
+}
+
+fn read_resources(node: Option<yaml::Node>) -> Result<Resources, YamlError> {
+    let mut resources =
+        Resources { memory_kib: MEMORY_DEFAULT_KIB, storage_kib: STORAGE_DEFAULT_KIB, fuel_per_second: 0 };
+    let Some(node) = node else { return Ok(resources) };
+    let mut given = node.mapping()?;
+    if let Some(memory) = given.optional("memoryKiB") {
+        resources.memory_kib = memory.value()?;
+    }
+    if let Some(storage) = given.optional("storageKiB") {
+        resources.storage_kib = storage.value()?;
+    }
+    if let Some(fuel) = given.optional("fuelPerSecond") {
+        resources.fuel_per_second = fuel.value()?;
+    }
+    given.finish()?;
+    Ok(resources)
 }
 
 fn check_space(space: &SpaceSpec) -> Result<(), MexError> {
@@ -111,6 +143,23 @@ fn check_space(space: &SpaceSpec) -> Result<(), MexError> {
         return Err(rule(format!(
             "space {name}: resources.memoryKiB must lie between 64 and {MEMORY_MAX_KIB}"
         )));
+    }
+    if space.storage_bytes / 1024 > STORAGE_MAX_KIB {
+        return Err(rule(format!("space {name}: resources.storageKiB must not exceed {STORAGE_MAX_KIB}")));
+    }
+    if space.settings.len() > SETTINGS_MAX {
+        return Err(rule(format!("space {name}: config has more than {SETTINGS_MAX} keys")));
+    }
+    if let Some((key, _)) = space.settings.iter().find(|(_, value)| value.len() > SETTING_SIZE_MAX_BYTES) {
+        return Err(rule(format!(
+            "space {name}: config.{key} is longer than {SETTING_SIZE_MAX_BYTES} bytes"
+        )));
+    }
+    if space.replicas > 0 && space.kind != SpaceKind::Data {
+        return Err(rule(format!("space {name}: only a DATA space has replicas")));
+    }
+    if space.replicas > REPLICAS_MAX {
+        return Err(rule(format!("space {name}: at most {REPLICAS_MAX} replicas")));
     }
     Ok(())
 }

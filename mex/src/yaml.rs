@@ -39,6 +39,11 @@ impl Display for YamlError {
 }
 
 impl YamlError {
+    /// An error in these words.
+    pub(crate) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+
     /// The error as one of a package's file.
     pub(crate) fn in_file(self, file: &str) -> MexError {
         MexError::Yaml { file: file.into(), reason: self.0 }
@@ -224,6 +229,19 @@ impl Mapping {
         T::Err: Display,
     {
         self.required(key)?.value()
+    }
+
+    /// The entries not taken, in order, as names with texts.
+    pub fn values<K: FromStr>(self) -> Result<Vec<(K, String)>, YamlError>
+    where
+        K::Err: Display,
+    {
+        let line = self.line;
+        let entry = |(key, node): (String, Node)| {
+            let name = key.parse().map_err(|e| error(line, format!("{key:.60?}: {e}")))?;
+            Ok((name, node.text()?))
+        };
+        self.entries.into_iter().map(entry).collect()
     }
 
     /// The entries not taken, in order, whatever they are.

@@ -349,8 +349,16 @@ pub struct SpaceDetail {
     pub incarnation: u32,
     /// Restarts after crashes.
     pub restarts: u32,
-    /// Why it last ended, if it did.
-    pub last_exit: Option<String>,
+    /// How many more run because other spaces spawned them.
+    pub spawned: u32,
+    /// How it ended lately, oldest first.
+    pub endings: Vec<Ending>,
+    /// What it says of itself, if anything.
+    pub report: Option<String>,
+    /// What it uses, and what it may use.
+    pub budgets: Vec<Budget>,
+    /// Its last log lines.
+    pub log: Vec<LogLine>,
     /// Messages it has sent.
     pub messages_out: u64,
     /// Messages it was given.
@@ -359,6 +367,28 @@ pub struct SpaceDetail {
     pub capabilities: Vec<String>,
     /// Its paths, as `from -> to (name)`.
     pub paths: Vec<String>,
+}
+
+/// A space ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// When, milliseconds since 1970 by its zhost's clock.
+    pub unix_ms: u64,
+    /// Which start of it.
+    pub start: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a space uses of something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Of what, with the unit.
+    pub what: String,
+    /// How much.
+    pub used: u64,
+    /// How much it may use, if that is limited.
+    pub limit: Option<u64>,
 }
 
 /// A line of a space's log.

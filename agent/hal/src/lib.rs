@@ -10,18 +10,24 @@ pub mod replay_camera;
 
 use std::{collections::BTreeMap, sync::Arc};
 use zhost_base::{Instant, Name};
-use zhost_runtime::{DeviceError, Devices, Reading};
+use zhost_runtime::{DeviceError, Devices, Leases, Reading};
 
 /// One sensor.
 pub trait Sensor: Send + Sync {
     /// Reads it, without waiting for it.
     fn read(&self, now: Instant) -> Result<Reading, DeviceError>;
+
+    /// Gives it a command, if it is one that takes any.
+    fn command(&self, _now: Instant, _command: &[u8]) -> Result<Vec<u8>, DeviceError> {
+        Err(DeviceError::Missing)
+    }
 }
 
 /// The sensors of a board, by capability.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Board {
     sensors: BTreeMap<Name, Arc<dyn Sensor>>,
+    leases: Leases,
 }
 
 impl Board {
@@ -50,5 +56,14 @@ impl Devices for Board {
     fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {
         let sensor = self.sensors.iter().find(|(name, _)| name.as_str() == capability);
         sensor.ok_or(DeviceError::Missing)?.1.read(now)
+    }
+
+    fn command(&self, now: Instant, capability: &str, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
+        let device = self.sensors.iter().find(|(name, _)| name.as_str() == capability);
+        device.ok_or(DeviceError::Missing)?.1.command(now, command)
+    }
+
+    fn leases(&self) -> &Leases {
+        &self.leases
     }
 }

@@ -103,7 +103,8 @@ impl Node {
             let runs_here = self
                 .obeyed_placement(id)
                 .is_some_and(|placement| placement.homes.contains(&Home::On(self.id)));
-            if runs_here || self.keepers(topology.package).contains(&self.id) {
+            let is_spawned_here = self.actors.topologies_needed().any(|needed| needed == id);
+            if runs_here || is_spawned_here || self.keepers(topology.package).contains(&self.id) {
                 needed.insert(topology.package, topology.package_bytes);
             }
         }
@@ -262,6 +263,7 @@ impl Node {
         self.blobs.complete.insert(digest, size_bytes);
         self.blobs.failures = 0;
         self.set_row(now, RowKey::Blob(digest), Row::Blob);
+        self.resume_spawns(now);
     }
 
     pub(crate) fn blobs_timeout(&mut self, now: Instant) {

@@ -87,6 +87,7 @@ impl Node {
         let places = topology.spec.spaces.iter().zip(&placement.homes).map(|(space, home)| match home {
             Home::On(id) => format!("{} on {}", space.name, self.zhost_name(*id)),
             Home::Nowhere(reason) => format!("{} nowhere: {reason}", space.name),
+            Home::OnDemand => format!("{} on demand", space.name),
         });
         let places: Vec<String> = places.collect();
         format!(
@@ -160,6 +161,7 @@ impl Node {
                 })
             }
             Home::Nowhere(_) => false,
+            Home::OnDemand => true,
         })
     }
 

@@ -6,18 +6,21 @@ use crate::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use zhost_base::{
-    Instant, SpaceKey, TopologySpec,
+    Farewell, Instant, Pid, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
 use zhost_gossip::{
-    document::{Home, PlacementVersion, Wanted},
+    document::{Home, PlacementVersion, TopologyDocument, Wanted},
     row::{Row, RowKey, SpaceRow, SpaceState},
 };
-use zhost_runtime::{Exit, Launch, LogLevel, WorkerCommand, WorkerEvent};
+use zhost_runtime::{Exit, Launch, LogLevel, Origin, Usage, WorkerCommand, WorkerEvent};
 
 /// Spaces started at once: more wait, so that a recovery does not starve what runs.
 const STARTS_AT_ONCE: usize = 8;
+
+/// Ends of a space that are remembered; older ones go.
+const ENDINGS_MAX: usize = 8;
 
 /// A space on this zhost.
 #[derive(Debug)]
@@ -28,11 +31,16 @@ pub(crate) struct LocalSpace {
     pub revision: u64,
     pub restarts: u32,
     pub restart_at: Option<Instant>,
-    pub last_exit: Option<String>,
     pub messages_in: u64,
     pub messages_out: u64,
     /// Delivered to the mailbox and not yet consumed.
     pub mailbox: u32,
+    /// Started by another space, not placed: it is not started again.
+    pub is_spawned: bool,
+    /// What it has used when that was last told, and the fuel it used per second before.
+    pub usage: Usage,
+    pub fuel_per_second: u64,
+    used_at: Instant,
     supervision: Supervision,
 }
 
@@ -44,12 +52,24 @@ pub(crate) struct Line {
     pub text: String,
 }
 
+/// How a space ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    pub unix_ms: u64,
+    /// Which start of it.
+    pub number: u32,
+    pub reason: String,
+}
+
 /// All spaces of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     spaces: BTreeMap<SpaceKey, LocalSpace>,
     /// Outlive their spaces, so that one can read why a space ended.
     logs: BTreeMap<SpaceKey, VecDeque<Line>>,
+    endings: BTreeMap<SpaceKey, VecDeque<Ending>>,
+    /// By the number of their start.
+    numbers: BTreeMap<u32, SpaceKey>,
     incarnations: u32,
 }
 
@@ -58,9 +78,38 @@ impl Host {
         self.spaces.is_empty()
     }
 
-    /// How many spaces are being started.
+    /// How many placed spaces are being started.
     fn starting(&self) -> usize {
-        self.spaces.values().filter(|space| space.state == SpaceState::Starting).count()
+        let is_starting = |space: &&LocalSpace| space.state == SpaceState::Starting && !space.is_spawned;
+        self.spaces.values().filter(is_starting).count()
+    }
+
+    /// How many spaces run here because others spawned them.
+    pub fn spawned(&self) -> usize {
+        self.spaces.values().filter(|space| space.is_spawned).count()
+    }
+
+    /// How many spawned spaces of that kind run here.
+    pub fn spawned_of(&self, kind: &SpaceKey) -> usize {
+        let is_of = |(key, space): &(&SpaceKey, &LocalSpace)| {
+            space.is_spawned && key.topology == kind.topology && space.launch.space == kind.space
+        };
+        self.spaces.iter().filter(is_of).count()
+    }
+
+    /// The space with the start of that number.
+    pub fn key_of(&self, number: u32) -> Option<&SpaceKey> {
+        self.numbers.get(&number)
+    }
+
+    /// The number of the next start.
+    pub fn next_number(&self) -> u32 {
+        self.incarnations.wrapping_add(1)
+    }
+
+    /// How often a space has ended, and how, lately.
+    pub fn endings(&self, key: &SpaceKey) -> impl Iterator<Item = &Ending> {
+        self.endings.get(key).into_iter().flatten()
     }
 
     /// How many spaces were ever started.
@@ -70,6 +119,12 @@ impl Host {
 
     pub fn keys(&self) -> impl Iterator<Item = &SpaceKey> {
         self.spaces.keys()
+    }
+
+    /// Under which name logs and endings are kept: those of spawned spaces under that of their kind.
+    fn record_key(&self, key: &SpaceKey) -> SpaceKey {
+        let name = self.spaces.get(key).map_or(&key.space, |space| &space.launch.space);
+        SpaceKey { topology: key.topology, space: name.clone() }
     }
 
     pub fn space(&self, key: &SpaceKey) -> Option<&LocalSpace> {
@@ -121,6 +176,7 @@ impl Node {
             .spaces
             .iter()
             .filter(|(key, space)| match wishes.get(key) {
+                _ if space.is_spawned => !self.is_spawn_wanted(key, space.revision),
                 Some(wish) => !wish.is_of(space),
                 None => !self.is_undecided(key) && !planted::has(Bug::IgnoreMove),
             })
@@ -141,6 +197,14 @@ impl Node {
                 None => {}
             }
         }
+    }
+
+    /// Whether a space that another spawned may stay.
+    fn is_spawn_wanted(&self, key: &SpaceKey, revision: u64) -> bool {
+        let topology = self.ledger.topology(key.topology);
+        let wanted =
+            |topology: &TopologyDocument| topology.wanted == Wanted::Running && topology.revision == revision;
+        topology.is_some_and(wanted) && !self.is_shutting_down()
     }
 
     /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
@@ -170,9 +234,11 @@ impl Node {
                 let key = SpaceKey { topology: id, space: space.name.clone() };
                 let launch = Launch {
                     key: key.clone(),
-                    incarnation: 0,
+                    space: space.name.clone(),
+                    pid: Pid::default(),
                     package: topology.package,
                     package_bytes: topology.package_bytes,
+                    argument: Vec::new(),
                 };
                 wishes
                     .insert(key, Wish { launch, placement: placement.version, revision: topology.revision });
@@ -182,6 +248,18 @@ impl Node {
     }
 
     fn start_space(&mut self, now: Instant, wish: Wish) {
+        self.host_space(now, wish, false);
+    }
+
+    /// Starts a space that another spawned.
+    pub(crate) fn host_spawned(&mut self, now: Instant, launch: Launch, revision: u64) {
+        let placement = self.obeyed_placement(launch.key.topology).map(|placement| placement.version);
+        if let Some(placement) = placement {
+            self.host_space(now, Wish { launch, placement, revision }, true);
+        }
+    }
+
+    fn host_space(&mut self, now: Instant, wish: Wish, is_spawned: bool) {
         let key = wish.launch.key.clone();
         let space = LocalSpace {
             launch: wish.launch,
@@ -190,10 +268,13 @@ impl Node {
             revision: wish.revision,
             restarts: 0,
             restart_at: None,
-            last_exit: None,
             messages_in: 0,
             messages_out: 0,
             mailbox: 0,
+            is_spawned,
+            usage: Usage::default(),
+            fuel_per_second: 0,
+            used_at: now,
             supervision: Supervision::default(),
         };
         self.host.spaces.insert(key.clone(), space);
@@ -203,17 +284,21 @@ impl Node {
     fn launch_space(&mut self, now: Instant, key: &SpaceKey) {
         let Some(space) = self.host.spaces.get_mut(key) else { return };
         self.host.incarnations += 1;
-        space.launch.incarnation = self.host.incarnations;
+        space.launch.pid =
+            Pid { zhost: self.id, generation: self.generation, number: self.host.incarnations };
+        self.host.numbers.insert(self.host.incarnations, key.clone());
         space.state = SpaceState::Starting;
         space.restart_at = None;
         space.mailbox = 0;
+        space.usage = Usage::default();
         let launch = space.launch.clone();
-        self.log(Level::Info, format!("starting space {} (start {})", key.space, launch.incarnation));
+        let level = if space.is_spawned { Level::Debug } else { Level::Info };
+        self.log(level, format!("starting space {} (start {})", key.space, launch.pid.number));
         self.output(Output::Worker(WorkerCommand::Start(launch)));
         self.write_space_row(now, key);
     }
 
-    fn close_space(&mut self, now: Instant, key: &SpaceKey) {
+    pub(crate) fn close_space(&mut self, now: Instant, key: &SpaceKey) {
         let Some(space) = self.host.spaces.get_mut(key) else { return };
         match space.state {
             SpaceState::Closing => {}
@@ -228,20 +313,24 @@ impl Node {
     }
 
     fn drop_space(&mut self, now: Instant, key: &SpaceKey) {
-        self.host.spaces.remove(key);
+        if let Some(space) = self.host.spaces.remove(key) {
+            self.host.numbers.remove(&space.launch.pid.number);
+        }
         self.messages.forget_sender(key);
         self.registry.remove(now, &RowKey::Space(key.clone()));
         let known = |key: &SpaceKey| self.ledger.topologies().any(|(id, _)| id == key.topology);
         self.host.logs.retain(|key, _| known(key));
+        self.host.endings.retain(|key, _| known(key));
     }
 
     fn write_space_row(&mut self, now: Instant, key: &SpaceKey) {
-        let Some(space) = self.host.spaces.get(key) else { return };
+        // Spawned spaces are found by their pids; a row for each would drown the registry.
+        let Some(space) = self.host.spaces.get(key).filter(|space| !space.is_spawned) else { return };
         let row = SpaceRow {
             state: space.state,
             placement: space.placement,
             revision: space.revision,
-            incarnation: space.launch.incarnation,
+            incarnation: space.launch.pid.number,
             restarts: space.restarts,
         };
         self.set_row(now, RowKey::Space(key.clone()), Row::Space(row));
@@ -251,10 +340,13 @@ impl Node {
         match event {
             WorkerEvent::Started(key, incarnation) => {
                 if let Some(space) = self.host.spaces.get_mut(&key)
-                    && space.launch.incarnation == incarnation
+                    && space.launch.pid.number == incarnation
                     && space.state == SpaceState::Starting
                 {
                     space.state = SpaceState::Running;
+                    if space.is_spawned {
+                        return self.tell_spawned(now, incarnation, Ok(()));
+                    }
                     self.log(Level::Info, format!("space {} is running", key.space));
                     self.write_space_row(now, &key);
                     self.reconcile_spaces(now);
@@ -262,13 +354,22 @@ impl Node {
             }
             WorkerEvent::Exited(key, incarnation, exit) => self.handle_exit(now, &key, incarnation, exit),
             WorkerEvent::Emitted(key, path, payloads) => self.handle_emitted(now, &key, path, payloads),
-            WorkerEvent::Consumed { key, from, sender, path, messages, bytes } => {
-                self.handle_consumed(&key, (from, sender, path), (messages, bytes));
+            WorkerEvent::Acted(key, number, act) => self.handle_act(now, &key, number, act),
+            WorkerEvent::Consumed(key, consumed) => match (&consumed.origin, &consumed.path) {
+                (Origin::Path(from, sender), Some(path)) => {
+                    let flow = (from.clone(), *sender, path.clone());
+                    self.handle_consumed(&key, flow, (consumed.messages, consumed.bytes));
+                }
+                _ => self.handle_direct_consumed(now, &key, &consumed),
+            },
+            WorkerEvent::Wrote(key, number, commit, _) => {
+                self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
             }
+            WorkerEvent::Used(key, number, usage) => self.note_usage(now, &key, number, usage),
             WorkerEvent::Log(key, level, text) => {
                 self.log(Level::Info, format!("[{}] {}: {text}", key.space, level.as_str()));
                 let line = Line { unix_ms: self.unix_ms(now), level, text };
-                let lines = self.host.logs.entry(key).or_default();
+                let lines = self.host.logs.entry(self.host.record_key(&key)).or_default();
                 if lines.len() >= SPACE_LOG_LINES_MAX {
                     lines.pop_front();
                 }
@@ -279,7 +380,7 @@ impl Node {
 
     fn handle_exit(&mut self, now: Instant, key: &SpaceKey, incarnation: u32, exit: Exit) {
         let Some(space) =
-            self.host.spaces.get_mut(key).filter(|space| space.launch.incarnation == incarnation)
+            self.host.spaces.get_mut(key).filter(|space| space.launch.pid.number == incarnation)
         else {
             return;
         };
@@ -288,14 +389,20 @@ impl Node {
             Exit::Ended(code) => format!("asked to be stopped with code {code}"),
             Exit::Crashed(reason) => reason.clone(),
         };
-        space.last_exit = Some(text.clone());
-        if space.state == SpaceState::Closing {
-            self.log(Level::Info, format!("space {} is closed", key.space));
+        let (is_spawned, is_closing) = (space.is_spawned, space.state == SpaceState::Closing);
+        self.note_ending(now, key, incarnation, &text);
+        let farewell = Farewell { normal: matches!(exit, Exit::Ended(_)), reason: text.clone() };
+        self.forget_actor(now, key, incarnation, &farewell);
+        if is_closing || is_spawned {
+            let level = if is_spawned { Level::Debug } else { Level::Info };
+            self.log(level, format!("space {} is closed: {text}", key.space));
             self.drop_space(now, key);
             // The same space may be wanted here again, in another revision.
             self.reconcile_spaces(now);
             return;
         }
+        self.host.numbers.remove(&incarnation);
+        let Some(space) = self.host.spaces.get_mut(key) else { return };
         match exit {
             Exit::Closed | Exit::Ended(_) => space.state = SpaceState::Ended,
             Exit::Crashed(_) => match space.supervision.handle_crash(now, &mut self.rng) {
@@ -322,6 +429,33 @@ impl Node {
             }
             self.launch_space(now, &key);
         }
+    }
+
+    fn note_ending(&mut self, now: Instant, key: &SpaceKey, number: u32, reason: &str) {
+        let ending = Ending { unix_ms: self.unix_ms(now), number, reason: reason.to_owned() };
+        let endings = self.host.endings.entry(self.host.record_key(key)).or_default();
+        if endings.len() >= ENDINGS_MAX {
+            endings.pop_front();
+        }
+        endings.push_back(ending);
+    }
+
+    fn note_usage(&mut self, now: Instant, key: &SpaceKey, number: u32, usage: Usage) {
+        let Some(space) = self.host.spaces.get_mut(key).filter(|space| space.launch.pid.number == number)
+        else {
+            return;
+        };
+        let micros = now.since(space.used_at).as_micros().max(1) as u64;
+        let fuel = usage.fuel.saturating_sub(space.usage.fuel);
+        space.fuel_per_second = fuel.saturating_mul(1_000_000) / micros;
+        space.used_at = now;
+        space.usage = usage;
+    }
+
+    /// What the package says of a space.
+    pub(crate) fn space_spec(&self, key: &SpaceKey) -> Option<&SpaceSpec> {
+        let name = self.host.space(key).map_or(&key.space, |space| &space.launch.space);
+        self.spec_of(key)?.space(name)
     }
 
     /// The spec of the topology a space belongs to.

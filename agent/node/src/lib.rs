@@ -7,10 +7,12 @@
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
 //! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
-//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `commands` and `reports`
+//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `actors`, `bonds` and `names` (spawn, call, link, monitor, global names), `commands` and `reports`
 //! (operators).
 
+mod actors;
 mod blobs;
+mod bonds;
 mod burials;
 mod commands;
 mod config;
@@ -24,6 +26,7 @@ mod inspection;
 mod links;
 mod mesh;
 mod messages;
+mod names;
 mod node;
 mod placement;
 mod reports;

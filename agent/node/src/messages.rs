@@ -13,7 +13,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use zhost_base::{
-    Batch, Generation, Instant, Name, SpaceKey, TopologyId, ZhostId,
+    Batch, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId,
     limits::{CHANNELS_MAX, MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_MESSAGES},
     planted::{self, Bug},
 };
@@ -49,6 +49,8 @@ struct Outgoing {
 #[derive(Clone, Debug)]
 struct Channel {
     to: SpaceKey,
+    /// Which start of the sending space.
+    sender: u32,
     flow: Flow,
     /// The start of the zhost that opened it.
     generation: Generation,
@@ -76,7 +78,7 @@ fn measure(payloads: &Batch) -> (u32, u32) {
 }
 
 /// Messages in portions that fit a frame which relays can carry: as many bytes as one message may have.
-fn in_portions(payloads: Batch) -> Vec<Batch> {
+pub(crate) fn in_portions(payloads: Batch) -> Vec<Batch> {
     if payloads.packed_bytes() <= MESSAGE_SIZE_MAX_BYTES {
         return vec![payloads];
     }
@@ -131,7 +133,7 @@ impl Node {
                 let to = SpaceKey { topology: key.topology, space: to.name.clone() };
                 let target = self.locate(&to);
                 let slot = (key.clone(), index as u8);
-                let sender = space.launch.incarnation;
+                let sender = space.launch.pid.number;
                 let known = self.messages.outgoing.get(&slot);
                 if known.is_none_or(|known| (known.sender, known.target) != (sender, target)) {
                     changes.push((slot, sender, target));
@@ -151,6 +153,18 @@ impl Node {
             self.tell_undelivered(&key, path, Undelivered { lost: 0, unknown });
             self.output(Output::Worker(WorkerCommand::Target { key, path, up: target.is_some() }));
         }
+    }
+
+    /// Which start of which space an outgoing path leads to at present, and the path's name.
+    pub(crate) fn path_target(&self, key: &SpaceKey, path: u8) -> Option<(Pid, Name)> {
+        let target = self.messages.outgoing.get(&(key.clone(), path))?.target?;
+        let generation = match target.zhost {
+            zhost if zhost == self.id => self.generation,
+            zhost => self.membership.generation(zhost)?,
+        };
+        let (path, _) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
+        let pid = Pid { zhost: target.zhost, generation, number: target.incarnation };
+        Some((pid, path.name.clone()))
     }
 
     /// A local space sent messages.
@@ -193,7 +207,7 @@ impl Node {
             incarnation: target.incarnation,
         };
         let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-        Some(Channel { to, flow, generation: self.generation })
+        Some(Channel { to, sender: outgoing.sender, flow, generation: self.generation })
     }
 
     /// The number of a path's channel, which is opened if it is not.
@@ -202,10 +216,10 @@ impl Node {
         if let Some(channel) = self.messages.outgoing.get(&slot)?.channel {
             return Some(channel);
         }
-        let Channel { to, flow, .. } = self.channel_of(key, path, target)?;
+        let Channel { to, sender, flow, .. } = self.channel_of(key, path, target)?;
         self.messages.channel_count += 1;
         let channel = self.messages.channel_count;
-        if !self.send(now, target.zhost, &Frame::Channel { channel, to, flow }) {
+        if !self.send(now, target.zhost, &Frame::Channel { channel, to, sender, flow }) {
             return None;
         }
         self.messages.outgoing.get_mut(&slot)?.channel = Some(channel);
@@ -213,7 +227,13 @@ impl Node {
     }
 
     /// Another zhost opens a channel. Numbers grow, so the lowest is the one that is least likely to be in use.
-    pub(crate) fn handle_channel(&mut self, peer: ZhostId, number: u32, to: SpaceKey, flow: Flow) {
+    pub(crate) fn handle_channel(
+        &mut self,
+        (peer, number): (ZhostId, u32),
+        to: SpaceKey,
+        sender: u32,
+        flow: Flow,
+    ) {
         let Some(generation) = self.membership.generation(peer) else { return };
         let theirs = (peer, 0)..=(peer, u32::MAX);
         if self.messages.channels.range(theirs.clone()).count() >= CHANNELS_MAX
@@ -226,7 +246,7 @@ impl Node {
             let same = (&channel.to, &channel.flow.from, &channel.flow.path) == (&to, &flow.from, &flow.path);
             *owner != peer || (!same && channel.generation == generation)
         });
-        self.messages.channels.insert((peer, number), Channel { to, flow, generation });
+        self.messages.channels.insert((peer, number), Channel { to, sender, flow, generation });
     }
 
     pub(crate) fn handle_messages(&mut self, now: Instant, peer: ZhostId, channel: u32, payloads: Batch) {
@@ -238,14 +258,14 @@ impl Node {
     }
 
     fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Batch) {
-        let Channel { to, flow, .. } = channel;
+        let Channel { to, sender: number, flow, generation } = channel;
         let (count, bytes) = measure(&payloads);
         let declared = self.spec_of(&to).is_some_and(|spec| {
             let mut paths = spec.paths_from(&flow.from);
             paths.any(|(declared, target)| declared.name == flow.path && target.name == to.space)
         });
         let space = self.host.space_mut(&to).filter(|space| {
-            space.launch.incarnation == flow.incarnation
+            space.launch.pid.number == flow.incarnation
                 && declared
                 && space.mailbox.saturating_add(count) <= MAILBOX_MAX_MESSAGES
         });
@@ -253,7 +273,7 @@ impl Node {
             space.mailbox += count;
             space.messages_in += u64::from(count);
             let Flow { from, window, path, .. } = flow;
-            let sender = Sender { zhost: peer, window };
+            let sender = Sender { pid: Pid { zhost: peer, generation, number }, window };
             let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
             return self.output(Output::Worker(deliver));
         }
@@ -370,9 +390,9 @@ impl Node {
     ) {
         let Some(space) = self.host.space_mut(key) else { return };
         space.mailbox = space.mailbox.saturating_sub(messages);
-        let incarnation = space.launch.incarnation;
+        let incarnation = space.launch.pid.number;
         let flow = Flow { from, window: sender.window, path, incarnation };
-        let credit = self.messages.credits.entry((sender.zhost, key.topology, flow)).or_default();
+        let credit = self.messages.credits.entry((sender.zhost(), key.topology, flow)).or_default();
         credit.0 += messages;
         credit.1 = credit.1.saturating_add(bytes);
     }

@@ -1,6 +1,7 @@
 //! The node itself: its parts, its inputs, and the order in which one input's consequences are worked off.
 
 use crate::{
+    actors::Actors,
     blobs::Blobs,
     burials::Burials,
     commands::Commands,
@@ -130,6 +131,7 @@ pub struct Node {
     pub(crate) heartbeats: Heartbeats,
     pub(crate) coordinator: Coordinator,
     pub(crate) host: Host,
+    pub(crate) actors: Actors,
     pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
     pub(crate) messages: Messages,
@@ -210,6 +212,7 @@ impl Node {
             heartbeats: Heartbeats::new(now),
             coordinator: Coordinator::default(),
             host: Host::default(),
+            actors: Actors::default(),
             mesh: Mesh::default(),
             streams: Streams::default(),
             messages: Messages::default(),
@@ -564,6 +567,7 @@ impl Node {
         self.reconcile_topologies(now);
         self.reconcile_spaces(now);
         self.refresh_targets();
+        self.refresh_names(now);
         self.record_histories(now);
         self.check_durability(now);
         true
@@ -606,7 +610,9 @@ impl Node {
                     );
                     self.gossip.hurry(now);
                     self.note_up(now, peer.id);
+                    self.lose_zhost(peer.id, Some(peer.generation), false);
                     self.greet(now, peer.id);
+                    self.tell_severed(now, peer.id, peer.generation);
                 }
                 MembershipEvent::Down(peer) => {
                     self.deaths_seen += 1;
@@ -617,6 +623,8 @@ impl Node {
                     );
                     self.links.drop_peer(now, peer.id);
                     self.give_up_stream(now, peer.id);
+                    self.lose_zhost(peer.id, None, true);
+                    self.tell_zhost_down(peer.id);
                     self.looking.remove(&peer.id);
                     self.knowing.remove(&peer.id);
                     self.blobs.handle_holder_gone(now, peer.id);
@@ -710,7 +718,10 @@ impl Node {
             Frame::BlobPiece { digest, index, bytes } => {
                 self.handle_blob_piece(now, peer, digest, index, bytes)
             }
-            Frame::Channel { channel, to, flow } => self.handle_channel(peer, channel, to, flow),
+            Frame::Channel { channel, to, sender, flow } => {
+                self.handle_channel((peer, channel), to, sender, flow);
+            }
+            Frame::Errand(topology, errand) => self.handle_errand(now, peer, topology, errand),
             Frame::Messages { channel, payloads } => self.handle_messages(now, peer, channel, payloads),
             Frame::Returned { topology, flow, messages, bytes } => {
                 self.handle_returned(peer, topology, &flow, (messages, bytes));

@@ -1,7 +1,7 @@
 //! Which zhost suits a space: a pure function of what everybody knows.
 
 use std::collections::BTreeMap;
-use zhost_base::{SpaceSpec, TopologyId, ZhostId, id::rendezvous, limits::SPACES_PER_ZHOST_MAX};
+use zhost_base::{SpaceSpec, Start, TopologyId, ZhostId, id::rendezvous, limits::SPACES_PER_ZHOST_MAX};
 use zhost_gossip::{
     document::{FailureReason, Home},
     row::{LoadBand, Profile},
@@ -61,6 +61,11 @@ pub(crate) fn place(
     sites: &mut Sites<'_>,
 ) -> Vec<Home> {
     let mut placed: Vec<Option<Home>> = vec![None; spaces.len()];
+    for (space, slot) in spaces.iter().zip(&mut placed) {
+        if space.start == Start::Spawned {
+            *slot = Some(Home::OnDemand);
+        }
+    }
     for ((space, home), slot) in spaces.iter().zip(homes).zip(&mut placed) {
         if let Home::On(id) = home
             && let Some(site) = sites.get_mut(id)

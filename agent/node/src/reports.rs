@@ -1,16 +1,47 @@
 //! What operators are told: read from registry, ledger and the local spaces, without side effects.
 
-use crate::node::Node;
+use crate::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, node::Node};
 use std::collections::BTreeMap;
-use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
+use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_control::protocol::{
-    Cluster, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, Service, Space,
-    SpaceDetail, Status, Topology, TopologyLine, Transition, Zhost,
+    Budget, Cluster, Ending, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, Service,
+    Space, SpaceDetail, Status, Topology, TopologyLine, Transition, Zhost,
 };
 use zhost_gossip::{
     document::{Home, RosterEntry, TopologyDocument},
     row::{Row, RowKey, SpaceState},
 };
+use zhost_runtime::Report;
+
+/// Log lines that `spaces status` shows.
+const LOG_TAIL_LINES: usize = 5;
+
+fn describe_report(report: &Report) -> String {
+    let health = if report.healthy { "healthy" } else { "not well" };
+    let text = if report.text.is_empty() { String::new() } else { format!(": {}", report.text) };
+    format!("{health}, {} % busy{text}", report.saturation_percent)
+}
+
+/// What a space uses, and may use.
+fn budgets(spec: &SpaceSpec, space: &LocalSpace) -> Vec<Budget> {
+    let budget = |what: &str, used: u64, limit: Option<u64>| Budget { what: what.into(), used, limit };
+    let fuel_limit = Some(spec.fuel_per_second).filter(|limit| *limit > 0);
+    vec![
+        budget("memory, KiB", space.usage.memory_bytes / 1024, Some(u64::from(spec.memory_bytes / 1024))),
+        budget(
+            "fuel, thousands per second",
+            space.fuel_per_second / 1000,
+            fuel_limit.map(|limit| limit / 1000),
+        ),
+        budget("mailbox, messages", u64::from(space.mailbox), Some(u64::from(MAILBOX_MAX_MESSAGES))),
+        budget(
+            "storage, KiB",
+            space.usage.storage_bytes.div_ceil(1024),
+            Some(u64::from(spec.storage_bytes / 1024)),
+        ),
+        budget("log lines dropped", space.usage.logs_dropped, None),
+    ]
+}
 
 impl Node {
     /// Answers a request that needs nobody else and changes nothing.
@@ -90,9 +121,17 @@ impl Node {
             let index = self.spec_of(key)?.spaces.iter().position(|space| space.name == key.space)?;
             match self.obeyed_placement(key.topology)?.homes.get(index)? {
                 Home::On(id) => Some(*id),
-                Home::Nowhere(_) => None,
+                Home::Nowhere(_) | Home::OnDemand => None,
             }
         })
+    }
+
+    fn describe_spaces(&self) -> String {
+        let (running, spawned) = (self.host.running().count(), self.host.spawned());
+        match spawned {
+            0 => format!("{running} spaces"),
+            spawned => format!("{running} spaces, {spawned} of them spawned by others"),
+        }
     }
 
     fn status(&self, now: Instant) -> Status {
@@ -119,7 +158,7 @@ impl Node {
                     format!("mode {mode}, {} links", self.links.peers().count()),
                 ),
                 service("zrms", ready, format!("topologies {running}/{} running", states.len())),
-                service("zrun", "ok", format!("{} spaces", self.host.running().count())),
+                service("zrun", "ok", self.describe_spaces()),
                 service(
                     "ledger",
                     "ok",
@@ -368,12 +407,25 @@ impl Node {
             state: row.map_or("-", |row| row.state.as_str()).into(),
             incarnation: row.map_or(0, |row| row.incarnation),
             restarts: row.map_or(0, |row| row.restarts),
-            last_exit: local.and_then(|local| local.last_exit.clone()),
+            spawned: self.host.spawned_of(key) as u32,
+            endings: self.endings(key),
+            report: local.and_then(|local| local.usage.report.as_ref()).map(describe_report),
+            budgets: local.map(|local| budgets(spec, local)).unwrap_or_default(),
+            log: self.space_logs(key).split_off(self.host.log(key).count().saturating_sub(LOG_TAIL_LINES)),
             messages_out: local.map_or(0, |local| local.messages_out),
             messages_in: local.map_or(0, |local| local.messages_in),
             capabilities: spec.capabilities.iter().map(ToString::to_string).collect(),
             paths: topology.spec.spaces.iter().flat_map(|space| path(&space.name)).collect(),
         })
+    }
+
+    fn endings(&self, key: &SpaceKey) -> Vec<Ending> {
+        let ending = |ending: &crate::host::Ending| Ending {
+            unix_ms: ending.unix_ms,
+            start: ending.number,
+            reason: ending.reason.clone(),
+        };
+        self.host.endings(key).map(ending).collect()
     }
 
     fn space_logs(&self, key: &SpaceKey) -> Vec<LogLine> {

@@ -64,7 +64,7 @@ impl Node {
     }
 
     /// The supers of the reign in force that are alive.
-    fn live_supers(&self) -> impl Iterator<Item = ZhostId> {
+    pub(crate) fn live_supers(&self) -> impl Iterator<Item = ZhostId> {
         let supers = self.reign().map(|reign| reign.supers.as_slice()).unwrap_or_default();
         supers.iter().copied().filter(|id| self.membership.peer(*id).is_some() && !self.is_judged_failed(*id))
     }

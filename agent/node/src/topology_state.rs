@@ -65,6 +65,7 @@ impl Node {
         for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
             let zhost = match home {
                 Home::Nowhere(reason) => return (TopologyState::Failed, Some(reason.to_string())),
+                Home::OnDemand => continue,
                 Home::On(zhost) => *zhost,
             };
             let key = SpaceKey { topology: id, space: space.name.clone() };

@@ -1,9 +1,11 @@
 //! What zhosts say to each other: to neighbours over a link, and to anybody through a stream.
 
 use serde::{Deserialize, Serialize};
-use zhost_base::{Batch, BlobDigest, Generation, Name, SpaceKey, TopologyId, ZhostId};
+use serde_bytes::ByteBuf;
+use zhost_base::{Batch, BlobDigest, Farewell, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{
-    datagram::Readiness, ledger::LedgerMessage, membership::Rumour, registry::RegistryMessage,
+    datagram::Readiness, document::PlacementVersion, ledger::LedgerMessage, membership::Rumour,
+    registry::RegistryMessage,
 };
 use zhost_link::{stream::Packet, tunnel::Envelope};
 
@@ -102,6 +104,8 @@ pub enum Frame {
         channel: u32,
         /// The receiving space.
         to: SpaceKey,
+        /// Which start of the sending space.
+        sender: u32,
         /// Of which messages.
         flow: Flow,
     },
@@ -134,6 +138,8 @@ pub enum Frame {
         /// Of how many bytes.
         bytes: u32,
     },
+    /// Between spaces of this topology.
+    Errand(TopologyId, Errand),
     /// An operator's request that only the receiver can answer.
     Query {
         /// Comes back with the answer.
@@ -150,6 +156,113 @@ pub enum Frame {
         #[serde(with = "serde_bytes")]
         reply: Vec<u8>,
     },
+}
+
+/// What spaces of one topology, by their zhosts, do with each other beside sending along paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Errand {
+    /// Start a space.
+    Spawn {
+        /// Comes back with [`Self::Spawned`].
+        serial: u32,
+        /// Who asks.
+        parent: Pid,
+        /// Which space of the topology.
+        space: Name,
+        /// What it is told.
+        #[serde(with = "serde_bytes")]
+        argument: Vec<u8>,
+        /// Whether to link it with its parent.
+        link: bool,
+    },
+    /// A space was started, or not: a [`zhost_runtime::Refusal`] by its number.
+    Spawned {
+        /// Who asked.
+        parent: Pid,
+        /// As in the request.
+        serial: u32,
+        /// Whether the two are linked.
+        link: bool,
+        /// The new space.
+        result: Result<Pid, i8>,
+    },
+    /// Messages to a space.
+    Messages {
+        /// Who sent them.
+        from: Pid,
+        /// To whom.
+        to: Pid,
+        /// Their contents.
+        payloads: Batch,
+    },
+    /// A space consumed messages.
+    Consumed {
+        /// Who had sent them.
+        from: Pid,
+        /// To whom.
+        to: Pid,
+        /// How many.
+        messages: u32,
+        /// Of how many bytes.
+        bytes: u32,
+    },
+    /// Messages did not arrive, or nobody knows.
+    Undelivered {
+        /// Who had sent them.
+        from: Pid,
+        /// To whom.
+        to: Pid,
+        /// How many, and of how many bytes.
+        messages: (u32, u32),
+        /// Whether they may have arrived.
+        unknown: bool,
+    },
+    /// A call of a space.
+    Call {
+        /// Who calls.
+        from: Pid,
+        /// Whom.
+        to: Pid,
+        /// Comes back with [`Self::Reply`].
+        serial: u32,
+        /// Along which path, if along one.
+        path: Option<Name>,
+        /// What it says.
+        #[serde(with = "serde_bytes")]
+        payload: Vec<u8>,
+    },
+    /// The answer to a call, or why there is none.
+    Reply {
+        /// Who called.
+        to: Pid,
+        /// As in the call.
+        serial: u32,
+        /// The answer.
+        result: Result<ByteBuf, i8>,
+    },
+    /// A space binds itself to another.
+    Bond(Pid, Pid, Bond),
+    /// And does not want to be bound any more.
+    Unbond(Pid, Pid, Bond),
+    /// A space ended, or cannot be reached any more by the one bound to it.
+    Ended(Pid, Pid, Bond, Farewell),
+    /// A spawned space should end.
+    Exit(Pid, Pid, String),
+    /// A super is asked for a name.
+    Claim(Name, Pid, u32),
+    /// It has been granted, or not.
+    Granted(Name, Pid, u32, Option<PlacementVersion>),
+    /// A name is free again.
+    Release(Name, Pid),
+}
+
+/// What binds a space to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Bond {
+    /// The fate of each is that of the other.
+    Link,
+    /// The first is told of the other's end.
+    Monitor,
 }
 
 /// Messages along one path, from one window of a space to one start of another.

@@ -1,56 +1,99 @@
-//! The guest ABI: which imports exist, and which capability unlocks each.
-//!
-//! All numbers are `i32` unless said otherwise; buffers are a pointer and a length in bytes. A negative result is a
-//! refusal: −1 not found, −2 try again, −3 too large, −4 not declared, −5 the device or flash failed. A buffer outside
-//! the guest's memory is a trap.
-//!
-//! | import | result | unlocked by |
-//! |---|---|---|
-//! | `sys.log(level, text, len)`, levels 0 debug, 1 info, 2 warn, 3 error | nothing | `sys.log` |
-//! | `sys.time_ms() -> i64`, milliseconds since 1970, 0 while the clock is not set | time | always |
-//! | `sys.now_us() -> i64`, monotonic microseconds | time | always |
-//! | `sys.sleep(ms)`: after this call returns, call again no sooner, unless a message comes, a path that said "try again" takes messages again, or some did not arrive | nothing | always |
-//! | `sys.yield()`: give the others a turn now | nothing | always |
-//! | `sys.self_emit(data, len)`: a message to oneself | 0 | always |
-//! | `sys.random(buffer, len)` | nothing | always |
-//! | `net.emit_to(path, path_len, data, len)` | 0 | being an end of a path |
-//! | `net.recv_next(buffer, room)` | size | being an end of a path |
-//! | `net.recv_path(buffer, room)`: the path of the message last received | size | being an end of a path |
-//! | `net.undelivered(buffer, room)`: messages of one path that were accepted and did not arrive: how many are lost, of how many nobody knows (`u32` each, little-endian), then the path's name | size | being an end of a path |
-//! | `data.get(key, key_len, buffer, room)` | size | `data.read` |
-//! | `data.list(prefix, prefix_len, buffer, room)`: keys, each behind its length (`u16`, little-endian) | size | `data.read` |
-//! | `data.put(key, key_len, value, len)`: durable when this call of `on_process` has ended | 0 | `data.write` |
-//! | `data.delete(key, key_len)` | 0 | `data.write` |
-//! | `sensors.read(name, name_len, buffer, room)`: JSON, or a camera's next frame | size | `sensors.<name>` |
-//!
-//! Exports: `memory`, `on_process() -> i32` (0 = go on, else stop me), and optionally `on_init() -> i32` (0 = fine)
-//! and `on_close() -> i32`.
+//! The guest ABI: which imports exist, and which capability unlocks each. What they do stands in `ABI.md`, beside this
+//! folder; a test holds the two together.
 
-use crate::interpreter::LoadError;
+use crate::{imports, interpreter::LoadError};
 use zhost_base::SpaceSpec;
 
 /// What unlocks an import.
-enum Unlock {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlock {
+    /// Nothing needs to be declared.
     Always,
+    /// The space is an end of a path.
     Path,
+    /// This capability.
     Capability(&'static str),
+    /// Any capability that begins so.
     AnyUnder(&'static str),
 }
 
+/// Every import beside those of WASI: its module, its name, and what unlocks it.
+pub const IMPORTS: [(&str, &str, Unlock); 52] = [
+    ("sys", "log", Unlock::Capability("sys.log")),
+    ("sys", "time_ms", Unlock::Always),
+    ("sys", "now_us", Unlock::Always),
+    ("sys", "sleep", Unlock::Always),
+    ("sys", "yield", Unlock::Always),
+    ("sys", "self_emit", Unlock::Always),
+    ("sys", "random", Unlock::Always),
+    ("sys", "config", Unlock::Always),
+    ("sys", "secret", Unlock::AnyUnder("secrets.")),
+    ("sys", "argument", Unlock::Always),
+    ("sys", "report", Unlock::Always),
+    ("net", "emit_to", Unlock::Path),
+    ("net", "recv_next", Unlock::Always),
+    ("net", "recv_path", Unlock::Always),
+    ("net", "recv_kind", Unlock::Always),
+    ("net", "sender", Unlock::Always),
+    ("net", "undelivered", Unlock::Path),
+    ("net", "call", Unlock::Path),
+    ("net", "reply", Unlock::Always),
+    ("proc", "self", Unlock::Always),
+    ("proc", "list", Unlock::Capability("proc.list")),
+    ("proc", "spawn", Unlock::Capability("proc.spawn")),
+    ("proc", "spawn_link", Unlock::Capability("proc.spawn")),
+    ("proc", "exit", Unlock::Capability("proc.spawn")),
+    ("proc", "send", Unlock::Capability("proc.send")),
+    ("proc", "unsent", Unlock::Capability("proc.send")),
+    ("proc", "call", Unlock::Capability("proc.send")),
+    ("proc", "link", Unlock::Capability("proc.link")),
+    ("proc", "unlink", Unlock::Capability("proc.link")),
+    ("proc", "trap_exits", Unlock::Always),
+    ("proc", "monitor", Unlock::Capability("proc.monitor")),
+    ("proc", "demonitor", Unlock::Capability("proc.monitor")),
+    ("proc", "monitor_zhost", Unlock::Capability("proc.monitor")),
+    ("names", "register", Unlock::Capability("names.register")),
+    ("names", "unregister", Unlock::Capability("names.register")),
+    ("names", "whereis", Unlock::Capability("names.whereis")),
+    ("data", "get", Unlock::Capability("data.read")),
+    ("data", "list", Unlock::Capability("data.read")),
+    ("data", "put", Unlock::Capability("data.write")),
+    ("data", "delete", Unlock::Capability("data.write")),
+    ("data", "batch", Unlock::Capability("data.write")),
+    ("data", "sync", Unlock::Capability("data.write")),
+    ("sensors", "read", Unlock::AnyUnder("sensors.")),
+    ("sensors", "subscribe", Unlock::AnyUnder("sensors.")),
+    ("sensors", "unsubscribe", Unlock::AnyUnder("sensors.")),
+    ("actuators", "lock", Unlock::AnyUnder("actuators.")),
+    ("actuators", "command", Unlock::AnyUnder("actuators.")),
+    ("actuators", "release", Unlock::AnyUnder("actuators.")),
+    ("audio", "capture", Unlock::AnyUnder("audio.")),
+    ("audio", "play", Unlock::AnyUnder("audio.")),
+    ("events", "subscribe", Unlock::AnyUnder("sensors.")),
+    ("events", "unsubscribe", Unlock::AnyUnder("sensors.")),
+];
+
 fn unlock(module: &str, function: &str) -> Option<Unlock> {
-    Some(match (module, function) {
-        ("sys", "log") => Unlock::Capability("sys.log"),
-        ("sys", "time_ms" | "now_us" | "sleep" | "yield" | "self_emit" | "random") => Unlock::Always,
-        ("net", "emit_to" | "recv_next" | "recv_path" | "undelivered") => Unlock::Path,
-        ("data", "get" | "list") => Unlock::Capability("data.read"),
-        ("data", "put" | "delete") => Unlock::Capability("data.write"),
-        ("sensors", "read") => Unlock::AnyUnder("sensors."),
-        _ => return None,
-    })
+    if module == "wasi_snapshot_preview1" {
+        return imports::offers_wasi(function).then_some(Unlock::Always);
+    }
+    let is = |(m, f, _): &&(&str, &str, Unlock)| *m == module && *f == function;
+    IMPORTS.iter().find(is).map(|(_, _, unlock)| *unlock)
 }
 
 /// The capabilities every zhost offers, whatever its hardware.
-pub const BASE_CAPABILITIES: [&str; 3] = ["data.read", "data.write", "sys.log"];
+pub const BASE_CAPABILITIES: [&str; 10] = [
+    "data.read",
+    "data.write",
+    "names.register",
+    "names.whereis",
+    "proc.link",
+    "proc.list",
+    "proc.monitor",
+    "proc.send",
+    "proc.spawn",
+    "sys.log",
+];
 
 /// Checks one import of a space.
 pub fn check_import(

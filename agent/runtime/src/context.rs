@@ -1,13 +1,16 @@
 //! What a guest's imports act on. Nothing here waits: effects are collected and drained by the worker.
 
 use crate::{
+    actor::{Act, Correspondence, Waiting},
     budget,
+    data::Data,
     device::Devices,
-    mailbox::{Letters, Mailbox, Sender},
-    store::Store,
+    mailbox::{Kind, Letters, Mailbox, Origin},
+    sensing::Subscription,
+    wasi::Output,
 };
 use std::{collections::BTreeMap, sync::Arc};
-use zhost_base::{Batch, Instant, Name, Rng, SpaceKey, limits};
+use zhost_base::{Batch, Instant, Name, Pid, RecognizerSpec, Rng, SpaceKey, SpaceSpec, limits};
 
 /// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,99 +67,204 @@ pub struct Undelivered {
     pub unknown: u32,
 }
 
+impl Undelivered {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.lost = self.lost.saturating_add(more.lost);
+        self.unknown = self.unknown.saturating_add(more.unknown);
+    }
+}
+
 /// Why an import refused; guests see the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No such path, key, sensor or message.
+    /// No such path, key, sensor, space or message.
     NotFound = -1,
-    /// Not now: no credit, no new reading. Try again.
+    /// Not now: no credit, no new reading, somebody else has it. Try again.
     TryAgain = -2,
     /// Larger than allowed, or than the buffer.
     TooLarge = -3,
     /// Not declared in the manifest.
     Denied = -4,
-    /// The device or the flash failed.
+    /// The device, the flash or the other space failed.
     Failed = -5,
+    /// No answer in time; whether the other did it, nobody knows.
+    TimedOut = -6,
+    /// Somebody else has the name or the device.
+    Taken = -7,
+    /// No room left for it.
+    Full = -8,
+}
+
+/// How long a guest wants to be left alone after its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    Until(Instant),
+    /// Until something comes.
+    UntilCalled,
+}
+
+/// What a guest did to others, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Messages along a path, by its index.
+    Emit(u8, Batch),
+    Act(Act),
 }
 
 /// The world of one guest.
 pub struct Context {
     /// Which space it is.
     pub key: SpaceKey,
-    /// What it declared.
-    pub capabilities: Vec<Name>,
+    /// Which start of it.
+    pub pid: Pid,
+    /// What its package says of it.
+    pub spec: SpaceSpec,
+    /// What it was told by the space that started it.
+    pub argument: Vec<u8>,
     /// Monotonic time of the current slice.
     pub now: Instant,
     /// Milliseconds since 1970 at the clock's origin; 0 while the wall clock is not set.
     pub unix_origin_ms: u64,
     /// Where it may send.
     pub paths: Vec<OutgoingPath>,
+    /// What its topology can recognise.
+    pub recognizers: Vec<RecognizerSpec>,
     pub(crate) mailbox: Mailbox,
-    pub(crate) sleep_until: Option<Instant>,
-    /// Runs of messages along one path, by its index.
-    pub(crate) emitted: Vec<(u8, Batch)>,
-    /// `emit_to` said "try again" since the guest was last woken for it.
+    pub(crate) rest: Option<Rest>,
+    pub(crate) effects: Vec<Effect>,
+    /// An import said "try again" since the guest was last woken for it.
     pub(crate) was_refused: bool,
     /// By path.
     pub(crate) undelivered: BTreeMap<Name, Undelivered>,
+    /// By pid.
+    pub(crate) unsent: BTreeMap<Pid, Undelivered>,
+    pub(crate) correspondents: BTreeMap<Pid, Correspondence>,
+    /// Questions asked so far.
+    pub(crate) asks: u32,
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) traps_exits: bool,
     pub(crate) logs: Vec<(LogLevel, String)>,
-    /// Lines written in the present call.
-    pub(crate) log_lines: usize,
+    /// Lines it may still write; more come with time.
+    pub(crate) log_allowance: u32,
+    log_refilled_at: Instant,
     pub(crate) logs_dropped: u32,
-    pub(crate) data_writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    pub(crate) table: String,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) logs_dropped_in_all: u64,
+    pub(crate) output: Output,
+    pub(crate) data: Data,
+    pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) devices: Arc<dyn Devices>,
     pub(crate) rng: Rng,
-    last_frame: Option<u64>,
+    pub(crate) last_frame: Option<u64>,
+    /// What it reports of itself: healthy or not, and how busy in percent.
+    pub(crate) report: Option<Report>,
+}
+
+/// What a guest reports of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it is well.
+    pub healthy: bool,
+    /// How busy it is, percent.
+    pub saturation_percent: u8,
+    /// In its own words.
+    pub text: String,
 }
 
 impl Context {
     /// The context of a guest about to start.
-    pub fn new(key: SpaceKey, store: Arc<dyn Store>, devices: Arc<dyn Devices>, rng: Rng) -> Self {
-        let table = crate::table::data(&key);
+    pub(crate) fn new(
+        (key, pid): (SpaceKey, Pid),
+        spec: SpaceSpec,
+        data: Data,
+        devices: Arc<dyn Devices>,
+        rng: Rng,
+    ) -> Self {
         Self {
             key,
-            capabilities: Vec::new(),
+            pid,
+            spec,
+            argument: Vec::new(),
             now: Instant::ZERO,
             unix_origin_ms: 0,
             paths: Vec::new(),
+            recognizers: Vec::new(),
             mailbox: Mailbox::default(),
-            sleep_until: None,
-            emitted: Vec::new(),
+            rest: None,
+            effects: Vec::new(),
             was_refused: false,
             undelivered: BTreeMap::new(),
+            unsent: BTreeMap::new(),
+            correspondents: BTreeMap::new(),
+            asks: 0,
+            waiting: None,
+            traps_exits: false,
             logs: Vec::new(),
-            log_lines: 0,
+            log_allowance: budget::LOG_LINES_BURST,
+            log_refilled_at: Instant::ZERO,
             logs_dropped: 0,
-            data_writes: BTreeMap::new(),
-            table,
-            store,
+            logs_dropped_in_all: 0,
+            output: Output::default(),
+            data,
+            subscriptions: Vec::new(),
             devices,
             rng,
             last_frame: None,
+            report: None,
         }
     }
 
+    pub(crate) fn declares(&self, capability: &str) -> bool {
+        self.spec.capabilities.iter().any(|declared| declared.as_str() == capability)
+    }
+
+    pub(crate) fn act(&mut self, act: Act) {
+        self.effects.push(Effect::Act(act));
+    }
+
+    /// A slice begins.
+    pub(crate) fn enter(&mut self, now: Instant) {
+        self.now = now;
+        let lines = now.since(self.log_refilled_at).as_millis() as u64 * budget::LOG_LINES_PER_SECOND / 1000;
+        if lines > 0 {
+            self.log_refilled_at = now;
+            let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+            self.log_allowance = self.log_allowance.saturating_add(lines).min(budget::LOG_LINES_BURST);
+        }
+        if self.logs_dropped > 0 && self.log_allowance > 0 {
+            self.tell_dropped();
+        }
+    }
+
+    /// Says how many lines were dropped, itself no line too many.
+    pub(crate) fn tell_dropped(&mut self) {
+        let dropped = std::mem::take(&mut self.logs_dropped);
+        self.logs_dropped_in_all += u64::from(dropped);
+        self.logs.push((LogLevel::Warn, format!("{dropped} more lines dropped: too many")));
+    }
+
     pub(crate) fn log(&mut self, level: LogLevel, text: &[u8]) {
-        self.log_lines += 1;
-        if self.log_lines > budget::LOG_LINES_PER_CALL_MAX {
+        if self.log_allowance == 0 {
             self.logs_dropped += 1;
             return;
         }
+        self.log_allowance -= 1;
         let cut = &text[..text.len().min(limits::LOG_LINE_SIZE_MAX_BYTES)];
         let line: String =
             String::from_utf8_lossy(cut).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.logs.push((level, line));
     }
 
+    pub(crate) fn path_index(&self, path: &[u8]) -> Result<u8, Refusal> {
+        let index = self.paths.iter().position(|p| p.name.as_str().as_bytes() == path);
+        index.and_then(|index| u8::try_from(index).ok()).ok_or(Refusal::NotFound)
+    }
+
     pub(crate) fn emit_to(&mut self, path: &[u8], payload: &[u8]) -> Result<(), Refusal> {
         if payload.len() > limits::MESSAGE_SIZE_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
-        let index =
-            self.paths.iter().position(|p| p.name.as_str().as_bytes() == path).ok_or(Refusal::NotFound)?;
-        let path = &mut self.paths[index];
+        let index = self.path_index(path)?;
+        let path = &mut self.paths[usize::from(index)];
         let outstanding = path.outstanding_bytes.saturating_add(payload.len() as u32);
         if path.credit == 0 || (path.outstanding_bytes > 0 && outstanding > limits::PATH_WINDOW_BYTES) {
             self.was_refused = true;
@@ -164,9 +272,9 @@ impl Context {
         }
         path.credit -= 1;
         path.outstanding_bytes = outstanding;
-        match self.emitted.last_mut() {
-            Some((last, payloads)) if usize::from(*last) == index => payloads.push(payload),
-            _ => self.emitted.push((index as u8, Batch::from_iter([payload]))),
+        match self.effects.last_mut() {
+            Some(Effect::Emit(last, payloads)) if *last == index => payloads.push(payload),
+            _ => self.effects.push(Effect::Emit(index, Batch::from_iter([payload]))),
         }
         Ok(())
     }
@@ -178,8 +286,8 @@ impl Context {
         if self.mailbox.own() >= budget::SELF_EMIT_MAX_MESSAGES {
             return Err(Refusal::TryAgain);
         }
-        let (path, payloads) = (self.key.space.clone(), Batch::from_iter([payload]));
-        self.mailbox.push(Letters::new(None, Sender::default(), path, payloads));
+        let payloads = Batch::from_iter([payload]);
+        self.mailbox.push(Letters::new(Kind::Own, Origin::Nobody, None, payloads));
         Ok(())
     }
 
@@ -190,66 +298,27 @@ impl Context {
         Ok([&lost.to_le_bytes()[..], &unknown.to_le_bytes()[..], path.as_str().as_bytes()].concat())
     }
 
-    pub(crate) fn data_get(&self, key: &[u8]) -> Result<Vec<u8>, Refusal> {
-        match self.data_writes.get(key) {
-            Some(value) => value.clone().ok_or(Refusal::NotFound),
-            None => self.store.get(&self.table, key).map_err(|_| Refusal::Failed)?.ok_or(Refusal::NotFound),
-        }
+    /// What the package's `config` says under that key.
+    pub(crate) fn setting(&self, key: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let found = self.spec.settings.iter().find(|(name, _)| name.as_str().as_bytes() == key);
+        found.map(|(_, value)| value.as_bytes().to_vec()).ok_or(Refusal::NotFound)
     }
 
-    pub(crate) fn data_write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Refusal> {
-        let value_size = value.as_ref().map_or(0, Vec::len);
-        if key.is_empty()
-            || key.len() > budget::DATA_KEY_MAX_BYTES
-            || value_size > budget::DATA_VALUE_MAX_BYTES
-        {
-            return Err(Refusal::TooLarge);
-        }
-        if self.data_writes.len() >= budget::DATA_WRITES_PER_CALL_MAX && !self.data_writes.contains_key(&key)
-        {
-            return Err(Refusal::TryAgain);
-        }
-        self.data_writes.insert(key, value);
-        Ok(())
-    }
-
-    /// Keys starting with `prefix`, each behind its length in two little-endian bytes, as many as fit `room`.
-    pub(crate) fn data_list(&self, prefix: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
-        let stored =
-            self.store.keys(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
-        let mut keys: BTreeMap<Vec<u8>, bool> = stored.into_iter().map(|key| (key, true)).collect();
-        let written = self.data_writes.iter().filter(|(key, _)| key.starts_with(prefix));
-        keys.extend(written.map(|(key, value)| (key.clone(), value.is_some())));
-        let mut list = Vec::new();
-        for (key, _) in keys.iter().filter(|(_, present)| **present) {
-            if list.len() + 2 + key.len() > room {
-                break;
-            }
-            list.extend_from_slice(&(key.len() as u16).to_le_bytes());
-            list.extend_from_slice(key);
-        }
-        Ok(list)
-    }
-
-    /// Reads the sensor `name`, which must be declared as `sensors.<name>`. A camera gives each picture once.
-    pub(crate) fn sensor_read(&mut self, name: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let name = std::str::from_utf8(name).map_err(|_| Refusal::NotFound)?;
-        let capability = format!("sensors.{name}");
-        if !self.capabilities.iter().any(|declared| declared.as_str() == capability) {
-            return Err(Refusal::Denied);
-        }
+    /// The secret of that name, which its zhost keeps; it must be declared as `secrets.<name>`.
+    pub(crate) fn secret(&self, name: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let capability = self.declared("secrets.", name)?;
         match self.devices.read(self.now, &capability) {
-            Ok(crate::Reading::Json(json)) => Ok(json.into_bytes()),
-            Ok(crate::Reading::Frame(frame)) if self.last_frame == Some(frame.sequence) => {
-                Err(Refusal::TryAgain)
-            }
-            Ok(crate::Reading::Frame(frame)) => {
-                self.last_frame = Some(frame.sequence);
-                Ok(frame.encode())
-            }
-            Err(crate::DeviceError::Missing) => Err(Refusal::NotFound),
-            Err(crate::DeviceError::Failed(_)) => Err(Refusal::Failed),
+            Ok(crate::Reading::Bytes(secret)) => Ok(secret),
+            Ok(_) | Err(crate::DeviceError::Missing) => Err(Refusal::NotFound),
+            Err(_) => Err(Refusal::Failed),
         }
+    }
+
+    /// The capability `<module><name>`, if it is declared.
+    pub(crate) fn declared(&self, module: &str, name: &[u8]) -> Result<String, Refusal> {
+        let name = std::str::from_utf8(name).map_err(|_| Refusal::NotFound)?;
+        let capability = format!("{module}{name}");
+        if self.declares(&capability) { Ok(capability) } else { Err(Refusal::Denied) }
     }
 
     pub(crate) fn unix_ms(&self) -> u64 {

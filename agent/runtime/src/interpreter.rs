@@ -1,16 +1,20 @@
 //! The engine behind a trait, so that another can stand beside it.
 
-use crate::context::Context;
-use std::fmt;
+use crate::context::{Context, Refusal};
+use std::{fmt, sync::Arc};
 use zhost_base::SpaceSpec;
 
 /// The functions a guest exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Export {
+    /// Called once, before all others; optional. What a compiler puts there for a library's own set-up.
+    Initialize,
     /// Called once, first; optional.
     OnInit,
-    /// Called whenever there is work; required.
+    /// Called whenever there is work; required, or [`Self::Start`].
     OnProcess,
+    /// A program's main function: a space that does not export `on_process` runs it once and has then ended.
+    Start,
     /// Called once, last; optional.
     OnClose,
 }
@@ -19,10 +23,17 @@ impl Export {
     /// The exported name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Initialize => "_initialize",
+            Self::Start => "_start",
             Self::OnInit => "on_init",
             Self::OnProcess => "on_process",
             Self::OnClose => "on_close",
         }
+    }
+
+    /// Whether it gives a code.
+    pub(crate) fn has_code(self) -> bool {
+        !matches!(self, Self::Initialize | Self::Start)
     }
 }
 
@@ -31,6 +42,10 @@ impl Export {
 pub enum Step {
     /// The fuel is used up, or the guest yielded; it goes on at the next slice.
     Preempted,
+    /// The guest waits within the call; it goes on after [`Guest::answer`].
+    Waiting,
+    /// The guest ended itself with this code.
+    Exited(i32),
     /// The call returned.
     Returned(i32),
     /// The call trapped, for this reason; the guest is dead.
@@ -76,13 +91,14 @@ pub trait Interpreter: Send {
     /// Checks that `wasm` can be a guest of this space, which is an end of a path or not, without running it.
     fn check(&self, wasm: &[u8], space: &SpaceSpec, has_path: bool) -> Result<(), LoadError>;
 
+    /// Compiles a module that has been checked.
+    fn load(&self, wasm: &[u8]) -> Result<Arc<dyn Program>, LoadError>;
+}
+
+/// A compiled module, from which many guests can be made.
+pub trait Program: Send + Sync {
     /// Makes a guest with at most `memory_bytes` of linear memory.
-    fn instantiate(
-        &self,
-        wasm: &[u8],
-        context: Context,
-        memory_bytes: u32,
-    ) -> Result<Box<dyn Guest>, LoadError>;
+    fn instantiate(&self, context: Context, memory_bytes: u32) -> Result<Box<dyn Guest>, LoadError>;
 }
 
 /// An instance of a module.
@@ -92,6 +108,12 @@ pub trait Guest: Send {
 
     /// Runs the call for a slice of `fuel`; gives what became of it, and the fuel it used.
     fn run(&mut self, fuel: u64) -> (Step, u64);
+
+    /// Gives a waiting guest what it waits for.
+    fn answer(&mut self, answer: Result<Vec<u8>, Refusal>);
+
+    /// Bytes of its linear memory.
+    fn memory_bytes(&self) -> u64;
 
     /// The guest's side of the world.
     fn context(&mut self) -> &mut Context;

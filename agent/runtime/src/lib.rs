@@ -5,23 +5,32 @@
 //! leaves a context becomes a [`WorkerEvent`]. Devices and storage come in through traits.
 
 pub mod abi;
+mod actor;
 pub mod budget;
 mod context;
+mod data;
 mod device;
+mod imports;
 mod interpreter;
 mod mailbox;
 mod memory_store;
+mod program;
+mod recognizer;
 mod redb_store;
+mod sensing;
 mod store;
+mod wasi;
 mod wasmi_engine;
 mod worker;
 
-pub use context::{Context, LogLevel, Undelivered};
-pub use device::{DeviceError, Devices, Frame, NoDevices, Reading};
-pub use interpreter::{Export, Guest, Interpreter, LoadError, Step};
-pub use mailbox::Sender;
+pub use actor::{Act, Ask, Signal};
+pub use context::{Context, LogLevel, Refusal, Report, Undelivered};
+pub use data::Changes;
+pub use device::{DeviceError, Devices, Frame, Leases, NoDevices, Reading};
+pub use interpreter::{Export, Guest, Interpreter, LoadError, Program, Step};
+pub use mailbox::{Consumed, Kind, Origin, Sender};
 pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
 pub use store::{Store, StoreError, Write, blob_key, table};
 pub use wasmi_engine::Wasmi;
-pub use worker::{Exit, Launch, Slice, Worker, WorkerCommand, WorkerEvent};
+pub use worker::{Exit, Launch, Slice, Usage, Worker, WorkerCommand, WorkerEvent};

@@ -1,24 +1,71 @@
-//! Messages that wait for a guest.
+//! What waits for a guest: messages, calls, signals, readings.
 
 use std::collections::VecDeque;
-use zhost_base::{Batch, Name, ZhostId};
+use zhost_base::{Batch, Name, Pid, ZhostId};
+
+/// What sort of mail something is; guests see the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message along a path.
+    Path = 0,
+    /// A message of the guest to itself.
+    Own = 1,
+    /// A message to the guest's pid.
+    Direct = 2,
+    /// A call, to be replied to.
+    Call = 3,
+    /// A linked space ended; the content is the reason.
+    Exit = 4,
+    /// A monitored space ended; the content is the reason.
+    Down = 5,
+    /// A monitored zhost died; the content is its name.
+    ZhostDown = 6,
+    /// A global name is lost; the content is the name.
+    NameLost = 7,
+    /// A reading of a subscribed sensor.
+    Reading = 8,
+    /// Something was recognised.
+    Event = 9,
+}
 
 /// Where messages came from, for those who give credit back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender {
-    /// The zhost of the sending space.
-    pub zhost: ZhostId,
-    /// The window there that the messages belong to.
+    /// The start of the sending space.
+    pub pid: Pid,
+    /// The window on its zhost that the messages belong to.
     pub window: u32,
 }
 
-/// Messages that arrived together.
+impl Sender {
+    /// The zhost of the sending space.
+    pub fn zhost(&self) -> ZhostId {
+        self.pid.zhost
+    }
+}
+
+/// Who gets credit back for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The space of that name, along a path.
+    Path(Name, Sender),
+    /// A space, to a pid.
+    Direct(Pid),
+    /// A call with this number.
+    Call(Pid, u32),
+    /// Nobody; but it tells of this space.
+    Signal(Pid),
+    /// Nobody.
+    Nobody,
+}
+
+/// Mail that arrived together.
 #[derive(Debug)]
 pub(crate) struct Letters {
-    /// The space that sent them; `None` if the guest itself did.
-    from: Option<Name>,
-    sender: Sender,
-    path: Name,
+    kind: Kind,
+    origin: Origin,
+    /// The path, the sensor or the event.
+    label: Option<Name>,
     payloads: Batch,
     /// Where in `payloads` the next one begins.
     position: usize,
@@ -27,36 +74,51 @@ pub(crate) struct Letters {
 }
 
 /// Messages that a guest took out of its mailbox.
-#[derive(Debug)]
-pub(crate) struct Consumed {
-    pub from: Name,
-    pub sender: Sender,
-    pub path: Name,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumed {
+    /// Who gets credit.
+    pub origin: Origin,
+    /// The path.
+    pub path: Option<Name>,
+    /// How many messages.
     pub messages: u32,
+    /// Of how many bytes.
     pub bytes: u32,
 }
 
 impl Letters {
-    pub fn new(from: Option<Name>, sender: Sender, path: Name, payloads: Batch) -> Self {
-        Self { from, sender, path, payloads, position: 0, taken: (0, 0) }
+    pub fn new(kind: Kind, origin: Origin, label: Option<Name>, payloads: Batch) -> Self {
+        Self { kind, origin, label, payloads, position: 0, taken: (0, 0) }
     }
 
     fn take_consumed(&mut self) -> Option<Consumed> {
         let (messages, bytes) = std::mem::take(&mut self.taken);
-        let from = self.from.clone().filter(|_| messages > 0)?;
-        Some(Consumed { from, sender: self.sender, path: self.path.clone(), messages, bytes })
+        let counts = matches!(self.origin, Origin::Path(..) | Origin::Direct(_) | Origin::Call(..));
+        (messages > 0 && counts).then(|| Consumed {
+            origin: self.origin.clone(),
+            path: self.label.clone(),
+            messages,
+            bytes,
+        })
     }
 }
 
-/// A mailbox. Who fills it bounds it, by credit.
+/// The message taken last.
+#[derive(Debug)]
+struct Last {
+    kind: Kind,
+    origin: Origin,
+    label: Option<Name>,
+}
+
+/// A mailbox. Who fills it bounds it: by credit, or by what a guest may subscribe to.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     letters: VecDeque<Letters>,
-    /// Messages the guest sent to itself.
+    /// Messages of the guest to itself.
     own: usize,
     consumed: Vec<Consumed>,
-    /// Of the message taken last.
-    path: Option<Name>,
+    last: Option<Last>,
 }
 
 impl Mailbox {
@@ -64,7 +126,7 @@ impl Mailbox {
         if letters.payloads.is_empty() {
             return;
         }
-        if letters.from.is_none() {
+        if letters.kind == Kind::Own {
             self.own += letters.payloads.len();
         }
         self.letters.push_back(letters);
@@ -79,9 +141,36 @@ impl Mailbox {
         self.own
     }
 
-    /// The path of the message taken last.
-    pub fn path(&self) -> Option<&Name> {
-        self.path.as_ref()
+    /// How much mail of that kind and label waits.
+    pub fn count(&self, kind: Kind, label: Option<&Name>) -> usize {
+        self.letters.iter().filter(|l| l.kind == kind && l.label.as_ref() == label).count()
+    }
+
+    /// The path, sensor or event of the message taken last.
+    pub fn label(&self) -> Option<&Name> {
+        self.last.as_ref()?.label.as_ref()
+    }
+
+    /// What the message taken last was.
+    pub fn kind(&self) -> Option<Kind> {
+        self.last.as_ref().map(|last| last.kind)
+    }
+
+    /// Whom the message taken last came from, or tells of.
+    pub fn sender(&self) -> Option<Pid> {
+        match self.last.as_ref()?.origin {
+            Origin::Path(_, sender) => Some(sender.pid),
+            Origin::Direct(pid) | Origin::Call(pid, _) | Origin::Signal(pid) => Some(pid),
+            Origin::Nobody => None,
+        }
+    }
+
+    /// The caller and number of the call taken last, once.
+    pub fn take_call(&mut self) -> Option<(Pid, u32)> {
+        let last = self.last.as_mut()?;
+        let Origin::Call(pid, serial) = last.origin else { return None };
+        last.origin = Origin::Signal(pid);
+        Some((pid, serial))
     }
 
     /// The next message.
@@ -95,12 +184,13 @@ impl Mailbox {
         let Some(letters) = self.letters.front_mut() else { return };
         let Some(payload) = letters.payloads.at(letters.position) else { return };
         if letters.position == 0 {
-            self.path = Some(letters.path.clone());
+            let Letters { kind, origin, label, .. } = &*letters;
+            self.last = Some(Last { kind: *kind, origin: origin.clone(), label: label.clone() });
         }
         letters.taken.0 += 1;
         letters.taken.1 = letters.taken.1.saturating_add(payload.len() as u32);
         letters.position = letters.payloads.after(letters.position, payload);
-        if letters.from.is_none() {
+        if letters.kind == Kind::Own {
             self.own -= 1;
         }
         if letters.payloads.at(letters.position).is_none() {

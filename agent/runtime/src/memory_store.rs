@@ -30,6 +30,14 @@ impl Store for MemoryStore {
         Ok(self.scan(table, prefix, limit)?.into_iter().map(|(key, _)| key).collect())
     }
 
+    fn usage(&self, table: &str) -> Result<u64, StoreError> {
+        Ok(self
+            .scan(table, b"", usize::MAX)?
+            .iter()
+            .map(|(key, value)| (key.len() + value.len()) as u64)
+            .sum())
+    }
+
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Write { table, key, value } in writes {

@@ -109,6 +109,11 @@ impl<B: StorageBackend> Store for RedbStore<B> {
         self.walk(table, prefix, limit, |key, _| key.to_vec())
     }
 
+    fn usage(&self, table: &str) -> Result<u64, StoreError> {
+        let sizes = self.walk(table, b"", usize::MAX, |key, value| (key.len() + value.len()) as u64)?;
+        Ok(sizes.into_iter().sum())
+    }
+
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         self.with(|database| {
             let transaction = database.begin_write()?;

@@ -48,6 +48,9 @@ pub trait Store: Send + Sync {
     /// The first `limit` keys that start with `prefix`, in order.
     fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
 
+    /// Bytes of all keys and values of a table.
+    fn usage(&self, table: &str) -> Result<u64, StoreError>;
+
     /// Makes all of `writes` durable, or none.
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
 }

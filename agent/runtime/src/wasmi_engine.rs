@@ -2,33 +2,21 @@
 
 use crate::{
     abi,
-    budget::{DATA_KEY_MAX_BYTES, DATA_VALUE_MAX_BYTES},
-    context::{Context, LogLevel, Refusal},
-    interpreter::{Export, Guest, Interpreter, LoadError, Step},
+    context::{Context, Refusal},
+    imports::{self, Pause, Place},
+    interpreter::{Export, Guest, Interpreter, LoadError, Program, Step},
 };
-use std::fmt;
+use std::{fmt, sync::Arc};
 use wasmi::{
-    Caller, CompilationMode, Config, Engine, Error, ExternType, Func, Instance, Linker, Memory, Module,
-    ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, TrapCode, Val, ValType,
-    errors::{HostError, LinkerError},
+    CompilationMode, Config, Engine, ExternType, Func, Instance, Linker, Memory, Module, ResumableCall,
+    ResumableCallHostTrap, ResumableCallOutOfFuel, Store, Val, ValType,
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
-use zhost_base::{SpaceSpec, limits};
+use zhost_base::SpaceSpec;
 
 const RECURSION_MAX: usize = 512;
 const STACK_MAX_BYTES: usize = 256 * 1024;
-/// What a host call costs beside its bytes.
-const CALL_FUEL: u64 = 100;
-/// What a look into the store costs.
-const STORE_FUEL: u64 = 20_000;
-/// Bytes copied for one unit of fuel.
-const BYTES_PER_FUEL: u64 = 8;
-/// Longest path, sensor or prefix name that is looked at.
-const NAME_MAX_BYTES: usize = 64;
-/// Most random bytes of one call; a trap beyond.
-const RANDOM_MAX_BYTES: usize = 4096;
-
-/// The interpreter; each guest gets an engine of its own, since wasmi frees code only with its engine.
+/// The interpreter; each program gets an engine of its own, since wasmi frees code only with its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wasmi;
 
@@ -58,26 +46,24 @@ impl Interpreter for Wasmi {
         for import in module.imports() {
             abi::check_import(import.module(), import.name(), space, has_path)?;
         }
-        let is_call = |export: Export| match module.get_export(export.name()) {
-            None => Some(false),
-            Some(ExternType::Func(ty)) if ty.params().is_empty() && ty.results() == [ValType::I32] => {
-                Some(true)
-            }
-            Some(_) => None,
-        };
-        for export in [Export::OnInit, Export::OnProcess, Export::OnClose] {
-            match is_call(export) {
-                None => {
-                    return Err(LoadError::Export(format!(
-                        "its export {} is not a function () -> i32",
-                        export.name()
-                    )));
+        let exports = [Export::Initialize, Export::OnInit, Export::OnProcess, Export::Start, Export::OnClose];
+        for export in exports {
+            let (is_typed, form) = match module.get_export(export.name()) {
+                None => continue,
+                Some(ExternType::Func(ty)) if export.has_code() => {
+                    (ty.params().is_empty() && ty.results() == [ValType::I32], "() -> i32")
                 }
-                Some(false) if export == Export::OnProcess => {
-                    return Err(LoadError::Export("it does not export on_process".into()));
-                }
-                Some(_) => {}
+                Some(ExternType::Func(ty)) => (ty.params().is_empty() && ty.results().is_empty(), "()"),
+                Some(_) => (false, "()"),
+            };
+            if !is_typed {
+                let reason = format!("its export {} is not a function {form}", export.name());
+                return Err(LoadError::Export(reason));
             }
+        }
+        let has = |export: Export| module.get_export(export.name()).is_some();
+        if !has(Export::OnProcess) && !has(Export::Start) {
+            return Err(LoadError::Export("it exports neither on_process nor _start".into()));
         }
         match module.get_export("memory") {
             Some(ExternType::Memory(memory))
@@ -93,34 +79,42 @@ impl Interpreter for Wasmi {
         }
     }
 
-    fn instantiate(
-        &self,
-        wasm: &[u8],
-        context: Context,
-        memory_bytes: u32,
-    ) -> Result<Box<dyn Guest>, LoadError> {
+    fn load(&self, wasm: &[u8]) -> Result<Arc<dyn Program>, LoadError> {
         let engine = engine();
         let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
         let mut linker = Linker::new(&engine);
-        link_imports(&mut linker).map_err(|e| invalid(&e))?;
+        imports::link(&mut linker).map_err(|e| invalid(&e))?;
+        Ok(Arc::new(WasmiProgram { engine, module, linker }))
+    }
+}
+
+struct WasmiProgram {
+    engine: Engine,
+    module: Module,
+    linker: Linker<Host>,
+}
+
+impl Program for WasmiProgram {
+    fn instantiate(&self, context: Context, memory_bytes: u32) -> Result<Box<dyn Guest>, LoadError> {
         let limiter = Limiter { memory_bytes_max: memory_bytes as usize, tables_fixed: false };
-        let mut store = Store::new(&engine, Host { context, limiter, memory: None });
+        let mut store = Store::new(&self.engine, Host { context, limiter, memory: None });
         store.limiter(|host| &mut host.limiter);
-        let instance = linker.instantiate_and_start(&mut store, &module).map_err(|e| invalid(&e))?;
+        let instance =
+            self.linker.instantiate_and_start(&mut store, &self.module).map_err(|e| invalid(&e))?;
         let memory = instance.get_memory(&store, "memory");
         let host = store.data_mut();
         host.limiter.tables_fixed = true;
         host.memory = memory;
-        Ok(Box::new(WasmiGuest { store, instance, call: Call::None, result: [Val::I32(0)] }))
+        Ok(Box::new(WasmiGuest { store, instance, call: Call::None, has_code: true, result: [Val::I32(0)] }))
     }
 }
 
 /// What imports act on.
-struct Host {
-    context: Context,
+pub(crate) struct Host {
+    pub context: Context,
     limiter: Limiter,
     /// The guest's memory, once it is instantiated.
-    memory: Option<Memory>,
+    pub memory: Option<Memory>,
 }
 
 /// Bounds on memory and tables; tables may not grow once the guest exists, since wasmi 2.0 does not resume a
@@ -152,13 +146,18 @@ enum Call {
     None,
     Fresh(Func),
     OutOfFuel(ResumableCallOutOfFuel),
-    Yielded(ResumableCallHostTrap),
+    /// Left to come back with the result of the import, if it has one.
+    Paused(ResumableCallHostTrap, Option<i32>),
+    /// Left to come back with an answer, which belongs there.
+    Waiting(ResumableCallHostTrap, Place),
 }
 
 struct WasmiGuest {
     store: Store<Host>,
     instance: Instance,
     call: Call,
+    /// Whether the present call gives a code.
+    has_code: bool,
     result: [Val; 1],
 }
 
@@ -167,6 +166,8 @@ impl Guest for WasmiGuest {
         match self.instance.get_func(&self.store, export.name()) {
             Some(function) => {
                 self.call = Call::Fresh(function);
+                self.has_code = export.has_code();
+                self.result = [Val::I32(0)];
                 true
             }
             None => false,
@@ -176,221 +177,62 @@ impl Guest for WasmiGuest {
     fn run(&mut self, fuel: u64) -> (Step, u64) {
         let required = if let Call::OutOfFuel(call) = &self.call { call.required_fuel() } else { 0 };
         let granted = fuel.max(required);
+        let results = if self.has_code { &mut self.result[..] } else { &mut [] };
         let outcome =
             self.store.set_fuel(granted).and_then(|()| match std::mem::replace(&mut self.call, Call::None) {
                 Call::None => Ok(ResumableCall::Finished),
-                Call::Fresh(function) => function.call_resumable(&mut self.store, &[], &mut self.result),
-                Call::OutOfFuel(call) => call.resume(&mut self.store, &mut self.result),
-                Call::Yielded(call) => call.resume(&mut self.store, &[], &mut self.result),
+                Call::Fresh(function) => function.call_resumable(&mut self.store, &[], results),
+                Call::OutOfFuel(call) => call.resume(&mut self.store, results),
+                Call::Paused(call, None) => call.resume(&mut self.store, &[], results),
+                Call::Paused(call, Some(code)) => call.resume(&mut self.store, &[Val::I32(code)], results),
+                waiting @ Call::Waiting(..) => {
+                    self.call = waiting;
+                    Ok(ResumableCall::Finished)
+                }
             });
+        if let Call::Waiting(..) = self.call {
+            return (Step::Waiting, 0);
+        }
         let step = match outcome {
             Ok(ResumableCall::Finished) => Step::Returned(self.result[0].i32().unwrap_or(0)),
             Ok(ResumableCall::OutOfFuel(call)) => {
                 self.call = Call::OutOfFuel(call);
                 Step::Preempted
             }
-            Ok(ResumableCall::HostTrap(call)) if call.host_error().downcast_ref::<Yield>().is_some() => {
-                self.call = Call::Yielded(call);
-                Step::Preempted
-            }
-            Ok(ResumableCall::HostTrap(call)) => Step::Trapped(call.into_host_error().to_string()),
+            Ok(ResumableCall::HostTrap(call)) => match call.host_error().downcast_ref::<Pause>().copied() {
+                Some(Pause::Yield(code)) => {
+                    self.call = Call::Paused(call, code);
+                    Step::Preempted
+                }
+                Some(Pause::Wait(place)) => {
+                    self.call = Call::Waiting(call, place);
+                    Step::Waiting
+                }
+                Some(Pause::Exit(code)) => Step::Exited(code),
+                None => Step::Trapped(call.into_host_error().to_string()),
+            },
             Err(error) => Step::Trapped(error.to_string()),
         };
         (step, granted - self.store.get_fuel().unwrap_or(0).min(granted))
     }
 
+    fn answer(&mut self, answer: Result<Vec<u8>, Refusal>) {
+        self.call = match std::mem::replace(&mut self.call, Call::None) {
+            Call::Waiting(call, place) => {
+                let memory = self.store.data().memory;
+                let memory = memory.map_or(&mut [][..], |memory| memory.data_mut(&mut self.store));
+                Call::Paused(call, Some(place.fill(memory, answer)))
+            }
+            other => other,
+        };
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let memory = self.store.data().memory;
+        memory.map_or(0, |memory| memory.data(&self.store).len() as u64)
+    }
+
     fn context(&mut self) -> &mut Context {
         &mut self.store.data_mut().context
     }
-}
-
-/// How `sys.yield` leaves the guest.
-#[derive(Debug)]
-struct Yield;
-
-impl fmt::Display for Yield {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("yield")
-    }
-}
-
-impl HostError for Yield {}
-
-type Env<'a> = Caller<'a, Host>;
-
-fn out_of_bounds() -> Error {
-    Error::from(TrapCode::MemoryOutOfBounds)
-}
-
-/// The guest's memory and its context.
-fn parts<'a>(env: &'a mut Env<'_>) -> Result<(&'a mut [u8], &'a mut Context), Error> {
-    let memory = env.data().memory.ok_or_else(out_of_bounds)?;
-    let (bytes, host) = memory.data_and_store_mut(env);
-    Ok((bytes, &mut host.context))
-}
-
-/// The bytes at `pointer`, of which at most `max` and one more are given: enough to see that it is too much.
-fn slice(memory: &[u8], pointer: u32, size: u32, max: usize) -> Result<&[u8], Error> {
-    let start = pointer as usize;
-    let whole = memory.get(start..start.saturating_add(size as usize)).ok_or_else(out_of_bounds)?;
-    Ok(&whole[..whole.len().min(max + 1)])
-}
-
-/// Takes fuel for work done outside of the guest: without fuel left, the guest has to wait for its next slice.
-fn charge(env: &mut Env<'_>, fuel: u64) -> Result<(), Error> {
-    let left = env.get_fuel()?.saturating_sub(fuel);
-    env.set_fuel(left)
-}
-
-/// A copy of a [`slice`] of the guest's memory.
-fn bytes(env: &mut Env<'_>, pointer: u32, size: u32, max: usize) -> Result<Vec<u8>, Error> {
-    let copied = slice(parts(env)?.0, pointer, size, max)?.to_vec();
-    charge(env, CALL_FUEL + copied.len() as u64 / BYTES_PER_FUEL)?;
-    Ok(copied)
-}
-
-fn write(memory: &mut [u8], pointer: u32, content: &[u8]) -> Result<(), Error> {
-    let place = memory.get_mut(pointer as usize..).and_then(|rest| rest.get_mut(..content.len()));
-    place.ok_or_else(out_of_bounds)?.copy_from_slice(content);
-    Ok(())
-}
-
-/// Hands `result` to the guest's buffer, if it fits, and gives its size or the refusal.
-fn answer(
-    env: &mut Env<'_>,
-    result: Result<Vec<u8>, Refusal>,
-    pointer: u32,
-    room: u32,
-) -> Result<i32, Error> {
-    match result {
-        Ok(content) if content.len() > room as usize => Ok(Refusal::TooLarge as i32),
-        Ok(content) => {
-            write(parts(env)?.0, pointer, &content)?;
-            charge(env, content.len() as u64 / BYTES_PER_FUEL)?;
-            Ok(content.len() as i32)
-        }
-        Err(refusal) => Ok(refusal as i32),
-    }
-}
-
-fn status(result: Result<(), Refusal>) -> i32 {
-    result.map_or_else(|refusal| refusal as i32, |()| 0)
-}
-
-fn link_imports(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    link_sys(linker)?;
-    link_net(linker)?;
-    link_data(linker)?;
-    linker.func_wrap(
-        "sensors",
-        "read",
-        |mut env: Env<'_>, name: u32, size: u32, buffer: u32, room: u32| {
-            let name = bytes(&mut env, name, size, NAME_MAX_BYTES)?;
-            let reading = env.data_mut().context.sensor_read(&name);
-            answer(&mut env, reading, buffer, room)
-        },
-    )?;
-    Ok(())
-}
-
-fn link_sys(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    linker.func_wrap(
-        "sys",
-        "log",
-        |mut env: Env<'_>, level: i32, text: u32, size: u32| -> Result<(), Error> {
-            let text = bytes(&mut env, text, size, limits::LOG_LINE_SIZE_MAX_BYTES)?;
-            env.data_mut().context.log(LogLevel::from_number(level), &text);
-            Ok(())
-        },
-    )?;
-    linker.func_wrap("sys", "time_ms", |env: Env<'_>| env.data().context.unix_ms() as i64)?;
-    linker.func_wrap("sys", "now_us", |env: Env<'_>| env.data().context.now.as_micros() as i64)?;
-    linker.func_wrap("sys", "sleep", |mut env: Env<'_>, ms: u32| {
-        let until = env.data().context.now + std::time::Duration::from_millis(u64::from(ms));
-        env.data_mut().context.sleep_until = Some(until);
-    })?;
-    linker.func_wrap("sys", "yield", |_: Env<'_>| -> Result<(), Error> { Err(Error::host(Yield)) })?;
-    linker.func_wrap("sys", "self_emit", |mut env: Env<'_>, data: u32, size: u32| -> Result<i32, Error> {
-        let payload = bytes(&mut env, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
-        Ok(status(env.data_mut().context.self_emit(&payload)))
-    })?;
-    linker.func_wrap("sys", "random", |mut env: Env<'_>, buffer: u32, size: u32| -> Result<(), Error> {
-        let mut random = bytes(&mut env, buffer, size, RANDOM_MAX_BYTES)?;
-        if random.len() > RANDOM_MAX_BYTES {
-            return Err(Error::new("sys.random gives at most 4096 bytes at once"));
-        }
-        env.data_mut().context.rng.fill(&mut random);
-        answer(&mut env, Ok(random), buffer, size).map(drop)
-    })?;
-    Ok(())
-}
-
-fn link_net(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    linker.func_wrap(
-        "net",
-        "emit_to",
-        |mut env: Env<'_>, path: u32, path_size: u32, data: u32, size: u32| {
-            let (memory, context) = parts(&mut env)?;
-            let path = slice(memory, path, path_size, NAME_MAX_BYTES)?;
-            let payload = slice(memory, data, size, limits::MESSAGE_SIZE_MAX_BYTES)?;
-            let fuel = 2 * CALL_FUEL + (path.len() + payload.len()) as u64 / BYTES_PER_FUEL;
-            let status = status(context.emit_to(path, payload));
-            charge(&mut env, fuel)?;
-            Ok::<i32, Error>(status)
-        },
-    )?;
-    linker.func_wrap("net", "recv_next", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let (memory, context) = parts(&mut env)?;
-        let Some(payload) = context.mailbox.peek() else { return Ok(Refusal::NotFound as i32) };
-        let size = payload.len();
-        if size > room as usize {
-            return Ok(Refusal::TooLarge as i32);
-        }
-        write(memory, buffer, payload)?;
-        context.mailbox.advance();
-        charge(&mut env, size as u64 / BYTES_PER_FUEL)?;
-        Ok::<i32, Error>(size as i32)
-    })?;
-    linker.func_wrap("net", "recv_path", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let path = env.data().context.mailbox.path().map(|path| path.as_str().as_bytes().to_vec());
-        answer(&mut env, path.ok_or(Refusal::NotFound), buffer, room)
-    })?;
-    linker.func_wrap("net", "undelivered", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let notice = env.data_mut().context.next_undelivered();
-        answer(&mut env, notice, buffer, room)
-    })?;
-    Ok(())
-}
-
-fn link_data(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    linker.func_wrap(
-        "data",
-        "get",
-        |mut env: Env<'_>, key: u32, key_size: u32, buffer: u32, room: u32| {
-            let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
-            charge(&mut env, STORE_FUEL)?;
-            let value = env.data().context.data_get(&key);
-            answer(&mut env, value, buffer, room)
-        },
-    )?;
-    linker.func_wrap(
-        "data",
-        "list",
-        |mut env: Env<'_>, prefix: u32, prefix_size: u32, buffer: u32, room: u32| {
-            let prefix = bytes(&mut env, prefix, prefix_size, DATA_KEY_MAX_BYTES)?;
-            charge(&mut env, STORE_FUEL)?;
-            let list = env.data().context.data_list(&prefix, room as usize);
-            answer(&mut env, list, buffer, room)
-        },
-    )?;
-    linker.func_wrap("data", "put", |mut env: Env<'_>, key: u32, key_size: u32, value: u32, size: u32| {
-        let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
-        let value = bytes(&mut env, value, size, DATA_VALUE_MAX_BYTES)?;
-        Ok::<i32, Error>(status(env.data_mut().context.data_write(key, Some(value))))
-    })?;
-    linker.func_wrap("data", "delete", |mut env: Env<'_>, key: u32, key_size: u32| {
-        let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
-        Ok::<i32, Error>(status(env.data_mut().context.data_write(key, None)))
-    })?;
-    Ok(())
 }

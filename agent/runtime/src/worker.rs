@@ -1,37 +1,45 @@
 //! Gives many guests their turns: one slice of fuel each, round and round.
 
 use crate::{
+    actor::{Act, Signal, Until},
     budget,
-    context::{Context, LogLevel, OutgoingPath, Undelivered},
+    context::{Context, Effect, LogLevel, OutgoingPath, Refusal, Report, Rest, Undelivered},
+    data::{Changes, Data},
     device::Devices,
     interpreter::{Export, Guest, Interpreter, Step},
-    mailbox::{Consumed, Letters, Sender},
-    store::{Store, Write, blob_key, table},
+    mailbox::{Consumed, Kind, Letters, Origin, Sender},
+    program::{Loaded, Programs},
+    store::Store,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
-use zhost_base::{
-    Batch, BlobDigest, Instant, Name, Rng, SpaceKey,
-    limits::{BLOB_CHUNK_SIZE_BYTES, PATH_WINDOW_MESSAGES},
-};
-use zhost_mex::{Package, PublicKey, Trust};
+use zhost_base::{Batch, BlobDigest, Instant, Name, Pid, Rng, SpaceKey, limits::PATH_WINDOW_MESSAGES};
+use zhost_mex::PublicKey;
+
+/// How often a running guest's use of its budgets is told.
+const USAGE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a space needs to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// Which space.
     pub key: SpaceKey,
-    /// Distinguishes successive starts.
-    pub incarnation: u32,
+    /// Its name in the package; a spawned space has another one in `key`.
+    pub space: Name,
+    /// Which start.
+    pub pid: Pid,
     /// The package with its WASM, complete in the store.
     pub package: BlobDigest,
     /// Size of the package.
     pub package_bytes: u32,
+    /// What the space that spawned it tells it.
+    pub argument: Vec<u8>,
 }
 
-/// What the node tells a worker. Commands about a space or incarnation that is not there are ignored.
+/// What the node tells a worker. Commands about a space or start that is not there are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerCommand {
     /// Start a space.
@@ -80,6 +88,52 @@ pub enum WorkerCommand {
         /// How many.
         undelivered: Undelivered,
     },
+    /// Something befell a space.
+    Signal {
+        /// Which space.
+        key: SpaceKey,
+        /// Which start of it.
+        number: u32,
+        /// What.
+        signal: Signal,
+    },
+    /// An answer to what a space asked.
+    Answer {
+        /// Which space.
+        key: SpaceKey,
+        /// Which start of it.
+        number: u32,
+        /// Which question.
+        serial: u32,
+        /// The answer.
+        answer: Result<Vec<u8>, Refusal>,
+    },
+    /// What a space wrote is as durable as it wants.
+    Replicated {
+        /// Which space.
+        key: SpaceKey,
+        /// Which start of it.
+        number: u32,
+        /// Up to which of its commits.
+        commit: u64,
+    },
+}
+
+impl WorkerCommand {
+    /// The space it is about.
+    pub fn key(&self) -> &SpaceKey {
+        match self {
+            Self::Start(launch) => &launch.key,
+            Self::Stop(key)
+            | Self::Deliver { key, .. }
+            | Self::Target { key, .. }
+            | Self::Credit { key, .. }
+            | Self::Undelivered { key, .. }
+            | Self::Signal { key, .. }
+            | Self::Answer { key, .. }
+            | Self::Replicated { key, .. } => key,
+        }
+    }
 }
 
 /// How a space ended.
@@ -87,10 +141,25 @@ pub enum WorkerCommand {
 pub enum Exit {
     /// It was told to.
     Closed,
-    /// `on_process` asked for it with this code.
+    /// It asked for it with this code.
     Ended(i32),
     /// It failed, for this reason.
     Crashed(String),
+}
+
+/// What a running space has used of its budgets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Linear memory.
+    pub memory_bytes: u64,
+    /// Fuel since it started.
+    pub fuel: u64,
+    /// Keys and values.
+    pub storage_bytes: u64,
+    /// Log lines dropped since it started.
+    pub logs_dropped: u64,
+    /// What it says of itself, if anything.
+    pub report: Option<Report>,
 }
 
 /// What a worker tells the node.
@@ -102,23 +171,16 @@ pub enum WorkerEvent {
     Exited(SpaceKey, u32, Exit),
     /// It sent messages along an outgoing path.
     Emitted(SpaceKey, u8, Batch),
+    /// It did something to others.
+    Acted(SpaceKey, u32, Act),
     /// It consumed messages that another space had sent.
-    Consumed {
-        /// The space that consumed them.
-        key: SpaceKey,
-        /// The space that sent them.
-        from: Name,
-        /// Whose credit they used.
-        sender: Sender,
-        /// The path they came along.
-        path: Name,
-        /// How many.
-        messages: u32,
-        /// Of how many bytes.
-        bytes: u32,
-    },
+    Consumed(SpaceKey, Consumed),
+    /// It wrote data, which is in the store, and waits until the commit of this number is on other zhosts too.
+    Wrote(SpaceKey, u32, u64, Changes),
     /// It wrote a line.
     Log(SpaceKey, LogLevel, String),
+    /// What it has used so far; told about once a second while it runs.
+    Used(SpaceKey, u32, Usage),
 }
 
 /// What kind of slice to run.
@@ -132,36 +194,58 @@ pub enum Slice {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    Initialize,
     Init,
     Process,
     Close,
 }
 
+/// How a guest left its slice; acted upon when all it wrote is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Returned(i32),
+    Waits,
+    Exited(i32),
+}
+
 struct Task {
     guest: Box<dyn Guest>,
-    incarnation: u32,
+    loaded: Arc<Loaded>,
+    pid: Pid,
     phase: Phase,
+    /// Whether it runs one function to its end instead of `on_process` again and again.
+    is_program: bool,
     in_call: bool,
     queued: bool,
-    /// What the call returned whose data is not in the store yet.
-    returned: Option<i32>,
+    /// Left its slice, and what it wrote is not durable yet.
+    settling: Option<Left>,
+    /// Commits so far.
+    commits: u64,
     stop: bool,
+    /// In the present call.
     fuel_spent: u64,
+    /// What it may still burn at present, if it is limited; in debt it waits.
+    fuel_allowance: i64,
+    fuel_refilled_at: Instant,
     wake_at: Option<Instant>,
     close_by: Option<Instant>,
+    /// Under which it stands among the timers.
+    timer: Option<Instant>,
+    usage: Usage,
+    usage_told_at: Instant,
 }
 
 /// Runs guests.
 pub struct Worker {
-    interpreter: Box<dyn Interpreter>,
+    programs: Programs,
     store: Arc<dyn Store>,
     devices: Arc<dyn Devices>,
-    publishers: Vec<PublicKey>,
     rng: Rng,
     unix_origin_ms: u64,
     tasks: BTreeMap<SpaceKey, Task>,
+    timers: BTreeSet<(Instant, SpaceKey)>,
     ready: VecDeque<SpaceKey>,
-    /// Wait for a long slice, to store what they wrote or to be loaded.
+    /// Wait for a long slice, to store what they wrote.
     storing: VecDeque<SpaceKey>,
     launches: VecDeque<Launch>,
     events: VecDeque<WorkerEvent>,
@@ -178,13 +262,13 @@ impl Worker {
         unix_origin_ms: u64,
     ) -> Self {
         Self {
-            interpreter,
+            programs: Programs::new(interpreter, store.clone(), publishers),
             store,
             devices,
-            publishers,
             rng,
             unix_origin_ms,
             tasks: BTreeMap::new(),
+            timers: BTreeSet::new(),
             ready: VecDeque::new(),
             storing: VecDeque::new(),
             launches: VecDeque::new(),
@@ -196,25 +280,10 @@ impl Worker {
     pub fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
         match command {
             WorkerCommand::Start(launch) => self.launches.push_back(launch),
-            WorkerCommand::Stop(key) => {
-                if let Some(index) = self.launches.iter().position(|launch| launch.key == key)
-                    && let Some(launch) = self.launches.remove(index)
-                {
-                    let exited = WorkerEvent::Exited(key.clone(), launch.incarnation, Exit::Closed);
-                    self.events.push_back(exited);
-                }
-                if let Some(task) = self.tasks.get_mut(&key) {
-                    task.stop = true;
-                    task.close_by = Some(now + budget::CLOSE_TIMEOUT);
-                }
-                self.enqueue(&key);
-            }
+            WorkerCommand::Stop(key) => self.stop(now, &key),
             WorkerCommand::Deliver { key, from, sender, path, payloads } => {
-                if let Some(task) = self.tasks.get_mut(&key) {
-                    let letters = Letters::new(Some(from), sender, path, payloads);
-                    task.guest.context().mailbox.push(letters);
-                }
-                self.enqueue(&key);
+                let origin = Origin::Path(from, sender);
+                self.put(&key, Letters::new(Kind::Path, origin, Some(path), payloads));
             }
             WorkerCommand::Target { key, path, up } => {
                 self.with_path(&key, path, |path| {
@@ -234,14 +303,113 @@ impl Worker {
                 if let Some(task) = self.tasks.get_mut(&key) {
                     let context = task.guest.context();
                     if let Some(path) = context.paths.get(usize::from(path)) {
-                        let held = context.undelivered.entry(path.name.clone()).or_default();
-                        held.lost = held.lost.saturating_add(undelivered.lost);
-                        held.unknown = held.unknown.saturating_add(undelivered.unknown);
+                        context.undelivered.entry(path.name.clone()).or_default().add(undelivered);
                     }
                 }
                 self.enqueue(&key);
             }
+            WorkerCommand::Signal { key, number, signal } => {
+                if self.is_there(&key, number) {
+                    self.handle_signal(&key, signal);
+                }
+            }
+            WorkerCommand::Answer { key, number, serial, answer } => {
+                if self.is_there(&key, number) {
+                    self.answer(&key, Some(serial), answer);
+                }
+            }
+            WorkerCommand::Replicated { key, number, commit } => {
+                if self.is_there(&key, number)
+                    && let Some(task) = self.tasks.get_mut(&key)
+                    && commit >= task.commits
+                    && !self.storing.contains(&key)
+                    && let Some(left) = task.settling.take()
+                {
+                    self.proceed(now, &key, left);
+                }
+            }
         }
+    }
+
+    fn is_there(&self, key: &SpaceKey, number: u32) -> bool {
+        self.tasks.get(key).is_some_and(|task| task.pid.number == number)
+    }
+
+    fn stop(&mut self, now: Instant, key: &SpaceKey) {
+        if let Some(index) = self.launches.iter().position(|launch| launch.key == *key)
+            && let Some(launch) = self.launches.remove(index)
+        {
+            self.events.push_back(WorkerEvent::Exited(key.clone(), launch.pid.number, Exit::Closed));
+        }
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if task.is_program {
+            return self.finish(key, Exit::Closed);
+        }
+        task.stop = true;
+        task.close_by = Some(now + budget::CLOSE_TIMEOUT);
+        self.answer(key, None, Err(Refusal::TimedOut));
+        self.enqueue(key);
+        self.set_timer(key);
+    }
+
+    /// Gives a waiting guest its answer: to that question, or to whatever it waits for.
+    fn answer(&mut self, key: &SpaceKey, serial: Option<u32>, answer: Result<Vec<u8>, Refusal>) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let waiting = &mut task.guest.context().waiting;
+        let Some(waited) = waiting.take_if(|waiting| serial.is_none_or(|serial| serial == waiting.serial))
+        else {
+            return;
+        };
+        // A sleeper that wakes has what it wanted.
+        let answer = if waited.until == Until::Deadline { Ok(Vec::new()) } else { answer };
+        task.guest.answer(answer);
+        self.enqueue(key);
+        self.set_timer(key);
+    }
+
+    fn put(&mut self, key: &SpaceKey, letters: Letters) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.guest.context().mailbox.push(letters);
+        }
+        self.enqueue(key);
+    }
+
+    fn handle_signal(&mut self, key: &SpaceKey, signal: Signal) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let context = task.guest.context();
+        let text = |text: &str| Batch::from_iter([text.as_bytes()]);
+        let letters = match signal {
+            Signal::Message(from, payloads) => {
+                Letters::new(Kind::Direct, Origin::Direct(from), None, payloads)
+            }
+            Signal::Call(from, serial, path, payload) => {
+                Letters::new(Kind::Call, Origin::Call(from, serial), path, Batch::from_iter([&*payload]))
+            }
+            Signal::Exit(pid, farewell) if context.traps_exits => {
+                Letters::new(Kind::Exit, Origin::Signal(pid), None, text(&farewell.reason))
+            }
+            Signal::Exit(_, farewell) if farewell.normal => return,
+            Signal::Exit(pid, farewell) => {
+                let reason = format!("the space {pid}, with which it is linked, ended: {}", farewell.reason);
+                return self.finish(key, Exit::Crashed(reason));
+            }
+            Signal::Down(pid, farewell) => {
+                Letters::new(Kind::Down, Origin::Signal(pid), None, text(&farewell.reason))
+            }
+            Signal::ZhostDown(name) => {
+                Letters::new(Kind::ZhostDown, Origin::Nobody, None, text(name.as_str()))
+            }
+            Signal::NameLost(name) => Letters::new(Kind::NameLost, Origin::Nobody, None, text(name.as_str())),
+            Signal::Credit(pid, messages, bytes) => {
+                context.settle(pid, messages, bytes);
+                return self.wake_if_refused(key);
+            }
+            Signal::Undelivered(pid, undelivered) => {
+                context.unsent.entry(pid).or_default().add(undelivered);
+                return self.enqueue(key);
+            }
+        };
+        self.put(key, letters);
     }
 
     /// A guest that was told to try again may do so now.
@@ -260,93 +428,130 @@ impl Worker {
         }
     }
 
-    /// Loads a space: reading and checking its package takes long.
+    /// Loads a space: reading and checking its package takes long, if it is not in use already.
     fn start(&mut self, now: Instant, launch: Launch) {
-        let (key, incarnation) = (launch.key.clone(), launch.incarnation);
+        let (key, pid) = (launch.key.clone(), launch.pid);
         match self.load(launch) {
-            Ok(mut guest) => {
-                let has_init = guest.call(Export::OnInit);
+            Ok((guest, loaded)) => {
                 let task = Task {
                     guest,
-                    incarnation,
-                    phase: if has_init { Phase::Init } else { Phase::Process },
-                    in_call: has_init,
+                    loaded,
+                    pid,
+                    phase: Phase::Initialize,
+                    is_program: false,
+                    in_call: false,
                     queued: false,
-                    returned: None,
+                    settling: None,
+                    commits: 0,
                     stop: false,
                     fuel_spent: 0,
-                    wake_at: Some(now),
+                    fuel_allowance: 0,
+                    fuel_refilled_at: now,
+                    wake_at: None,
                     close_by: None,
+                    timer: None,
+                    usage: Usage::default(),
+                    usage_told_at: now,
                 };
                 self.tasks.insert(key.clone(), task);
-                if !has_init {
-                    self.events.push_back(WorkerEvent::Started(key.clone(), incarnation));
-                }
+                self.begin_life(&key, Phase::Initialize);
                 self.enqueue(&key);
             }
-            Err(reason) => {
-                self.events.push_back(WorkerEvent::Exited(key, incarnation, Exit::Crashed(reason)))
-            }
+            Err(reason) => self.events.push_back(WorkerEvent::Exited(key, pid.number, Exit::Crashed(reason))),
         }
     }
 
-    fn load(&mut self, launch: Launch) -> Result<Box<dyn Guest>, String> {
-        let mut package = Vec::with_capacity(launch.package_bytes as usize);
-        for index in 0..launch.package_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
-            let piece =
-                self.store.get(table::BLOBS, &blob_key(launch.package, index)).map_err(|e| e.to_string())?;
-            package.extend_from_slice(&piece.ok_or("its package is not complete on this zhost")?);
-        }
-        if zhost_mex::digest(&package) != launch.package {
-            return Err("its package is damaged on this zhost's flash".into());
-        }
-        // Checked again here: a zhost takes nobody's word for what it runs.
-        let package =
-            Package::open(&package, Trust::Publishers(&self.publishers)).map_err(|e| e.to_string())?;
-        let spec =
-            package.topology.space(&launch.key.space).ok_or("its package does not declare it")?.clone();
-        let has_path = package.topology.has_path(&spec.name);
-        let wasm = package.wasm(&spec.name).ok_or("its package holds no WASM for it")?;
-        let mut context = Context::new(launch.key, self.store.clone(), self.devices.clone(), self.rng.fork());
+    fn load(&mut self, launch: Launch) -> Result<(Box<dyn Guest>, Arc<Loaded>), String> {
+        let loaded = self.programs.get(launch.package, launch.package_bytes, &launch.space)?;
+        let spec = loaded.spec.clone();
+        let writes = spec.capabilities.iter().any(|declared| declared.as_str() == "data.write");
+        let data = Data::open(self.store.clone(), &launch.key, spec.storage_bytes, writes);
+        let data = data.map_err(|e| e.to_string())?;
+        let memory_bytes = spec.memory_bytes;
+        let identity = (launch.key, launch.pid);
+        let mut context = Context::new(identity, spec, data, self.devices.clone(), self.rng.fork());
         context.unix_origin_ms = self.unix_origin_ms;
-        let paths = package.topology.paths_from(&spec.name);
-        context.paths = paths
-            .map(|(path, _)| OutgoingPath { name: path.name.clone(), credit: 0, outstanding_bytes: 0 })
-            .collect();
-        context.capabilities.clone_from(&spec.capabilities);
-        self.interpreter.check(wasm, &spec, has_path).map_err(|e| e.to_string())?;
-        self.interpreter.instantiate(wasm, context, spec.memory_bytes).map_err(|e| e.to_string())
+        context.argument = launch.argument;
+        let path = |name: &Name| OutgoingPath { name: name.clone(), credit: 0, outstanding_bytes: 0 };
+        context.paths = loaded.paths.iter().map(path).collect();
+        context.recognizers.clone_from(&loaded.recognizers);
+        let guest = loaded.program.instantiate(context, memory_bytes).map_err(|e| e.to_string())?;
+        Ok((guest, loaded))
+    }
+
+    /// Goes on to the first of `_initialize`, `on_init` and the space's own work that the guest has, from `phase` on.
+    fn begin_life(&mut self, key: &SpaceKey, phase: Phase) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let steps = [(Phase::Initialize, Export::Initialize), (Phase::Init, Export::OnInit)];
+        let is_first = phase == Phase::Initialize;
+        let steps = steps.into_iter().filter(|(step, _)| is_first || *step == phase);
+        for (step, export) in steps {
+            if task.guest.call(export) {
+                task.phase = step;
+                task.in_call = true;
+                return;
+            }
+        }
+        task.phase = Phase::Process;
+        self.events.push_back(WorkerEvent::Started(key.clone(), task.pid.number));
     }
 
     fn enqueue(&mut self, key: &SpaceKey) {
         if let Some(task) = self.tasks.get_mut(key)
             && !task.queued
+            && task.settling.is_none()
+            && task.guest.context().waiting.is_none()
         {
             task.queued = true;
             self.ready.push_back(key.clone());
         }
     }
 
-    /// Wakes sleepers and ends those that do not close in time.
+    /// Enters the next time at which something is to be done for a space.
+    fn set_timer(&mut self, key: &SpaceKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let context = task.guest.context();
+        let waiting = context.waiting.map(|waiting| waiting.deadline);
+        let due = context.subscription_due();
+        let timer = [waiting, due, task.wake_at, task.close_by].into_iter().flatten().min();
+        if timer == task.timer {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut task.timer, timer) {
+            self.timers.remove(&(old, key.clone()));
+        }
+        if let Some(at) = timer {
+            self.timers.insert((at, key.clone()));
+        }
+    }
+
+    /// Wakes sleepers, reads sensors for their subscribers, and ends those that do not close in time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due = |task: &Task| {
-            task.wake_at.is_some_and(|at| at <= now) || task.close_by.is_some_and(|by| by <= now)
-        };
-        let keys: Vec<SpaceKey> =
-            self.tasks.iter().filter(|(_, task)| due(task)).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            if self.tasks.get(&key).is_some_and(|task| task.close_by.is_some_and(|by| by <= now)) {
+        let due: Vec<SpaceKey> =
+            self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
+        for key in due {
+            let Some(task) = self.tasks.get_mut(&key) else { continue };
+            if task.close_by.is_some_and(|by| by <= now) {
                 self.finish(&key, Exit::Closed);
-            } else {
+                continue;
+            }
+            let context = task.guest.context();
+            context.read_subscriptions(now);
+            let has_mail = !context.mailbox.is_empty();
+            let is_late = context.waiting.is_some_and(|waiting| waiting.deadline <= now);
+            let wakes = task.wake_at.take_if(|at| *at <= now).is_some();
+            if is_late {
+                self.answer(&key, None, Err(Refusal::TimedOut));
+            } else if wakes || has_mail {
                 self.enqueue(&key);
             }
+            self.set_timer(&key);
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let times = self.tasks.values().flat_map(|task| [task.wake_at, task.close_by]).flatten();
-        times.min().map(|at| (at, "a space wakes up"))
+        self.timers.first().map(|(at, _)| (*at, "a space wakes up"))
     }
 
     /// Whether there is something to do in such a slice.
@@ -359,52 +564,54 @@ impl Worker {
     pub fn run_slice(&mut self, now: Instant, slice: Slice) {
         if slice == Slice::Long {
             if let Some(launch) = self.launches.pop_front() {
-                return self.start(now, launch);
-            }
-            if let Some(key) = self.storing.pop_front() {
-                let returned = self.tasks.get_mut(&key).and_then(|task| task.returned.take());
-                if let Some(code) = returned {
-                    self.handle_return(now, &key, code);
+                self.start(now, launch);
+                if self.launches.is_empty() {
+                    self.programs.rest();
                 }
                 return;
             }
+            if let Some(key) = self.storing.pop_front() {
+                return self.store_data(now, &key);
+            }
         }
         let Some(key) = self.ready.pop_front() else { return };
-        let Some(task) = self.tasks.get_mut(&key) else { return };
+        self.run(now, &key, slice);
+        self.set_timer(&key);
+    }
+
+    fn run(&mut self, now: Instant, key: &SpaceKey, slice: Slice) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
         task.queued = false;
-        task.wake_at = None;
-        if !task.in_call && !task.begin_call() {
-            self.finish(&key, Exit::Closed);
+        task.wake_at = task.throttle(now);
+        if task.wake_at.is_some() {
             return;
         }
-        let context = task.guest.context();
-        context.now = now;
+        if !task.in_call && !task.begin_call() {
+            return self.finish(key, Exit::Closed);
+        }
+        task.guest.context().enter(now);
         let fuel = if slice == Slice::Long { budget::SLICE_FUEL } else { budget::SHORT_SLICE_FUEL };
         let (step, fuel) = task.guest.run(fuel);
-        task.fuel_spent += fuel;
+        task.burn(fuel);
         let watchdog = task.fuel_spent > task.fuel_max();
-        self.drain_context(&key, watchdog || step != Step::Preempted);
+        self.tell_usage(now, key);
         match step {
-            Step::Preempted if watchdog => self.handle_watchdog(&key),
-            Step::Preempted => self.enqueue(&key),
-            Step::Trapped(reason) => self.finish(&key, Exit::Crashed(format!("trapped: {reason}"))),
-            Step::Returned(code) if slice == Slice::Short && self.has_written(&key) => {
-                if let Some(task) = self.tasks.get_mut(&key) {
-                    // Not run again before its data is stored.
-                    task.queued = true;
-                    task.returned = Some(code);
-                }
-                self.storing.push_back(key);
+            Step::Preempted if watchdog => self.handle_watchdog(key),
+            Step::Preempted => {
+                self.drain_context(key);
+                self.enqueue(key);
             }
-            Step::Returned(code) => self.handle_return(now, &key, code),
+            Step::Trapped(reason) => self.finish(key, Exit::Crashed(format!("trapped: {reason}"))),
+            Step::Returned(code) => self.leave(now, key, slice, Left::Returned(code)),
+            Step::Waiting => self.leave(now, key, slice, Left::Waits),
+            Step::Exited(code) => self.leave(now, key, slice, Left::Exited(code)),
         }
     }
 
     fn handle_watchdog(&mut self, key: &SpaceKey) {
-        let phase = self.tasks.get(key).map(|task| task.phase);
-        let exit = match phase {
+        let exit = match self.tasks.get(key).map(|task| task.phase) {
             Some(Phase::Close) => Exit::Closed,
-            Some(Phase::Init) => {
+            Some(Phase::Initialize | Phase::Init) => {
                 Exit::Crashed("on_init did not end within its fuel; the watchdog ended it".into())
             }
             _ => Exit::Crashed("on_process did not end within its fuel; the watchdog ended it".into()),
@@ -412,87 +619,150 @@ impl Worker {
         self.finish(key, exit);
     }
 
-    fn has_written(&mut self, key: &SpaceKey) -> bool {
-        self.tasks.get_mut(key).is_some_and(|task| !task.guest.context().data_writes.is_empty())
+    /// A guest left its slice: what it wrote is made durable before anything follows from that.
+    fn leave(&mut self, now: Instant, key: &SpaceKey, slice: Slice, left: Left) {
+        self.drain_context(key);
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if !task.guest.context().data.is_dirty() {
+            return self.proceed(now, key, left);
+        }
+        task.settling = Some(left);
+        match slice {
+            Slice::Long => self.store_data(now, key),
+            Slice::Short => self.storing.push_back(key.clone()),
+        }
+    }
+
+    fn store_data(&mut self, now: Instant, key: &SpaceKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let data = &mut task.guest.context().data;
+        let changes = data.take_changes();
+        if let Err(reason) = data.commit(&changes) {
+            return self.finish(key, Exit::Crashed(format!("its data could not be stored: {reason}")));
+        }
+        task.commits += 1;
+        if task.loaded.spec.replicas > 0 {
+            let wrote = WorkerEvent::Wrote(key.clone(), task.pid.number, task.commits, changes);
+            self.events.push_back(wrote);
+            return;
+        }
+        if let Some(left) = task.settling.take() {
+            self.proceed(now, key, left);
+            self.set_timer(key);
+        }
+    }
+
+    /// Goes on with a guest that left its slice and whose data is durable.
+    fn proceed(&mut self, now: Instant, key: &SpaceKey, left: Left) {
+        self.drain_context(key);
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        match left {
+            Left::Returned(code) => self.handle_return(now, key, code),
+            Left::Waits => {
+                let is_durable = |until: Until| until == Until::Durable;
+                let stop = task.stop;
+                if task.guest.context().waiting.is_some_and(|waiting| is_durable(waiting.until)) {
+                    self.answer(key, None, Ok(Vec::new()));
+                } else if stop {
+                    self.answer(key, None, Err(Refusal::TimedOut));
+                }
+            }
+            Left::Exited(0) => self.finish(key, Exit::Ended(0)),
+            Left::Exited(code) => self.finish(key, Exit::Crashed(format!("it exited with code {code}"))),
+        }
+        self.set_timer(key);
     }
 
     fn handle_return(&mut self, now: Instant, key: &SpaceKey, code: i32) {
-        if let Some(task) = self.tasks.get_mut(key)
-            && !self.ready.contains(key)
-        {
-            task.queued = false;
-        }
-        if let Err(reason) = self.commit_data(key) {
-            self.finish(key, Exit::Crashed(format!("its data could not be stored: {reason}")));
-            return;
-        }
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.in_call = false;
         task.fuel_spent = 0;
         match task.phase {
+            Phase::Initialize => {
+                self.begin_life(key, Phase::Init);
+                self.enqueue(key);
+            }
             Phase::Init if code != 0 => {
                 self.finish(key, Exit::Crashed(format!("on_init returned {code}")));
             }
             Phase::Init => {
-                task.phase = Phase::Process;
-                let started = WorkerEvent::Started(key.clone(), task.incarnation);
-                self.events.push_back(started);
+                self.begin_life(key, Phase::Process);
                 self.enqueue(key);
             }
+            Phase::Process if task.is_program => self.finish(key, Exit::Ended(0)),
             Phase::Process if code != 0 && !task.stop => self.finish(key, Exit::Ended(code)),
             Phase::Process => {
                 let context = task.guest.context();
                 let has_work = !context.mailbox.is_empty();
-                let sleep_until = context.sleep_until.take();
+                let rest = context.rest.take();
                 if has_work || task.stop {
                     self.enqueue(key);
                 } else {
-                    task.wake_at = Some(sleep_until.unwrap_or(now + budget::IDLE_PERIOD));
+                    task.wake_at = match rest {
+                        None => Some(now + budget::IDLE_PERIOD),
+                        Some(Rest::Until(at)) => Some(at),
+                        Some(Rest::UntilCalled) => None,
+                    };
                 }
             }
             Phase::Close => self.finish(key, Exit::Closed),
         }
     }
 
-    /// Makes what the guest wrote in this call durable.
-    fn commit_data(&mut self, key: &SpaceKey) -> Result<(), crate::StoreError> {
-        let Some(task) = self.tasks.get_mut(key) else { return Ok(()) };
-        let context = task.guest.context();
-        if context.data_writes.is_empty() {
-            return Ok(());
-        }
-        let table = &context.table;
-        let writes = std::mem::take(&mut context.data_writes).into_iter();
-        let writes: Vec<Write> =
-            writes.map(|(key, value)| Write { table: table.clone(), key, value }).collect();
-        self.store.commit(&writes)
-    }
-
-    /// Turns what the guest did into events.
-    fn drain_context(&mut self, key: &SpaceKey, call_ended: bool) {
+    /// Turns what the guest did into events. What it did to others waits while data it wrote is not durable.
+    fn drain_context(&mut self, key: &SpaceKey) {
         let Some(task) = self.tasks.get_mut(key) else { return };
+        let number = task.pid.number;
         let context = task.guest.context();
-        let dropped = if call_ended { std::mem::take(&mut context.logs_dropped) } else { 0 };
-        if dropped > 0 {
-            context
-                .logs
-                .push((LogLevel::Warn, format!("{dropped} more lines dropped: too many in one call")));
-        }
         let logs = context.logs.drain(..).map(|(level, text)| WorkerEvent::Log(key.clone(), level, text));
         self.events.extend(logs);
         let consumed = context.mailbox.take_consumed().into_iter();
-        self.events.extend(consumed.map(|Consumed { from, sender, path, messages, bytes }| {
-            WorkerEvent::Consumed { key: key.clone(), from, sender, path, messages, bytes }
+        self.events.extend(consumed.map(|consumed| WorkerEvent::Consumed(key.clone(), consumed)));
+        if context.data.is_dirty() {
+            return;
+        }
+        let effects = context.effects.drain(..);
+        self.events.extend(effects.map(|effect| match effect {
+            Effect::Emit(path, payloads) => WorkerEvent::Emitted(key.clone(), path, payloads),
+            Effect::Act(act) => WorkerEvent::Acted(key.clone(), number, act),
         }));
-        let emitted = context.emitted.drain(..);
-        self.events.extend(emitted.map(|(path, payloads)| WorkerEvent::Emitted(key.clone(), path, payloads)));
+    }
+
+    fn tell_usage(&mut self, now: Instant, key: &SpaceKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if now.since(task.usage_told_at) < USAGE_PERIOD {
+            return;
+        }
+        task.usage_told_at = now;
+        task.usage.memory_bytes = task.guest.memory_bytes();
+        let context = task.guest.context();
+        task.usage.storage_bytes = context.data.used_bytes();
+        task.usage.logs_dropped = context.logs_dropped_in_all + u64::from(context.logs_dropped);
+        task.usage.report.clone_from(&context.report);
+        self.events.push_back(WorkerEvent::Used(key.clone(), task.pid.number, task.usage.clone()));
     }
 
     fn finish(&mut self, key: &SpaceKey, exit: Exit) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let context = task.guest.context();
+        context.end_output();
+        if context.logs_dropped > 0 {
+            context.tell_dropped();
+        }
+        // What a crashed call wrote is not stored, and what it did after that never happened.
+        if context.data.is_dirty() {
+            context.effects.clear();
+            context.data.take_changes();
+        }
+        self.drain_context(key);
         if let Some(task) = self.tasks.remove(key) {
+            if let Some(at) = task.timer {
+                self.timers.remove(&(at, key.clone()));
+            }
+            self.devices.leases().release_all(task.pid);
             self.ready.retain(|ready| ready != key);
             self.storing.retain(|storing| storing != key);
-            self.events.push_back(WorkerEvent::Exited(key.clone(), task.incarnation, exit));
+            self.events.push_back(WorkerEvent::Exited(key.clone(), task.pid.number, exit));
         }
     }
 
@@ -507,19 +777,46 @@ impl Task {
     fn begin_call(&mut self) -> bool {
         self.in_call = true;
         self.fuel_spent = 0;
-        self.guest.context().log_lines = 0;
         if self.stop && self.phase != Phase::Close {
             self.phase = Phase::Close;
             return self.guest.call(Export::OnClose);
         }
-        self.guest.call(Export::OnProcess)
+        if self.guest.call(Export::OnProcess) {
+            return true;
+        }
+        self.is_program = true;
+        self.guest.call(Export::Start)
     }
 
     fn fuel_max(&self) -> u64 {
         match self.phase {
-            Phase::Init => budget::INIT_FUEL_MAX,
+            Phase::Initialize | Phase::Init => budget::INIT_FUEL_MAX,
+            Phase::Process if self.is_program => u64::MAX,
             Phase::Process => budget::PROCESS_FUEL_MAX,
             Phase::Close => budget::CLOSE_FUEL_MAX,
         }
+    }
+
+    /// Until when it has to wait, having burnt more than its share; the share of one second can be saved up.
+    fn throttle(&mut self, now: Instant) -> Option<Instant> {
+        let per_second = i64::try_from(self.loaded.spec.fuel_per_second).unwrap_or(i64::MAX);
+        if per_second == 0 || self.stop {
+            return None;
+        }
+        let micros = now.since(self.fuel_refilled_at).as_micros().min(1_000_000) as i64;
+        let gained = (i128::from(per_second) * i128::from(micros) / 1_000_000) as i64;
+        self.fuel_refilled_at = now;
+        self.fuel_allowance = self.fuel_allowance.saturating_add(gained).min(per_second);
+        if self.fuel_allowance >= 0 {
+            return None;
+        }
+        let debt_us = i128::from(-self.fuel_allowance) * 1_000_000 / i128::from(per_second) + 1;
+        Some(now + Duration::from_micros(u64::try_from(debt_us).unwrap_or(u64::MAX).min(3_600_000_000)))
+    }
+
+    fn burn(&mut self, fuel: u64) {
+        self.fuel_spent += fuel;
+        self.usage.fuel += fuel;
+        self.fuel_allowance = self.fuel_allowance.saturating_sub(i64::try_from(fuel).unwrap_or(i64::MAX));
     }
 }

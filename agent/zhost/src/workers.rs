@@ -86,7 +86,7 @@ impl Bench {
     fn work(&mut self, now: Instant, commands: Vec<WorkerCommand>, slice: Slice, slices: usize) {
         for command in &commands {
             if let WorkerCommand::Start(launch) = command {
-                self.here.insert(launch.key.clone(), launch.incarnation);
+                self.here.insert(launch.key.clone(), launch.pid.number);
             }
         }
         let worker = &mut self.worker;
@@ -184,14 +184,7 @@ impl Workers {
 
     /// Takes a command; it is carried out by the next [`Self::work`].
     pub fn command(&mut self, command: WorkerCommand) {
-        let key = match &command {
-            WorkerCommand::Start(launch) => &launch.key,
-            WorkerCommand::Stop(key)
-            | WorkerCommand::Deliver { key, .. }
-            | WorkerCommand::Target { key, .. }
-            | WorkerCommand::Credit { key, .. }
-            | WorkerCommand::Undelivered { key, .. } => key,
-        };
+        let key = command.key();
         let bytes = key.space.as_str().bytes();
         let hash = bytes.fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
         let index = (hash % self.desks.len() as u64) as usize;

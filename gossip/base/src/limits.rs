@@ -42,6 +42,27 @@ pub const PATHS_PER_TOPOLOGY_MAX: usize = 256;
 /// Capabilities one space may declare, or one zhost offer.
 pub const CAPABILITIES_MAX: usize = 32;
 
+/// Recognizers of one topology; a package with more is refused.
+pub const RECOGNIZERS_MAX: usize = 64;
+
+/// Settings of one space; a package with more is refused.
+pub const SETTINGS_MAX: usize = 32;
+
+/// Size of one setting; a package with a larger one is refused.
+pub const SETTING_SIZE_MAX_BYTES: usize = 1024;
+
+/// Copies of a DATA space's data beside its own; a package that wants more is refused.
+pub const REPLICAS_MAX: u8 = 4;
+
+/// Spaces that other spaces have started on one zhost; `proc.spawn` goes elsewhere or says "try again" beyond it.
+pub const SPAWNED_PER_ZHOST_MAX: usize = 4096;
+
+/// Links and monitors of one space; further ones are refused.
+pub const BONDS_PER_SPACE_MAX: usize = 1024;
+
+/// Global names one space may hold; further ones are refused.
+pub const NAMES_PER_SPACE_MAX: usize = 16;
+
 /// Spaces one zhost runs at once; placement goes elsewhere beyond it.
 pub const SPACES_PER_ZHOST_MAX: usize = 128;
 

@@ -1,7 +1,7 @@
 //! The graph of spaces and paths as every part of the system understands it.
 
-use crate::{Name, TopologyId};
-use alloc::vec::Vec;
+use crate::{Name, RecognizerSpec, TopologyId};
+use alloc::{string::String, vec::Vec};
 use core::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct TopologySpec {
     pub spaces: Vec<SpaceSpec>,
     /// At most [`crate::limits::PATHS_PER_TOPOLOGY_MAX`].
     pub paths: Vec<PathSpec>,
+    /// At most [`crate::limits::RECOGNIZERS_MAX`].
+    pub recognizers: Vec<RecognizerSpec>,
 }
 
 /// One space of a topology: what it is, may do, needs, and where it may run.
@@ -29,6 +31,16 @@ pub struct SpaceSpec {
     pub capabilities: Vec<Name>,
     /// The most linear memory it may use.
     pub memory_bytes: u32,
+    /// Who starts it.
+    pub start: Start,
+    /// What it is told with `sys.config`; at most [`crate::limits::SETTINGS_MAX`].
+    pub settings: Vec<(Name, String)>,
+    /// The most fuel it may use in a second; 0 is as much as there is.
+    pub fuel_per_second: u64,
+    /// The most bytes of keys and values it may keep.
+    pub storage_bytes: u32,
+    /// How many other zhosts keep a copy of its data.
+    pub replicas: u8,
     /// Only zhosts of this region may run it.
     pub region: Option<Name>,
     /// Only zhosts of this kind may run it.
@@ -48,6 +60,27 @@ pub enum SpaceKind {
     Chat,
     /// Static assets for a browser; never WASM.
     Ui,
+}
+
+/// Who starts a space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// The cluster, which places it and restarts it.
+    #[default]
+    Placed,
+    /// Other spaces of its topology, as often as they like, with `proc.spawn`.
+    Spawned,
+}
+
+impl FromStr for Start {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "placed" => Ok(Self::Placed),
+            "spawned" => Ok(Self::Spawned),
+            _ => Err("expected placed or spawned"),
+        }
+    }
 }
 
 /// A declared, directed connection: without it there is no sending.
@@ -73,6 +106,25 @@ pub struct SpaceKey {
 impl fmt::Debug for SpaceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}/{}", self.topology, self.space)
+    }
+}
+
+impl SpaceSpec {
+    /// A space that may do nothing, may be anywhere, and has 64 KiB of memory.
+    pub fn new(name: Name, kind: SpaceKind) -> Self {
+        Self {
+            name,
+            kind,
+            capabilities: Vec::new(),
+            memory_bytes: 64 * 1024,
+            start: Start::Placed,
+            settings: Vec::new(),
+            fuel_per_second: 0,
+            storage_bytes: 1024 * 1024,
+            replicas: 0,
+            region: None,
+            zhost_kind: None,
+        }
     }
 }
 

@@ -10,7 +10,13 @@ fn name(text: &str) -> Name {
 }
 
 fn topology(counter: u64, writer: u64, wanted: Wanted) -> Document {
-    let spec = TopologySpec { name: name("t"), version: name("1"), spaces: vec![], paths: vec![] };
+    let spec = TopologySpec {
+        name: name("t"),
+        version: name("1"),
+        spaces: vec![],
+        paths: vec![],
+        recognizers: vec![],
+    };
     let stamp = Stamp { counter, writer: ZhostId(writer) };
     Document::Topology(
         stamp,

@@ -6,13 +6,7 @@ use zhost_base::{SpaceKind, SpaceSpec};
 use zhost_runtime::{Interpreter, Wasmi};
 
 fuzz_target!(|bytes: &[u8]| {
-    let space = SpaceSpec {
-        name: "s".parse().expect("a name"),
-        kind: SpaceKind::Io,
-        capabilities: Vec::new(),
-        memory_bytes: 1 << 20,
-        region: None,
-        zhost_kind: None,
-    };
+    let name = "s".parse().expect("a name");
+    let space = SpaceSpec { memory_bytes: 1 << 20, ..SpaceSpec::new(name, SpaceKind::Io) };
     let _ = Wasmi.check(bytes, &space, true);
 });

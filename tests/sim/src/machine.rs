@@ -176,7 +176,7 @@ impl Machine {
         let worker = Worker::new(
             Box::new(Wasmi),
             store.clone(),
-            Arc::new(NoDevices),
+            Arc::new(NoDevices::default()),
             publishers,
             rng.fork(),
             self.config.unix_origin_ms,

@@ -6,8 +6,8 @@ use serde::Serialize;
 use std::fmt::Write;
 use zhost_base::time::Utc;
 use zhost_control::protocol::{
-    Cluster, Durability, LogLine, Mesh, Peer, Ping, Reply, Request, RouteLine, Space, SpaceDetail, Status,
-    Submitted, Topology, TopologyLine, Zhost,
+    Budget, Cluster, Durability, Ending, LogLine, Mesh, Peer, Ping, Reply, Request, RouteLine, Space,
+    SpaceDetail, Status, Submitted, Topology, TopologyLine, Zhost,
 };
 use zhost_mex::Package;
 
@@ -296,11 +296,24 @@ fn space(space: &SpaceDetail) -> String {
         space.messages_out,
         if space.capabilities.is_empty() { "none".into() } else { space.capabilities.join(" ") },
     );
-    if let Some(exit) = &space.last_exit {
-        let _ = writeln!(text, "Last exit: {exit}");
+    if space.spawned > 0 {
+        let _ = writeln!(text, "Spawned: {}", space.spawned);
     }
     for path in &space.paths {
         let _ = writeln!(text, "Path: {path}");
+    }
+    if let Some(report) = &space.report {
+        let _ = writeln!(text, "Reports: {report}");
+    }
+    for Budget { what, used, limit } in &space.budgets {
+        let limit = limit.map_or(String::new(), |limit| format!(" of {limit}"));
+        let _ = writeln!(text, "Uses: {used}{limit} ({what})");
+    }
+    for Ending { unix_ms, start, reason } in &space.endings {
+        let _ = writeln!(text, "Ended: {} start {start}: {reason}", Utc(*unix_ms));
+    }
+    if !space.log.is_empty() {
+        let _ = write!(text, "Log:\n{}", logs(&space.log));
     }
     text
 }

@@ -25,12 +25,11 @@ fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -
 
 fn space(capabilities: &[&str], region: Option<&str>, kind: Option<&str>) -> SpaceSpec {
     SpaceSpec {
-        name: name("s"),
-        kind: SpaceKind::Io,
         capabilities: capabilities.iter().map(|text| name(text)).collect(),
         memory_bytes: 100,
         region: region.map(name),
         zhost_kind: kind.map(name),
+        ..SpaceSpec::new(name("s"), SpaceKind::Io)
     }
 }
 
@@ -81,7 +80,7 @@ fn the_reason_names_what_is_missing() {
     let profiles = [profile("a", "x", &["sensors.camera"], 150)];
     let why = |space: SpaceSpec| match &homes(&profiles, &[space], &[])[0] {
         Home::Nowhere(reason) => reason.to_string(),
-        Home::On(id) => panic!("placed on {id}"),
+        other => panic!("placed: {other:?}"),
     };
     assert_eq!(
         why(space(&["sensors.sonar"], None, None)),

@@ -217,7 +217,11 @@ fn a_space_shows_why_it_ended_and_what_it_said() {
         state: "backoff".into(),
         incarnation: 2,
         restarts: 1,
-        last_exit: Some("trapped: unreachable".into()),
+        spawned: 3,
+        endings: vec![Ending { unix_ms: 1_800_000_000_000, start: 1, reason: "trapped: unreachable".into() }],
+        report: Some("healthy, 40 % busy".into()),
+        budgets: vec![Budget { what: "memory, KiB".into(), used: 64, limit: Some(128) }],
+        log: vec![LogLine { unix_ms: 1_800_000_000_000, level: "warn".into(), text: "too dark".into() }],
         messages_out: 7,
         messages_in: 0,
         capabilities: vec!["sensors.camera".into()],
@@ -233,8 +237,13 @@ State: backoff
 Restarts: 1
 Messages: 0 in, 7 out
 Capabilities: sensors.camera
-Last exit: trapped: unreachable
+Spawned: 3
 Path: eye -> store (frames)
+Reports: healthy, 40 % busy
+Uses: 64 of 128 (memory, KiB)
+Ended: 2027-01-15T08:00:00.000Z start 1: trapped: unreachable
+Log:
+2027-01-15T08:00:00.000Z warn  too dark
 "
     );
     let line = LogLine { unix_ms: 0, level: "info".into(), text: "hello".into() };

@@ -1,150 +1,12 @@
-//! Guests behaving and misbehaving, on a worker in virtual time.
+//! Guests behaving and misbehaving.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use zhost_base::{Batch, Instant, Name, Rng, SpaceKey, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
-use zhost_mex::PublisherKey;
+use crate::bench::{Bench, IDLE, LOG, MEMORY, SLEEP, key, module, name, spec};
+use std::time::Duration;
+use zhost_base::Batch;
 use zhost_runtime::{
-    DeviceError, Devices, Exit, Interpreter, Launch, LoadError, LogLevel, MemoryStore, Reading, Sender,
-    Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
+    Exit, Interpreter, LoadError, LogLevel, Sender, Slice, Store, Wasmi, WorkerCommand, WorkerEvent,
+    budget::LOG_LINES_BURST, table,
 };
-
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
-
-fn key(space: &str) -> SpaceKey {
-    SpaceKey { topology: zhost_mex::topology_id(&name("t")), space: name(space) }
-}
-
-fn module(body: &str) -> Vec<u8> {
-    wat::parse_str(format!("(module {body})")).unwrap()
-}
-
-fn spec(capabilities: &[&str]) -> SpaceSpec {
-    SpaceSpec {
-        name: name("guest"),
-        kind: SpaceKind::Io,
-        capabilities: capabilities.iter().map(|text| name(text)).collect(),
-        memory_bytes: 256 * 1024,
-        region: None,
-        zhost_kind: None,
-    }
-}
-
-fn publisher() -> PublisherKey {
-    PublisherKey::from_seed([1; 32])
-}
-
-struct Clockwork;
-
-impl Devices for Clockwork {
-    fn capabilities(&self) -> Vec<Name> {
-        vec![name("sensors.clock")]
-    }
-    fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {
-        match capability {
-            "sensors.clock" => Ok(Reading::Json(now.as_millis().to_string())),
-            _ => Err(DeviceError::Missing),
-        }
-    }
-}
-
-/// A worker with one guest per WAT body, each in a package of its own in the store.
-struct Bench {
-    worker: Worker,
-    store: Arc<MemoryStore>,
-    now: Instant,
-    events: Vec<WorkerEvent>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let store = Arc::new(MemoryStore::default());
-        let worker = Worker::new(
-            Box::new(Wasmi),
-            store.clone(),
-            Arc::new(Clockwork),
-            vec![publisher().public()],
-            Rng::from_number(1),
-            1000,
-        );
-        Self { worker, store, now: Instant::from_micros(1), events: Vec::new() }
-    }
-
-    /// Starts a guest that declares `capabilities` and stands at both ends of paths with a silent partner.
-    fn start(&mut self, space: &str, capabilities: &[&str], body: &str) {
-        let head = |kind: &str, name: &str| {
-            format!("apiVersion: samoza/v1\nkind: {kind}\nmetadata:\n  name: {name}\n")
-        };
-        let manifest = head("MEX", space)
-            + &format!(
-                "  version: v1\n  publisher: p\nspec:\n  topology: topology.yaml\n  spaces: [{space}, partner]\n"
-            );
-        let topology = head("Topology", space)
-            + &format!(
-                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}], resources: {{memoryKiB: 256}}}}\n- {{name: partner, type: IO}}\n\
-                 paths:\n- {{from: {space}, to: partner, name: out}}\n- {{from: partner, to: {space}, name: in}}\n",
-                capabilities.join(", ")
-            );
-        let files = BTreeMap::from([
-            ("manifest.yaml".into(), manifest.into_bytes()),
-            ("topology.yaml".into(), topology.into_bytes()),
-            (format!("spaces/{space}/space.yaml"), head("Space", space).into_bytes()),
-            (format!("spaces/{space}/core.wasm"), module(body)),
-            ("spaces/partner/space.yaml".into(), head("Space", "partner").into_bytes()),
-            ("spaces/partner/core.wasm".into(), module(&format!("{MEMORY} {IDLE}"))),
-        ]);
-        let package = zhost_mex::sign(&zhost_mex::build(files).unwrap(), &publisher()).unwrap();
-        let digest = zhost_mex::digest(&package);
-        let pieces = package.chunks(BLOB_CHUNK_SIZE_BYTES).zip(0..);
-        let write = |(piece, index): (&[u8], u32)| Write {
-            table: table::BLOBS.into(),
-            key: blob_key(digest, index),
-            value: Some(piece.to_vec()),
-        };
-        self.store.commit(&pieces.map(write).collect::<Vec<_>>()).unwrap();
-        let launch =
-            Launch { key: key(space), incarnation: 1, package: digest, package_bytes: package.len() as u32 };
-        self.worker.handle_command(self.now, WorkerCommand::Start(launch));
-    }
-
-    fn run_for(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        loop {
-            while self.worker.is_ready(Slice::Long) {
-                self.worker.run_slice(self.now, Slice::Long);
-                self.now += Duration::from_micros(100);
-            }
-            self.events.extend(std::iter::from_fn(|| self.worker.poll_event()));
-            match self.worker.poll_timeout() {
-                Some((at, _)) if at <= end => self.now = self.now.max(at),
-                _ => break,
-            }
-            self.worker.handle_timeout(self.now);
-        }
-        self.now = self.now.max(end);
-    }
-
-    fn logs(&self) -> Vec<&str> {
-        let logs = self.events.iter().filter_map(|event| match event {
-            WorkerEvent::Log(_, _, text) => Some(text.as_str()),
-            _ => None,
-        });
-        logs.collect()
-    }
-
-    fn exit_of(&self, space: &str) -> Option<&Exit> {
-        self.events.iter().find_map(|event| match event {
-            WorkerEvent::Exited(exited, _, exit) if *exited == key(space) => Some(exit),
-            _ => None,
-        })
-    }
-}
-
-const LOG: &str = r#"(import "sys" "log" (func $log (param i32 i32 i32)))"#;
-const SLEEP: &str = r#"(import "sys" "sleep" (func $sleep (param i32)))"#;
-const MEMORY: &str = r#"(memory (export "memory") 1)"#;
-const IDLE: &str = r#"(func (export "on_process") (result i32) (i32.const 0))"#;
 
 fn check(capabilities: &[&str], has_path: bool, body: &str) -> Result<(), LoadError> {
     Wasmi.check(&module(body), &spec(capabilities), has_path)
@@ -169,7 +31,7 @@ fn an_undeclared_import_is_refused_by_name() {
 #[test]
 fn a_module_without_what_it_needs_is_refused() {
     assert!(matches!(check(&[], false, IDLE), Err(LoadError::Export(_))), "no memory");
-    assert!(matches!(check(&[], false, MEMORY), Err(LoadError::Export(_))), "no on_process");
+    assert!(matches!(check(&[], false, MEMORY), Err(LoadError::Export(_))), "nothing to run");
     let typed = format!(r#"{MEMORY} (func (export "on_process") (param i32) (result i32) (i32.const 0))"#);
     assert!(matches!(check(&[], false, &typed), Err(LoadError::Export(_))), "wrong type");
     let large = format!(r#"(memory (export "memory") 100) {IDLE}"#);
@@ -207,11 +69,12 @@ fn a_busy_loop_starves_nobody_and_is_ended_by_its_watchdog() {
         &[],
         &format!(r#"{MEMORY} (func (export "on_process") (result i32) (loop $l (br $l)) (i32.const 0))"#),
     );
-    let tick = format!(
-        r#"{LOG} {SLEEP} {MEMORY} (func (export "on_process") (result i32)
-            (call $log (i32.const 1) (i32.const 0) (i32.const 1)) (call $sleep (i32.const 5)) (i32.const 0))"#
+    let counts = format!(
+        r#"{SLEEP} {MEMORY} (global $turns (mut i32) (i32.const 0)) (func (export "on_process") (result i32)
+            (global.set $turns (i32.add (global.get $turns) (i32.const 1)))
+            (call $sleep (i32.const 5)) (i32.gt_s (global.get $turns) (i32.const 50)))"#
     );
-    bench.start("neighbour", &["sys.log"], &tick);
+    bench.start("neighbour", &[], &counts);
     while bench.exit_of("spinner").is_none() {
         bench.worker.run_slice(bench.now, Slice::Long);
         bench.now += Duration::from_millis(1);
@@ -219,7 +82,7 @@ fn a_busy_loop_starves_nobody_and_is_ended_by_its_watchdog() {
         bench.events.extend(std::iter::from_fn(|| bench.worker.poll_event()));
     }
     assert!(matches!(bench.exit_of("spinner"), Some(Exit::Crashed(reason)) if reason.contains("watchdog")));
-    assert!(bench.logs().len() > 50, "the neighbour ran {} times", bench.logs().len());
+    assert_eq!(bench.exit_of("neighbour"), Some(&Exit::Ended(1)), "it had its fifty turns meanwhile");
 }
 
 #[test]
@@ -334,9 +197,11 @@ fn a_chatterbox_is_cut_short() {
     );
     bench.start("chatterbox", &["sys.log"], &body);
     bench.run_for(Duration::from_millis(10));
-    assert_eq!(bench.logs().len(), zhost_runtime::budget::LOG_LINES_PER_CALL_MAX + 1);
+    assert_eq!(bench.logs().len(), LOG_LINES_BURST as usize);
     assert!(bench.logs().iter().all(|line| line.len() <= zhost_base::limits::LOG_LINE_SIZE_MAX_BYTES));
-    assert!(bench.logs().last().unwrap().contains("9968 more lines dropped"));
+    bench.run_for(Duration::from_secs(61));
+    assert_eq!(bench.logs()[LOG_LINES_BURST as usize], "9968 more lines dropped: too many");
+    assert_eq!(bench.logs().len(), 2 * LOG_LINES_BURST as usize + 1);
     assert!(matches!(&bench.events[0], WorkerEvent::Started(..) | WorkerEvent::Log(_, LogLevel::Debug, _)));
 }
 
@@ -362,7 +227,7 @@ fn messages_arrive_in_order_and_are_reported_consumed() {
     bench.run_for(Duration::from_millis(10));
     assert_eq!(bench.logs(), ["one", "two", "three"]);
     let consumed = bench.events.iter().map(|event| match event {
-        WorkerEvent::Consumed { messages, bytes, .. } => (*messages, *bytes),
+        WorkerEvent::Consumed(_, consumed) => (consumed.messages, consumed.bytes),
         _ => (0, 0),
     });
     assert_eq!(consumed.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1)), (3, 11));

@@ -1,0 +1,553 @@
+//! Spaces as actors: what one does to another by its pid, wherever that runs.
+//!
+//! Whatever it is, it becomes an [`Errand`] to the other's zhost, through the stream between the two, or straight back
+//! into [`Node::handle_errand`] when both are here: so local and remote are the same. Spaces reach only those of their
+//! own topology.
+
+use crate::{
+    bonds::Bonds,
+    names::Grants,
+    node::{Level, Node, Output},
+    wire::{Errand, Frame},
+};
+use serde_bytes::ByteBuf;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+use zhost_base::{
+    Batch, Farewell, Generation, Instant, Name, Pid, SpaceKey, Start, TopologyId, ZhostId,
+    limits::SPAWNED_PER_ZHOST_MAX,
+};
+use zhost_gossip::row::{LoadBand, Row, RowKey};
+use zhost_runtime::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
+
+/// Calls a space has not answered yet; further ones are refused with "try again".
+const CALLS_PER_SPACE_MAX: usize = 256;
+/// Direct messages a space has not consumed yet; more come back.
+const DIRECT_PER_SPACE_MAX: u32 = crate::messages::MAILBOX_MAX_MESSAGES;
+/// Spawns that wait for their package.
+const SPAWNS_WAITING_MAX: usize = 64;
+/// How much of the parent's name a spawned space has in its own.
+const SPAWNED_STEM_MAX: usize = 21;
+
+/// What a local space waits for, and of whom.
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    serial: u32,
+    whom: ZhostId,
+}
+
+/// A space that is to be started for another.
+#[derive(Clone, Debug)]
+pub(crate) struct Spawn {
+    pub topology: TopologyId,
+    pub serial: u32,
+    pub parent: Pid,
+    pub space: Name,
+    pub argument: Vec<u8>,
+    pub link: bool,
+}
+
+/// What the spaces of this zhost have under way with others.
+#[derive(Debug, Default)]
+pub(crate) struct Actors {
+    /// By the number of the local space.
+    asking: BTreeMap<u32, Asking>,
+    /// Calls that a local space has not answered: who called, and the call's number.
+    called: BTreeMap<u32, BTreeSet<(Pid, u32)>>,
+    /// Direct messages of a local space that were not consumed yet: how many, of how many bytes.
+    sent: BTreeMap<(u32, Pid), (u32, u32)>,
+    /// The same of messages to a local space.
+    received: BTreeMap<(u32, Pid), (u32, u32)>,
+    /// Wait for their package.
+    waiting: Vec<Spawn>,
+    /// Being started, by number: whom to tell.
+    starting: BTreeMap<u32, Spawn>,
+    pub bonds: Bonds,
+    pub grants: Grants,
+}
+
+impl Actors {
+    /// The topologies whose packages are needed for spawns.
+    pub fn topologies_needed(&self) -> impl Iterator<Item = TopologyId> {
+        self.waiting.iter().map(|spawn| spawn.topology)
+    }
+}
+
+fn refusal(code: i8) -> Refusal {
+    match code {
+        -1 => Refusal::NotFound,
+        -2 => Refusal::TryAgain,
+        -3 => Refusal::TooLarge,
+        -4 => Refusal::Denied,
+        -6 => Refusal::TimedOut,
+        -7 => Refusal::Taken,
+        -8 => Refusal::Full,
+        _ => Refusal::Failed,
+    }
+}
+
+impl Node {
+    /// The pid of a local space.
+    pub(crate) fn pid(&self, number: u32) -> Pid {
+        Pid { zhost: self.id, generation: self.generation, number }
+    }
+
+    /// The local space with that pid, if it is one of that topology and lives.
+    pub(crate) fn local(&self, topology: TopologyId, pid: Pid) -> Option<&SpaceKey> {
+        let key = self.host.key_of(pid.number)?;
+        (pid == self.pid(pid.number) && key.topology == topology).then_some(key)
+    }
+
+    pub(crate) fn signal(&mut self, number: u32, signal: Signal) {
+        if let Some(key) = self.host.key_of(number).cloned() {
+            self.output(Output::Worker(WorkerCommand::Signal { key, number, signal }));
+        }
+    }
+
+    pub(crate) fn answer_space(&mut self, number: u32, serial: u32, answer: Result<Vec<u8>, Refusal>) {
+        self.actors.asking.remove(&number);
+        if let Some(key) = self.host.key_of(number).cloned() {
+            self.output(Output::Worker(WorkerCommand::Answer { key, number, serial, answer }));
+        }
+    }
+
+    /// Sends an errand to a zhost, this one included. Whether it was taken.
+    pub(crate) fn run_errand(
+        &mut self,
+        now: Instant,
+        to: ZhostId,
+        topology: TopologyId,
+        errand: Errand,
+    ) -> bool {
+        if to == self.id {
+            self.handle_errand(now, self.id, topology, errand);
+            return true;
+        }
+        self.send(now, to, &Frame::Errand(topology, errand))
+    }
+
+    /// Remembers whom a local space asked.
+    pub(crate) fn note_asking(&mut self, number: u32, serial: u32, whom: ZhostId) {
+        self.actors.asking.insert(number, Asking { serial, whom });
+    }
+
+    /// A local space did something to others.
+    pub(crate) fn handle_act(&mut self, now: Instant, key: &SpaceKey, number: u32, act: Act) {
+        if self.host.key_of(number) != Some(key) {
+            return;
+        }
+        let (topology, me) = (key.topology, self.pid(number));
+        match act {
+            Act::Ask(serial, ask) => self.handle_ask(now, key, me, serial, ask),
+            Act::Send(to, payloads) => self.send_direct(now, topology, me, to, payloads),
+            Act::Reply(to, serial, payload) => {
+                if let Some(calls) = self.actors.called.get_mut(&number) {
+                    calls.remove(&(to, serial));
+                }
+                let result = Ok(ByteBuf::from(payload));
+                self.run_errand(now, to.zhost, topology, Errand::Reply { to, serial, result });
+            }
+            Act::Link(other) => self.bind(now, topology, me, other, crate::wire::Bond::Link),
+            Act::Unlink(other) => self.unbind(now, topology, me, other, crate::wire::Bond::Link),
+            Act::Monitor(other) => self.bind(now, topology, me, other, crate::wire::Bond::Monitor),
+            Act::Demonitor(other) => self.unbind(now, topology, me, other, crate::wire::Bond::Monitor),
+            Act::MonitorZhost(name) => self.watch_zhost(number, &name),
+            Act::Exit(other, reason) => {
+                self.run_errand(now, other.zhost, topology, Errand::Exit(me, other, reason));
+            }
+            Act::Unregister(name) => self.unregister(now, topology, number, &name),
+        }
+    }
+
+    fn handle_ask(&mut self, now: Instant, key: &SpaceKey, me: Pid, serial: u32, ask: Ask) {
+        let (topology, number) = (key.topology, me.number);
+        match ask {
+            Ask::CallPath(index, payload) => match self.path_target(key, index) {
+                Some((to, path)) => {
+                    let call = Errand::Call { from: me, to, serial, path: Some(path), payload };
+                    self.ask_zhost(now, to.zhost, topology, (number, serial), call);
+                }
+                None => self.answer_space(number, serial, Err(Refusal::TryAgain)),
+            },
+            Ask::CallPid(to, payload) => {
+                let call = Errand::Call { from: me, to, serial, path: None, payload };
+                self.ask_zhost(now, to.zhost, topology, (number, serial), call);
+            }
+            Ask::Spawn { zhost, space, argument, link } => {
+                match self.spawn_site(topology, &space, zhost.as_ref()) {
+                    Ok(site) => {
+                        let spawn = Errand::Spawn { serial, parent: me, space, argument, link };
+                        self.ask_zhost(now, site, topology, (number, serial), spawn);
+                    }
+                    Err(refusal) => self.answer_space(number, serial, Err(refusal)),
+                }
+            }
+            Ask::Register(name) => self.register(now, topology, (number, serial), name),
+            Ask::Whereis(name) => {
+                let holder = self.whereis(topology, &name);
+                let answer = holder.map(|pid| pid.encode().to_vec()).ok_or(Refusal::NotFound);
+                self.answer_space(number, serial, answer);
+            }
+            Ask::Zhosts => {
+                let mut names = Vec::new();
+                for (_, profile) in self.known_zhosts() {
+                    let name = profile.name.as_str();
+                    names.extend_from_slice(&(name.len() as u16).to_le_bytes());
+                    names.extend_from_slice(name.as_bytes());
+                }
+                self.answer_space(number, serial, Ok(names));
+            }
+        }
+    }
+
+    /// Sends an errand whose answer a local space waits for.
+    pub(crate) fn ask_zhost(
+        &mut self,
+        now: Instant,
+        to: ZhostId,
+        topology: TopologyId,
+        (number, serial): (u32, u32),
+        errand: Errand,
+    ) {
+        self.note_asking(number, serial, to);
+        if !self.run_errand(now, to, topology, errand) {
+            self.answer_space(number, serial, Err(Refusal::NotFound));
+        }
+    }
+
+    /// Where a space is to be spawned: on that zhost, or on the one that suits best.
+    fn spawn_site(
+        &mut self,
+        topology: TopologyId,
+        space: &Name,
+        zhost: Option<&Name>,
+    ) -> Result<ZhostId, Refusal> {
+        let document = self.ledger.topology(topology).ok_or(Refusal::NotFound)?;
+        let spec = document.spec.space(space).filter(|spec| spec.start == Start::Spawned);
+        let spec = spec.ok_or(Refusal::NotFound)?;
+        let offers = |id: &ZhostId| {
+            self.profile(*id).is_some_and(|profile| {
+                profile.runs_spaces && spec.capabilities.iter().all(|c| profile.capabilities.contains(c))
+            })
+        };
+        if let Some(name) = zhost {
+            let named = self.known_zhosts().find(|(_, profile)| profile.name == *name);
+            let (id, _) = named.ok_or(Refusal::NotFound)?;
+            return if offers(&id) { Ok(id) } else { Err(Refusal::Denied) };
+        }
+        let judged = self.judged_failed();
+        let load = |id: ZhostId| match self.registry.row(id, &RowKey::Load) {
+            Some(Row::Load(load)) => *load,
+            _ => LoadBand::default(),
+        };
+        let blob = RowKey::Blob(document.package);
+        let sites = self.known_zhosts().map(|(id, _)| id).filter(|id| offers(id) && !judged.contains(id));
+        let mut sites: Vec<_> = sites
+            .map(|id| {
+                let has_package = self.registry.row(id, &blob).is_some();
+                let load = load(id);
+                (id, (Reverse(has_package), load.cpu.max(load.memory)))
+            })
+            .collect();
+        let best = sites.iter().map(|(_, rank)| *rank).min().ok_or(Refusal::Denied)?;
+        sites.retain(|(_, rank)| *rank == best);
+        let index = self.rng.below(sites.len() as u64) as usize;
+        Ok(sites[index].0)
+    }
+
+    fn send_direct(&mut self, now: Instant, topology: TopologyId, me: Pid, to: Pid, payloads: Batch) {
+        let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
+        let sum = self.actors.sent.entry((me.number, to)).or_default();
+        *sum = (sum.0 + messages, sum.1.saturating_add(bytes));
+        for payloads in crate::messages::in_portions(payloads) {
+            let portion = (payloads.len() as u32, payloads.content_bytes() as u32);
+            let errand = Errand::Messages { from: me, to, payloads };
+            if !self.run_errand(now, to.zhost, topology, errand) {
+                self.note_undelivered(me, to, portion, false);
+            }
+        }
+    }
+
+    /// Messages of a local space did not arrive.
+    fn note_undelivered(&mut self, from: Pid, to: Pid, (messages, bytes): (u32, u32), unknown: bool) {
+        self.note_direct_consumed(from, to, (messages, bytes));
+        let undelivered = match unknown {
+            true => Undelivered { lost: 0, unknown: messages },
+            false => Undelivered { lost: messages, unknown: 0 },
+        };
+        self.messages.undelivered += u64::from(messages);
+        self.signal(from.number, Signal::Undelivered(to, undelivered));
+    }
+
+    fn note_direct_consumed(&mut self, from: Pid, to: Pid, (messages, bytes): (u32, u32)) {
+        let slot = (from.number, to);
+        if let Some(sum) = self.actors.sent.get_mut(&slot) {
+            *sum = (sum.0.saturating_sub(messages), sum.1.saturating_sub(bytes));
+            if sum.0 == 0 {
+                self.actors.sent.remove(&slot);
+            }
+            self.signal(from.number, Signal::Credit(to, messages, bytes));
+        }
+    }
+
+    /// Another zhost, or this one, has something for a space here.
+    pub(crate) fn handle_errand(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        topology: TopologyId,
+        errand: Errand,
+    ) {
+        match errand {
+            Errand::Spawn { serial, parent, space, argument, link } => {
+                self.handle_spawn(now, Spawn { topology, serial, parent, space, argument, link });
+            }
+            Errand::Spawned { parent, serial, link, result } => {
+                self.handle_spawned(now, topology, parent, (serial, link), result);
+            }
+            Errand::Messages { from, to, payloads } => self.take_direct(now, topology, from, to, payloads),
+            Errand::Consumed { from, to, messages, bytes } => {
+                self.note_direct_consumed(from, to, (messages, bytes));
+            }
+            Errand::Undelivered { from, to, messages, unknown } => {
+                if self.local(topology, from).is_some() {
+                    self.note_undelivered(from, to, messages, unknown);
+                }
+            }
+            Errand::Call { from, to, serial, path, payload } => {
+                self.take_call(now, topology, (from, serial), to, (path, payload));
+            }
+            Errand::Reply { to, serial, result } => {
+                if self.local(topology, to).is_some() {
+                    self.answer_space(to.number, serial, result.map(ByteBuf::into_vec).map_err(refusal));
+                }
+            }
+            Errand::Bond(from, to, bond) => self.handle_bond(now, topology, from, to, bond),
+            Errand::Unbond(from, to, bond) => self.actors.bonds.handle_unbond(from, to, bond),
+            Errand::Ended(from, to, bond, farewell) => self.handle_ended(from, to, bond, farewell),
+            Errand::Exit(from, to, reason) => self.end_spawned(now, topology, from, to, &reason),
+            Errand::Claim(name, pid, serial) => self.handle_claim(now, topology, name, pid, serial),
+            Errand::Granted(name, pid, serial, grant) => {
+                self.handle_granted(now, topology, name, (pid, serial), (peer, grant));
+            }
+            Errand::Release(name, pid) => self.actors.grants.release(topology, &name, pid),
+        }
+    }
+
+    fn take_direct(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, payloads: Batch) {
+        let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
+        let waiting: u32 = {
+            let of_space = (to.number, Pid::default())..(to.number.saturating_add(1), Pid::default());
+            self.actors.received.range(of_space).map(|(_, (messages, _))| *messages).sum()
+        };
+        let has_room = waiting.saturating_add(messages) <= DIRECT_PER_SPACE_MAX;
+        if self.local(topology, to).is_none() || !has_room {
+            let undelivered = Errand::Undelivered { from, to, messages: (messages, bytes), unknown: false };
+            self.run_errand(now, from.zhost, topology, undelivered);
+            return;
+        }
+        let sum = self.actors.received.entry((to.number, from)).or_default();
+        *sum = (sum.0 + messages, sum.1.saturating_add(bytes));
+        self.signal(to.number, Signal::Message(from, payloads));
+    }
+
+    /// A local space consumed what came to its pid.
+    pub(crate) fn handle_direct_consumed(&mut self, now: Instant, key: &SpaceKey, consumed: &Consumed) {
+        let Origin::Direct(from) = consumed.origin else { return };
+        let Some(number) = self.host.space(key).map(|space| space.launch.pid.number) else { return };
+        let slot = (number, from);
+        let Some(sum) = self.actors.received.get_mut(&slot) else { return };
+        let Consumed { messages, bytes, .. } = *consumed;
+        *sum = (sum.0.saturating_sub(messages), sum.1.saturating_sub(bytes));
+        if sum.0 == 0 {
+            self.actors.received.remove(&slot);
+        }
+        let to = self.pid(number);
+        self.run_errand(now, from.zhost, key.topology, Errand::Consumed { from, to, messages, bytes });
+    }
+
+    fn take_call(
+        &mut self,
+        now: Instant,
+        topology: TopologyId,
+        (from, serial): (Pid, u32),
+        to: Pid,
+        (path, payload): (Option<Name>, Vec<u8>),
+    ) {
+        let refuse = |refusal: Refusal| Errand::Reply { to: from, serial, result: Err(refusal as i8) };
+        if self.local(topology, to).is_none() {
+            self.run_errand(now, from.zhost, topology, refuse(Refusal::NotFound));
+            return;
+        }
+        let calls = self.actors.called.entry(to.number).or_default();
+        if calls.len() >= CALLS_PER_SPACE_MAX {
+            self.run_errand(now, from.zhost, topology, refuse(Refusal::TryAgain));
+            return;
+        }
+        calls.insert((from, serial));
+        self.signal(to.number, Signal::Call(from, serial, path, payload));
+    }
+
+    fn handle_spawn(&mut self, now: Instant, spawn: Spawn) {
+        let refusal = match self.ledger.topology(spawn.topology) {
+            None => Some(Refusal::NotFound),
+            Some(_) if self.is_shutting_down() || !self.config.runs_spaces => Some(Refusal::TryAgain),
+            Some(document) if self.blobs.is_complete(document.package) => {
+                return self.start_spawned(now, spawn);
+            }
+            Some(_) if self.actors.waiting.len() >= SPAWNS_WAITING_MAX => Some(Refusal::TryAgain),
+            Some(_) => None,
+        };
+        match refusal {
+            Some(refusal) => self.refuse_spawn(now, spawn, refusal),
+            None => {
+                self.actors.waiting.push(spawn);
+                self.refresh_blobs(now);
+            }
+        }
+    }
+
+    fn refuse_spawn(&mut self, now: Instant, spawn: Spawn, refusal: Refusal) {
+        let Spawn { topology, serial, parent, link, .. } = spawn;
+        let spawned = Errand::Spawned { parent, serial, link, result: Err(refusal as i8) };
+        self.run_errand(now, parent.zhost, topology, spawned);
+    }
+
+    /// A package is complete: spawns that waited for it go on.
+    pub(crate) fn resume_spawns(&mut self, now: Instant) {
+        for spawn in std::mem::take(&mut self.actors.waiting) {
+            self.handle_spawn_again(now, spawn);
+        }
+    }
+
+    fn handle_spawn_again(&mut self, now: Instant, spawn: Spawn) {
+        match self.ledger.topology(spawn.topology) {
+            Some(document) if !self.blobs.is_complete(document.package) => self.actors.waiting.push(spawn),
+            _ => self.handle_spawn(now, spawn),
+        }
+    }
+
+    fn start_spawned(&mut self, now: Instant, spawn: Spawn) {
+        let Some(document) = self.ledger.topology(spawn.topology) else { return };
+        let spec = document.spec.space(&spawn.space).filter(|spec| spec.start == Start::Spawned);
+        let memory = spec.map(|spec| u64::from(spec.memory_bytes));
+        let memory_of = |key: &SpaceKey| self.space_spec(key).map_or(0, |spec| u64::from(spec.memory_bytes));
+        let taken: u64 = self.host.keys().map(memory_of).sum();
+        let refusal = match memory {
+            None => Some(Refusal::NotFound),
+            Some(_) if self.host.spawned() >= SPAWNED_PER_ZHOST_MAX => Some(Refusal::Full),
+            Some(memory) if taken + memory > u64::from(self.config.memory_bytes) => Some(Refusal::Full),
+            Some(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.refuse_spawn(now, spawn, refusal);
+        }
+        let number = self.host.next_number();
+        let stem: String = spawn.space.as_str().chars().take(SPAWNED_STEM_MAX).collect();
+        let Ok(name) = format!("{stem}.{number}").parse::<Name>() else { return };
+        let key = SpaceKey { topology: spawn.topology, space: name };
+        let launch = zhost_runtime::Launch {
+            key: key.clone(),
+            space: spawn.space.clone(),
+            pid: Pid::default(),
+            package: document.package,
+            package_bytes: document.package_bytes,
+            argument: spawn.argument.clone(),
+        };
+        let revision = document.revision;
+        if spawn.link {
+            let (me, parent) = (self.pid(number), spawn.parent);
+            self.actors.bonds.tie(me.number, parent, crate::bonds::Tie::Link);
+        }
+        self.log(Level::Debug, format!("spawning {} for {}", key.space, spawn.parent));
+        self.actors.starting.insert(number, spawn);
+        self.host_spawned(now, launch, revision);
+    }
+
+    /// A spawned space runs, or ended before it did: who spawned it is told.
+    pub(crate) fn tell_spawned(&mut self, now: Instant, number: u32, result: Result<(), Refusal>) {
+        let Some(Spawn { topology, serial, parent, link, .. }) = self.actors.starting.remove(&number) else {
+            return;
+        };
+        let pid = self.pid(number);
+        let result = result.map(|()| pid).map_err(|refusal| refusal as i8);
+        self.run_errand(now, parent.zhost, topology, Errand::Spawned { parent, serial, link, result });
+    }
+
+    fn handle_spawned(
+        &mut self,
+        now: Instant,
+        topology: TopologyId,
+        parent: Pid,
+        (serial, link): (u32, bool),
+        result: Result<Pid, i8>,
+    ) {
+        let lives = self.local(topology, parent).is_some();
+        if let (Ok(child), true) = (result, link) {
+            if lives {
+                self.actors.bonds.tie(parent.number, child, crate::bonds::Tie::Link);
+            } else {
+                let ended = Errand::Ended(parent, child, crate::wire::Bond::Link, Farewell::no_space());
+                self.run_errand(now, child.zhost, topology, ended);
+            }
+        }
+        if lives {
+            let answer = result.map(|pid| pid.encode().to_vec()).map_err(refusal);
+            self.answer_space(parent.number, serial, answer);
+        }
+    }
+
+    /// A space wants a spawned one to end.
+    fn end_spawned(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, reason: &str) {
+        let Some(key) = self.local(topology, to).cloned() else { return };
+        if self.host.space(&key).is_some_and(|space| space.is_spawned) {
+            self.log(Level::Debug, format!("{from} ends {}: {reason}", key.space));
+            self.close_space(now, &key);
+        }
+    }
+
+    /// A local space has ended: nobody waits for it any more, and those bound to it are told.
+    pub(crate) fn forget_actor(&mut self, now: Instant, key: &SpaceKey, number: u32, farewell: &Farewell) {
+        let (topology, me) = (key.topology, self.pid(number));
+        self.tell_spawned(now, number, Err(Refusal::Failed));
+        self.actors.asking.remove(&number);
+        for (caller, serial) in self.actors.called.remove(&number).unwrap_or_default() {
+            let reply = Errand::Reply { to: caller, serial, result: Err(Refusal::Failed as i8) };
+            self.run_errand(now, caller.zhost, topology, reply);
+        }
+        let of_space = (number, Pid::default())..(number.saturating_add(1), Pid::default());
+        self.actors.sent.retain(|(sender, _), _| *sender != number);
+        let received: Vec<_> = self.actors.received.range(of_space).map(|(s, sum)| (*s, *sum)).collect();
+        for (slot, messages) in received {
+            self.actors.received.remove(&slot);
+            let undelivered = Errand::Undelivered { from: slot.1, to: me, messages, unknown: true };
+            self.run_errand(now, slot.1.zhost, topology, undelivered);
+        }
+        self.release_names(now, topology, number);
+        self.break_ties(now, topology, number, farewell);
+    }
+
+    /// A zhost is gone, or started anew, or has given up on us: what was under way with its earlier starts ends.
+    pub(crate) fn lose_zhost(&mut self, peer: ZhostId, alive: Option<Generation>, tell_it: bool) {
+        let is_gone = |pid: &Pid| pid.zhost == peer && Some(pid.generation) != alive;
+        let asking = self.actors.asking.iter().filter(|(_, asking)| asking.whom == peer);
+        let asking: Vec<(u32, u32)> = asking.map(|(number, asking)| (*number, asking.serial)).collect();
+        for (number, serial) in asking {
+            self.answer_space(number, serial, Err(Refusal::TimedOut));
+        }
+        for calls in self.actors.called.values_mut() {
+            calls.retain(|(caller, _)| !is_gone(caller));
+        }
+        let sent: Vec<_> = self.actors.sent.iter().filter(|((_, to), _)| is_gone(to)).collect();
+        let sent: Vec<_> = sent.into_iter().map(|(slot, sum)| (*slot, *sum)).collect();
+        for ((number, to), messages) in sent {
+            let me = self.pid(number);
+            self.note_undelivered(me, to, messages, true);
+        }
+        self.actors.received.retain(|(_, from), _| !is_gone(from));
+        self.actors.waiting.retain(|spawn| !is_gone(&spawn.parent));
+        self.lose_ties(peer, alive, tell_it);
+    }
+}

@@ -1,0 +1,190 @@
+//! Links and monitors between spaces, and monitors of zhosts.
+//!
+//! Each side of a bond keeps a tie. When a space ends, the zhosts of those tied to it are told; who cannot be told any
+//! more, because the two zhosts have lost each other, finds out by that, and the other side is told when it is back.
+//! The tie goes with the first word about it, so that everybody hears exactly once. The table of cases stands in
+//! `agent/node/ACTORS.md`.
+
+use crate::{
+    node::Node,
+    wire::{Bond, Errand},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use zhost_base::{
+    Farewell, Generation, Instant, Name, Pid, TopologyId, ZhostId, limits::BONDS_PER_SPACE_MAX,
+};
+use zhost_runtime::Signal;
+
+/// What a local space has to do with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tie {
+    /// Linked.
+    Link,
+    /// Wants to be told of its end.
+    Watches,
+    /// The other wants to be told of ours.
+    WatchedBy,
+}
+
+/// All ties of this zhost.
+#[derive(Debug, Default)]
+pub(crate) struct Bonds {
+    ties: BTreeSet<(u32, Pid, Tie)>,
+    /// Who wants to be told when a zhost dies.
+    zhosts: BTreeSet<(u32, ZhostId)>,
+    /// Ties that ended for us while the other's zhost was out of reach: its side is told when it is back.
+    severed: BTreeMap<ZhostId, BTreeSet<(Pid, Pid, Bond)>>,
+}
+
+impl Bonds {
+    /// Ties a local space to another; `false` if it has too many ties.
+    pub fn tie(&mut self, number: u32, other: Pid, tie: Tie) -> bool {
+        if self.of(number).count() >= BONDS_PER_SPACE_MAX {
+            return false;
+        }
+        self.ties.insert((number, other, tie));
+        true
+    }
+
+    fn of(&self, number: u32) -> impl Iterator<Item = &(u32, Pid, Tie)> {
+        self.ties.range((number, Pid::default(), Tie::Link)..(number + 1, Pid::default(), Tie::Link))
+    }
+
+    /// Another's side of a bond was undone.
+    pub fn handle_unbond(&mut self, from: Pid, to: Pid, bond: Bond) {
+        let tie = if bond == Bond::Link { Tie::Link } else { Tie::WatchedBy };
+        self.ties.remove(&(to.number, from, tie));
+    }
+}
+
+fn signal(other: Pid, tie: Tie, farewell: Farewell) -> Option<Signal> {
+    match tie {
+        Tie::Link => Some(Signal::Exit(other, farewell)),
+        Tie::Watches => Some(Signal::Down(other, farewell)),
+        Tie::WatchedBy => None,
+    }
+}
+
+impl Node {
+    /// A local space binds itself to another.
+    pub(crate) fn bind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
+        let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
+        let refuse = |reason: &str| Farewell { normal: false, reason: reason.into() };
+        if me == other || self.actors.bonds.ties.contains(&(me.number, other, tie)) {
+            return;
+        }
+        if !self.actors.bonds.tie(me.number, other, tie) {
+            if let Some(signal) = signal(other, tie, refuse("too many links and monitors")) {
+                self.signal(me.number, signal);
+            }
+            return;
+        }
+        if !self.run_errand(now, other.zhost, topology, Errand::Bond(me, other, bond)) {
+            self.handle_ended(other, me, bond, Farewell::no_connection());
+        }
+    }
+
+    pub(crate) fn unbind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
+        let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
+        if self.actors.bonds.ties.remove(&(me.number, other, tie)) {
+            self.run_errand(now, other.zhost, topology, Errand::Unbond(me, other, bond));
+        }
+    }
+
+    /// Another space binds itself to one of ours.
+    pub(crate) fn handle_bond(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, bond: Bond) {
+        let tie = if bond == Bond::Link { Tie::Link } else { Tie::WatchedBy };
+        let lives = self.local(topology, to).is_some();
+        if !lives || !self.actors.bonds.tie(to.number, from, tie) {
+            let ended = Errand::Ended(to, from, bond, Farewell::no_space());
+            self.run_errand(now, from.zhost, topology, ended);
+        }
+    }
+
+    /// A space bound to one of ours ended, or is lost to it.
+    pub(crate) fn handle_ended(&mut self, from: Pid, to: Pid, bond: Bond, farewell: Farewell) {
+        let ties: &[Tie] = if bond == Bond::Link { &[Tie::Link] } else { &[Tie::Watches] };
+        for tie in ties {
+            if to == self.pid(to.number)
+                && self.actors.bonds.ties.remove(&(to.number, from, *tie))
+                && let Some(signal) = signal(from, *tie, farewell.clone())
+            {
+                self.signal(to.number, signal);
+            }
+        }
+    }
+
+    /// A local space wants to be told when a zhost dies; at once, if it is dead.
+    pub(crate) fn watch_zhost(&mut self, number: u32, name: &Name) {
+        let known = self.known_zhosts().find(|(_, profile)| profile.name == *name).map(|(id, _)| id);
+        match known {
+            Some(zhost) if zhost == self.id => {}
+            Some(zhost) => drop(self.actors.bonds.zhosts.insert((number, zhost))),
+            None => self.signal(number, Signal::ZhostDown(name.clone())),
+        }
+    }
+
+    /// A local space ended: those tied to it are told.
+    pub(crate) fn break_ties(
+        &mut self,
+        now: Instant,
+        topology: TopologyId,
+        number: u32,
+        farewell: &Farewell,
+    ) {
+        let me = self.pid(number);
+        let ties: Vec<_> = self.actors.bonds.of(number).copied().collect();
+        self.actors.bonds.zhosts.retain(|(watcher, _)| *watcher != number);
+        for (number, other, tie) in ties {
+            self.actors.bonds.ties.remove(&(number, other, tie));
+            let errand = match tie {
+                Tie::Link => Errand::Ended(me, other, Bond::Link, farewell.clone()),
+                Tie::WatchedBy => Errand::Ended(me, other, Bond::Monitor, farewell.clone()),
+                Tie::Watches => Errand::Unbond(me, other, Bond::Monitor),
+            };
+            self.run_errand(now, other.zhost, topology, errand);
+        }
+    }
+
+    /// Ties to a zhost are lost: ours are told, and the other side when it is back.
+    pub(crate) fn lose_ties(&mut self, peer: ZhostId, alive: Option<Generation>, tell_it: bool) {
+        let is_gone = |pid: &Pid| pid.zhost == peer && Some(pid.generation) != alive;
+        let ties: Vec<_> =
+            self.actors.bonds.ties.iter().filter(|(_, other, _)| is_gone(other)).copied().collect();
+        for (number, other, tie) in ties {
+            self.actors.bonds.ties.remove(&(number, other, tie));
+            if tell_it && tie != Tie::Watches {
+                let bond = if tie == Tie::Link { Bond::Link } else { Bond::Monitor };
+                let me = self.pid(number);
+                self.actors.bonds.severed.entry(peer).or_default().insert((me, other, bond));
+            }
+            if let Some(signal) = signal(other, tie, Farewell::no_connection()) {
+                self.signal(number, signal);
+            }
+        }
+    }
+
+    /// A zhost died: who watches it is told.
+    pub(crate) fn tell_zhost_down(&mut self, zhost: ZhostId) {
+        let watchers: Vec<u32> = {
+            let watches = self.actors.bonds.zhosts.iter().filter(|(_, watched)| *watched == zhost);
+            watches.map(|(number, _)| *number).collect()
+        };
+        let Ok(name) = self.zhost_name(zhost).parse::<Name>() else { return };
+        for number in watchers {
+            self.actors.bonds.zhosts.remove(&(number, zhost));
+            self.signal(number, Signal::ZhostDown(name.clone()));
+        }
+    }
+
+    /// A zhost is back: its side of the ties that ended meanwhile is told.
+    pub(crate) fn tell_severed(&mut self, now: Instant, peer: ZhostId, generation: Generation) {
+        for (me, other, bond) in self.actors.bonds.severed.remove(&peer).unwrap_or_default() {
+            if other.generation == generation {
+                let ended = Errand::Ended(me, other, bond, Farewell::no_connection());
+                // The topology does not matter: a tie is found by its two ends.
+                self.run_errand(now, peer, zhost_base::TopologyId([0; 16]), ended);
+            }
+        }
+    }
+}

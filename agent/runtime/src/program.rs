@@ -1,0 +1,83 @@
+//! Programs that guests are made of: read from packages on flash, checked, compiled once for all guests of a space.
+
+use crate::{
+    interpreter::{Interpreter, Program},
+    store::{Store, blob_key, table},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+use zhost_base::{BlobDigest, Name, RecognizerSpec, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
+use zhost_mex::{Package, PublicKey, Trust};
+
+/// A program with what its package says of its space.
+pub(crate) struct Loaded {
+    pub program: Arc<dyn Program>,
+    pub spec: SpaceSpec,
+    /// The names of its outgoing paths.
+    pub paths: Vec<Name>,
+    pub recognizers: Vec<RecognizerSpec>,
+}
+
+/// Programs in use, and where further ones come from.
+pub(crate) struct Programs {
+    interpreter: Box<dyn Interpreter>,
+    store: Arc<dyn Store>,
+    publishers: Vec<PublicKey>,
+    loaded: BTreeMap<(BlobDigest, Name), Weak<Loaded>>,
+    /// The package opened last: its other spaces are likely to follow.
+    recent: Option<(BlobDigest, Package)>,
+}
+
+impl Programs {
+    pub fn new(interpreter: Box<dyn Interpreter>, store: Arc<dyn Store>, publishers: Vec<PublicKey>) -> Self {
+        Self { interpreter, store, publishers, loaded: BTreeMap::new(), recent: None }
+    }
+
+    /// Forgets what only the next launch would need.
+    pub fn rest(&mut self) {
+        self.recent = None;
+    }
+
+    /// The program of a space of a package of so many bytes.
+    pub fn get(
+        &mut self,
+        digest: BlobDigest,
+        package_bytes: u32,
+        space: &Name,
+    ) -> Result<Arc<Loaded>, String> {
+        let key = (digest, space.clone());
+        if let Some(loaded) = self.loaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(loaded);
+        }
+        self.loaded.retain(|_, loaded| loaded.strong_count() > 0);
+        if self.recent.as_ref().is_none_or(|(recent, _)| *recent != digest) {
+            self.recent = Some((digest, self.open(digest, package_bytes)?));
+        }
+        let Some((_, package)) = &self.recent else { return Err("its package is gone".into()) };
+        let spec = package.topology.space(space).ok_or("its package does not declare it")?.clone();
+        let wasm = package.wasm(space).ok_or("its package holds no WASM for it")?;
+        // Checked again here: a zhost takes nobody's word for what it runs.
+        let has_path = package.topology.has_path(space);
+        self.interpreter.check(wasm, &spec, has_path).map_err(|e| e.to_string())?;
+        let program = self.interpreter.load(wasm).map_err(|e| e.to_string())?;
+        let paths = package.topology.paths_from(space).map(|(path, _)| path.name.clone()).collect();
+        let recognizers = package.topology.recognizers.clone();
+        let loaded = Arc::new(Loaded { program, spec, paths, recognizers });
+        self.loaded.insert(key, Arc::downgrade(&loaded));
+        Ok(loaded)
+    }
+
+    fn open(&self, digest: BlobDigest, package_bytes: u32) -> Result<Package, String> {
+        let mut package = Vec::with_capacity(package_bytes as usize);
+        for index in 0..package_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
+            let piece = self.store.get(table::BLOBS, &blob_key(digest, index)).map_err(|e| e.to_string())?;
+            package.extend_from_slice(&piece.ok_or("its package is not complete on this zhost")?);
+        }
+        if zhost_mex::digest(&package) != digest {
+            return Err("its package is damaged on this zhost's flash".into());
+        }
+        Package::open(&package, Trust::Publishers(&self.publishers)).map_err(|e| e.to_string())
+    }
+}

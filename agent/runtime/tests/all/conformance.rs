@@ -1,0 +1,256 @@
+//! Runs the guests in `tests/spaces/conformance`: every import, and the refusals and limits that its documentation
+//! names. In place of a node they look into a mirror, which answers everything in a fixed way; how nodes answer is
+//! tested where nodes are.
+//!
+//! `CONFORMANCE=overwrite` writes the table in `agent/runtime/ABI.md` anew.
+
+use crate::bench::{Bench, key, name};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use zhost_base::{Batch, Farewell, Generation, Pid, ZhostId};
+use zhost_runtime::{
+    Act, Ask, Exit, Refusal, Sender, Signal, Undelivered, WorkerCommand, WorkerEvent,
+    abi::{IMPORTS, Unlock},
+};
+
+const BEGIN: &str = "<!-- the table is written by agent/runtime/tests/all/conformance.rs -->\n";
+
+struct Guest {
+    name: String,
+    text: String,
+    declares: Vec<String>,
+    more: String,
+    recognizers: Vec<(String, String)>,
+    logs: Vec<String>,
+    /// Imports as `module.function`, and under which name the guest calls them.
+    imports: BTreeMap<String, String>,
+    /// The refusals of imports that the guest provokes.
+    shows: BTreeMap<String, Vec<String>>,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn guests() -> Vec<Guest> {
+    let dir = root().join("tests/spaces/conformance");
+    let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "wat"));
+    files.sort();
+    files
+        .iter()
+        .map(|file| read(file.file_stem().unwrap().to_str().unwrap(), &fs::read_to_string(file).unwrap()))
+        .collect()
+}
+
+fn read(name: &str, text: &str) -> Guest {
+    let header = |key: &str| -> Vec<String> {
+        let prefix = format!(";; {key}:");
+        text.lines()
+            .filter_map(|line| line.strip_prefix(&prefix))
+            .map(|rest| rest.trim().to_owned())
+            .collect()
+    };
+    let words = |text: &String| {
+        text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut imports = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.trim().strip_prefix("(import ")) {
+        let quoted: Vec<&str> = line.split('"').collect();
+        let alias = line.split_once("(func ").unwrap().1.split([' ', ')']).next().unwrap();
+        imports.insert(format!("{}.{}", quoted[1], quoted[3]), alias.to_owned());
+    }
+    let shows = header("shows");
+    let shows = shows.iter().map(words).map(|words| (words[0].clone(), words[1..].to_vec())).collect();
+    Guest {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        declares: header("declares").iter().flat_map(words).collect(),
+        more: header("more").first().map_or(String::new(), |more| format!(", {more}")),
+        recognizers: header("recognizes")
+            .iter()
+            .map(|line| line.split_once(": ").map(|(name, spec)| (name.to_owned(), spec.to_owned())).unwrap())
+            .collect(),
+        logs: header("logs"),
+        imports,
+        shows,
+    }
+}
+
+/// `(expect CALL CODE)` becomes a return of the line's number if the call does not give that code.
+fn expand(text: &str) -> String {
+    let expanded = text.lines().enumerate().map(|(index, line)| {
+        let Some((indent, rest)) = line.split_once("(expect ") else { return line.to_owned() };
+        let (call, code) = rest.rsplit_once(' ').unwrap();
+        let code = code.strip_suffix(')').unwrap();
+        format!(
+            "{indent}(if (i32.ne {call} (i32.const {code})) (then (return (i32.const {}))))",
+            index + 1001
+        )
+    });
+    expanded.collect::<Vec<_>>().join("\n")
+}
+
+fn child() -> Pid {
+    Pid { zhost: ZhostId(1), generation: Generation(1), number: 77 }
+}
+
+/// What the mirror says to a question; nothing to some.
+fn reflect(ask: &Ask) -> Option<Result<Vec<u8>, Refusal>> {
+    let pid = || Ok(child().encode().to_vec());
+    Some(match ask {
+        Ask::CallPath(_, payload) | Ask::CallPid(_, payload) if payload == b"silence" => return None,
+        Ask::CallPath(_, payload) | Ask::CallPid(_, payload) => Ok(payload.iter().rev().copied().collect()),
+        Ask::Spawn { space, .. } if space.as_str() == "child" => pid(),
+        Ask::Spawn { .. } => Err(Refusal::NotFound),
+        Ask::Register(name) if name.as_str() == "taken" => Err(Refusal::Taken),
+        Ask::Register(_) => Ok(Vec::new()),
+        Ask::Whereis(name) if name.as_str() == "known" => pid(),
+        Ask::Whereis(_) => Err(Refusal::NotFound),
+        Ask::Zhosts => Ok(b"\x02\x00z1".to_vec()),
+    })
+}
+
+fn mirror(bench: &mut Bench, guest: &str, act: Act) {
+    let (key, number) = (key(guest), 1);
+    let farewell = || Farewell { normal: true, reason: "normal".into() };
+    let signal = match act {
+        Act::Ask(serial, ask) => {
+            if let Some(answer) = reflect(&ask) {
+                let command = WorkerCommand::Answer { key, number, serial, answer };
+                bench.worker.handle_command(bench.now, command);
+            }
+            return;
+        }
+        Act::Link(pid) => vec![Signal::Exit(pid, farewell())],
+        Act::Monitor(pid) => vec![Signal::Down(pid, farewell())],
+        Act::MonitorZhost(name) => vec![
+            Signal::ZhostDown(name),
+            Signal::Message(child(), Batch::from_iter([b"hi".as_slice()])),
+            Signal::Undelivered(child(), Undelivered { lost: 1, unknown: 0 }),
+        ],
+        _ => return,
+    };
+    for signal in signal {
+        let command = WorkerCommand::Signal { key: key.clone(), number, signal };
+        bench.worker.handle_command(bench.now, command);
+    }
+}
+
+fn deliver(bench: &mut Bench, guest: &str) {
+    let (key, path, from) = (key(guest), name("in"), name("partner"));
+    let pid = Pid { zhost: ZhostId(2), generation: Generation(1), number: 9 };
+    let payloads = Batch::from_iter([b"hello".as_slice()]);
+    let sender = Sender { pid, window: 1 };
+    let call = Signal::Call(pid, 4, Some(path.clone()), b"ask".to_vec());
+    for command in [
+        WorkerCommand::Deliver { key: key.clone(), from, sender, path, payloads },
+        WorkerCommand::Signal { key: key.clone(), number: 1, signal: call },
+        WorkerCommand::Undelivered { key, path: 0, undelivered: Undelivered { lost: 2, unknown: 1 } },
+    ] {
+        bench.worker.handle_command(bench.now, command);
+    }
+}
+
+fn run(guest: &Guest) {
+    let mut bench = Bench::new();
+    let wasm = wat::parse_str(expand(&guest.text)).unwrap_or_else(|e| panic!("{}: {e}", guest.name));
+    let declares: Vec<&str> = guest.declares.iter().map(String::as_str).collect();
+    bench.memory_kib = 512;
+    bench.recognizers.clone_from(&guest.recognizers);
+    bench.start_with(&guest.name, &declares, &guest.more, &wasm);
+    let target = WorkerCommand::Target { key: key(&guest.name), path: 0, up: true };
+    let mut seen = 0;
+    let mut exit = None;
+    for step in 0..4000 {
+        bench.run_for(Duration::from_millis(1));
+        match step {
+            // It runs, but has done nothing yet.
+            0 => bench.worker.handle_command(bench.now, target.clone()),
+            500 => deliver(&mut bench, &guest.name),
+            _ => {}
+        }
+        while seen < bench.events.len() {
+            let event = bench.events[seen].clone();
+            seen += 1;
+            match event {
+                WorkerEvent::Acted(_, _, act) => mirror(&mut bench, &guest.name, act),
+                WorkerEvent::Exited(exited, _, how) if exited == key(&guest.name) => exit = Some(how),
+                _ => {}
+            }
+        }
+    }
+    match exit {
+        Some(Exit::Ended(0 | 1)) => {}
+        Some(Exit::Ended(code)) => {
+            let line = guest.text.lines().nth(code as usize - 1001).unwrap_or("?");
+            panic!("{}.wat, line {}: {}", guest.name, code - 1000, line.trim());
+        }
+        other => panic!("{}.wat: {other:?}; it logged {:?}", guest.name, bench.logs()),
+    }
+    for line in &guest.logs {
+        assert!(bench.logs().contains(&line.as_str()), "{}: {:?}", guest.name, bench.logs());
+    }
+}
+
+#[test]
+fn every_guest_finds_what_the_reference_says() {
+    guests().iter().for_each(run);
+}
+
+fn unlocked_by(unlock: Unlock) -> String {
+    match unlock {
+        Unlock::Always => "always".into(),
+        Unlock::Path => "a path".into(),
+        Unlock::Capability(name) => format!("`{name}`"),
+        Unlock::AnyUnder(prefix) => format!("any `{prefix}*`"),
+    }
+}
+
+/// The table of the reference, from what the guests really do.
+fn table(guests: &[Guest]) -> String {
+    let mut table = String::from("| import | unlocked by | refusals shown | guest |\n|---|---|---|---|\n");
+    for (module, function, unlock) in IMPORTS {
+        let import = format!("{module}.{function}");
+        let user = guests.iter().filter(|guest| guest.imports.contains_key(&import));
+        let names: Vec<String> = user.clone().map(|guest| format!("`{}.wat`", guest.name)).collect();
+        let shown: Vec<&str> =
+            user.filter_map(|guest| guest.shows.get(&import)).flatten().map(String::as_str).collect();
+        let shown = if shown.is_empty() { "–".to_owned() } else { shown.join(" ").replace('-', "−") };
+        table += &format!("| `{import}` | {} | {shown} | {} |\n", unlocked_by(unlock), names.join(" "));
+    }
+    table
+}
+
+#[test]
+fn the_reference_says_what_the_guests_show() {
+    let guests = guests();
+    for guest in &guests {
+        for (import, codes) in &guest.shows {
+            let alias = guest.imports.get(import).unwrap_or_else(|| panic!("{}: {import}", guest.name));
+            for code in codes {
+                let shows = |line: &str| {
+                    line.trim().starts_with(&format!("(expect (call {alias}"))
+                        && line.ends_with(&format!(" {code})"))
+                };
+                assert!(guest.text.lines().any(shows), "{}.wat does not show {import} {code}", guest.name);
+            }
+        }
+    }
+    let file = root().join("agent/runtime/ABI.md");
+    let reference = fs::read_to_string(&file).unwrap();
+    for (module, function, _) in IMPORTS {
+        let import = format!("{module}.{function}");
+        assert!(guests.iter().any(|guest| guest.imports.contains_key(&import)), "no guest calls {import}");
+        assert!(reference.contains(&format!("`{import}(")), "ABI.md does not describe {import}");
+    }
+    let (head, rest) = reference.split_once(BEGIN).expect("ABI.md has a place for the table");
+    let (_, tail) = rest.split_once("\n\n").unwrap_or((rest, ""));
+    let expected = format!("{head}{BEGIN}{}\n{tail}", table(&guests));
+    if std::env::var("CONFORMANCE").is_ok_and(|how| how == "overwrite") {
+        fs::write(&file, &expected).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&file).unwrap() == expected,
+        "the table in ABI.md is not what the guests show; CONFORMANCE=overwrite writes it anew"
+    );
+}
