@@ -62,6 +62,8 @@ pub(crate) struct Actors {
     received: BTreeMap<(u32, Pid), (u32, u32)>,
     /// Wait for their package.
     waiting: Vec<Spawn>,
+    /// How many spaces were spawned from here, by zhost.
+    spawned: BTreeMap<ZhostId, u32>,
     /// Being started, by number: whom to tell.
     starting: BTreeMap<u32, Spawn>,
     pub bonds: Bonds,
@@ -248,13 +250,16 @@ impl Node {
             .map(|id| {
                 let has_package = self.registry.row(id, &blob).is_some();
                 let load = load(id);
-                (id, (Reverse(has_package), load.cpu.max(load.memory)))
+                let spawned = self.actors.spawned.get(&id).copied().unwrap_or(0);
+                (id, (Reverse(has_package), load.cpu.max(load.memory), spawned))
             })
             .collect();
         let best = sites.iter().map(|(_, rank)| *rank).min().ok_or(Refusal::Denied)?;
         sites.retain(|(_, rank)| *rank == best);
         let index = self.rng.below(sites.len() as u64) as usize;
-        Ok(sites[index].0)
+        let chosen = sites[index].0;
+        *self.actors.spawned.entry(chosen).or_default() += 1;
+        Ok(chosen)
     }
 
     fn send_direct(&mut self, now: Instant, topology: TopologyId, me: Pid, to: Pid, payloads: Batch) {
@@ -548,6 +553,7 @@ impl Node {
         }
         self.actors.received.retain(|(_, from), _| !is_gone(from));
         self.actors.waiting.retain(|spawn| !is_gone(&spawn.parent));
+        self.actors.spawned.remove(&peer);
         self.lose_ties(peer, alive, tell_it);
     }
 }

@@ -62,6 +62,16 @@ impl Node {
         self.membership.peer(id).is_some()
     }
 
+    /// How many local spaces were spawned by others.
+    pub fn inspect_spawned(&self) -> usize {
+        self.host.spawned()
+    }
+
+    /// How many global names local spaces hold.
+    pub fn inspect_names(&self) -> usize {
+        self.actors.grants.held()
+    }
+
     /// Packets this node passed on for others.
     pub fn inspect_relayed(&self) -> u64 {
         self.streams.relayed

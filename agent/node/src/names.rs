@@ -32,6 +32,11 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
+    /// How many names local spaces hold.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// A name is free again.
     pub fn release(&mut self, topology: TopologyId, name: &Name, pid: Pid) {
         let key = (topology, name.clone());

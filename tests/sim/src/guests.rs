@@ -99,28 +99,33 @@ pub fn package_without(name: &str, capability: &str) -> Vec<u8> {
 }
 
 fn pack(name: &str, version: u32, topology: &str, pause_ms: u32) -> Vec<u8> {
-    let space =
-        |name: &str| format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {name}}}\n").into_bytes();
-    let manifest = format!(
-        "apiVersion: samoza/v1\nkind: MEX\nmetadata: {{name: {name}, version: 0.0.{version}, publisher: sim}}\nspec: {{topology: topology.yaml, spaces: [eye, meter, store]}}\n"
-    );
     let counter = |path: &str| {
         // One that sends as fast as it may is woken when it may send more.
         let sleep = if pause_ms == 0 { 1000 } else { pause_ms };
         let text = COUNTER.replace("PATH", path).replace("PAUSE", &pause_ms.to_string());
         text.replace("SLEEP", &sleep.to_string())
     };
-    let wasm = |text: &str| wat::parse_str(text).expect("the simulator's guests are valid");
-    let files = BTreeMap::from([
-        ("manifest.yaml".into(), manifest.into_bytes()),
-        ("topology.yaml".into(), topology.into()),
-        ("spaces/eye/space.yaml".into(), space("eye")),
-        ("spaces/eye/core.wasm".into(), wasm(&counter("look"))),
-        ("spaces/meter/space.yaml".into(), space("meter")),
-        ("spaces/meter/core.wasm".into(), wasm(&counter("tick"))),
-        ("spaces/store/space.yaml".into(), space("store")),
-        ("spaces/store/core.wasm".into(), wasm(STORE)),
+    let spaces = [("eye", counter("look")), ("meter", counter("tick")), ("store", STORE.to_owned())];
+    assemble(name, version, topology, &spaces)
+}
+
+/// A signed package of these spaces, with their modules as text.
+pub fn assemble(name: &str, version: u32, topology: &str, spaces: &[(&str, String)]) -> Vec<u8> {
+    let names: Vec<&str> = spaces.iter().map(|(space, _)| *space).collect();
+    let manifest = format!(
+        "apiVersion: samoza/v1\nkind: MEX\nmetadata: {{name: {name}, version: 0.0.{version}, publisher: sim}}\nspec: {{topology: topology.yaml, spaces: [{}]}}\n",
+        names.join(", ")
+    );
+    let mut files = BTreeMap::from([
+        ("manifest.yaml".to_owned(), manifest.into_bytes()),
+        ("topology.yaml".to_owned(), topology.into()),
     ]);
+    for (space, text) in spaces {
+        let head = format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {space}}}\n");
+        let wasm = wat::parse_str(text).expect("the simulator's guests are valid");
+        files.insert(format!("spaces/{space}/space.yaml"), head.into_bytes());
+        files.insert(format!("spaces/{space}/core.wasm"), wasm);
+    }
     let unsigned = zhost_mex::build(files).expect("the simulator's package is sound");
     zhost_mex::sign(&unsigned, &publisher()).expect("the simulator's package can be signed")
 }

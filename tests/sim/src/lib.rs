@@ -3,6 +3,7 @@
 //! A [`World`] is a shell around [`zhost_node::Node`]s: it owns the clock, the network, the disks and the operators,
 //! and draws every delay, loss and fault from one seed. The same seed gives the same trace on any machine.
 
+pub mod actors;
 mod disk;
 pub mod figures;
 mod guests;

@@ -569,6 +569,16 @@ impl World {
         self.machines.len()
     }
 
+    /// How many spaces of a board were spawned by others.
+    pub fn spawned(&self, index: usize) -> usize {
+        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_spawned())
+    }
+
+    /// How many global names the spaces of a board hold.
+    pub fn names_held(&self, index: usize) -> usize {
+        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_names())
+    }
+
     /// Who a board is, if it has power.
     pub fn id(&self, index: usize) -> Option<ZhostId> {
         Some(self.machines[index].running.as_ref()?.node.id())
