@@ -112,6 +112,21 @@ pub struct Placement {
     pub homes: Vec<Home>,
     /// Whether all spaces of this revision have been running at once.
     pub settled: bool,
+    /// Who keeps the data of the spaces that have replicas.
+    pub keepers: Vec<Keepers>,
+}
+
+/// Who keeps the data of one space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepers {
+    /// Which space.
+    pub space: Name,
+    /// The zhost that writes.
+    pub primary: ZhostId,
+    /// Those that have everything that was acknowledged: nothing is acknowledged without them.
+    pub replicas: Vec<ZhostId>,
+    /// Those that are on the way there.
+    pub joining: Vec<ZhostId>,
 }
 
 /// Where one space is to run.
@@ -136,6 +151,8 @@ pub enum FailureReason {
     Kind(Name),
     /// Those that could run it are full.
     Capacity,
+    /// Those that have its data are not there.
+    Data,
 }
 
 impl core::fmt::Display for FailureReason {
@@ -145,6 +162,7 @@ impl core::fmt::Display for FailureReason {
             Self::Region(name) => write!(f, "no zhost with the required capabilities in region '{name}'"),
             Self::Kind(name) => write!(f, "no zhost with the required capabilities is of kind '{name}'"),
             Self::Capacity => f.write_str("insufficient capacity on remaining zhosts"),
+            Self::Data => f.write_str("the zhosts that keep the data of a space are out of reach"),
         }
     }
 }

@@ -121,6 +121,8 @@ pub struct SpaceRow {
     pub incarnation: u32,
     /// How often it was restarted after a crash.
     pub restarts: u32,
+    /// The replicas without which it acknowledges nothing any more.
+    pub synced: Vec<ZhostId>,
 }
 
 /// The life of a space on a zhost.

@@ -555,5 +555,6 @@ impl Node {
         self.actors.waiting.retain(|spawn| !is_gone(&spawn.parent));
         self.actors.spawned.remove(&peer);
         self.lose_ties(peer, alive, tell_it);
+        self.lose_keeper(peer);
     }
 }

@@ -420,9 +420,6 @@ fn check_spaces(package: &Package, interpreter: &dyn Interpreter) -> Result<(), 
         if space.kind == SpaceKind::Ui {
             return Err(format!("space '{}': this version of zhost serves no UI spaces", space.name));
         }
-        if space.replicas > 0 {
-            return Err(format!("space '{}': this version of zhost keeps no replicas", space.name));
-        }
         let wasm = package.wasm(&space.name).ok_or_else(|| format!("space '{}' has no WASM", space.name))?;
         let has_path = package.topology.has_path(&space.name);
         interpreter

@@ -1,13 +1,16 @@
 //! What a super does for the topologies it coordinates: compares wanted with actual and writes placements.
 
 use crate::{
+    keepers::{self, View},
     node::{Level, Node},
     placement::{self, Site, Sites},
 };
-use std::collections::BTreeMap;
-use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
+use std::collections::{BTreeMap, BTreeSet};
+use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_gossip::{
-    document::{Document, DocumentKey, Home, Placement, PlacementVersion, Slot, TopologyDocument, Wanted},
+    document::{
+        Document, DocumentKey, Home, Keepers, Placement, PlacementVersion, Slot, TopologyDocument, Wanted,
+    },
     row::{LoadBand, Row, RowKey, SpaceRow, SpaceState},
 };
 
@@ -16,6 +19,11 @@ use zhost_gossip::{
 pub(crate) struct Coordinator {
     /// The slot each topology's placement was last obeyed from.
     obeyed: BTreeMap<TopologyId, Slot>,
+}
+
+/// The zhosts where a space could be.
+fn suitable(space: &SpaceSpec, sites: &Sites<'_>) -> BTreeSet<ZhostId> {
+    sites.iter().filter(|(_, site)| site.suits(space)).map(|(id, _)| *id).collect()
 }
 
 impl Node {
@@ -60,11 +68,35 @@ impl Node {
         let base = base.or_else(|| self.ledger.placement(id, other));
         let homes = base.map(|base| self.carried_homes(id, topology, base)).unwrap_or_default();
         let mut sites = self.sites(now, id);
-        let homes = placement::place(id, &topology.spec.spaces, &homes, &mut sites);
+        let usable: Vec<BTreeSet<ZhostId>> =
+            topology.spec.spaces.iter().map(|space| suitable(space, &sites)).collect();
+        let old = |space: &SpaceSpec| {
+            let keepers = base.into_iter().flat_map(|base| &base.keepers);
+            keepers.into_iter().find(|keepers| keepers.space == space.name)
+        };
+        let spaces = &topology.spec.spaces;
+        let synced: Vec<Vec<ZhostId>> =
+            spaces.iter().map(|space| self.synced_replicas(id, space, base, old(space))).collect();
+        let view = |index: usize| View {
+            usable: &usable[index],
+            is_full: slot == Slot::Full,
+            synced: &synced[index],
+            seed: id.seed().wrapping_add(index as u64),
+        };
+        let decided = topology.spec.spaces.iter().enumerate().filter(|(_, space)| space.replicas > 0);
+        let decided =
+            decided.filter_map(|(index, space)| Some((index, keepers::home(old(space)?, &view(index)))));
+        let decided: BTreeMap<usize, Home> = decided.collect();
+        let homes = placement::place(id, &topology.spec.spaces, &homes, &decided, &mut sites);
+        let kept = topology.spec.spaces.iter().zip(&homes).enumerate().filter(|(_, (s, _))| s.replicas > 0);
+        let kept =
+            kept.filter_map(|(index, (space, home))| keepers::decide(space, old(space), home, &view(index)));
+        let kept: Vec<Keepers> = kept.collect();
         let carried = base.is_some_and(|base| base.revision == topology.revision && base.settled);
         let settled = carried || self.all_running(id, topology, &homes);
         let unchanged = newest.is_some_and(|newest| {
             newest.homes == homes
+                && newest.keepers == kept
                 && newest.settled == settled
                 && newest.revision == topology.revision
                 && newest.version.term == term
@@ -77,10 +109,24 @@ impl Node {
             earlier.map(|placement| placement.version.counter).fold(self.ledger.horizon(), u64::max);
         let version =
             PlacementVersion { slot, term, counter: counter.saturating_add(1), coordinator: self.id };
-        let placement = Placement { version, revision: topology.revision, homes, settled };
+        let placement = Placement { version, revision: topology.revision, homes, settled, keepers: kept };
         let text = self.describe_placement(topology, &placement);
         self.log(Level::Info, text);
         self.take_document(now, DocumentKey::Placement(id, slot), Document::Placement(placement), None);
+    }
+
+    /// The replicas that the primary of a space waits for, if it speaks of the placement `base`.
+    fn synced_replicas(
+        &self,
+        id: TopologyId,
+        space: &SpaceSpec,
+        base: Option<&Placement>,
+        old: Option<&Keepers>,
+    ) -> Vec<ZhostId> {
+        let key = SpaceKey { topology: id, space: space.name.clone() };
+        let row = old.and_then(|old| self.space_row(old.primary, &key));
+        let row = row.filter(|row| base.is_some_and(|base| base.version == row.placement));
+        row.map(|row| row.synced.clone()).unwrap_or_default()
     }
 
     fn describe_placement(&self, topology: &TopologyDocument, placement: &Placement) -> String {

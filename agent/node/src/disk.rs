@@ -3,12 +3,12 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, net::SocketAddr};
 use zhost_base::{
-    BlobDigest, Generation, ZhostId,
+    BlobDigest, Generation, SpaceKey, ZhostId,
     limits::{MEMBERS_MAX, TOPOLOGIES_MAX},
     planted::{self, Bug},
 };
 use zhost_gossip::{
-    document::{Document, DocumentKey},
+    document::{Document, DocumentKey, PlacementVersion},
     election::Ballot,
 };
 use zhost_runtime::{Store, StoreError, Write, table};
@@ -18,6 +18,7 @@ const BALLOT: &[u8] = b"ballot";
 const PEERS: &[u8] = b"peers";
 const HORIZON: &[u8] = b"horizon";
 const BLOB_INDEX: &str = "blob-index";
+const DATA_VERSIONS: &str = "data-versions";
 
 /// What the shell is to do with the store. Requests are carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,28 @@ pub enum DiskRequest {
         /// This key.
         key: Vec<u8>,
     },
+    /// Read entries in the order of their keys.
+    Scan {
+        /// Of this table.
+        table: String,
+        /// From this key on.
+        from: Vec<u8>,
+        /// Up to before this one.
+        to: Option<Vec<u8>>,
+        /// Until this many bytes are read, but at least one entry.
+        size_bytes: usize,
+    },
+    /// Have exactly these entries in a part of a table.
+    Replace {
+        /// Of this table.
+        table: String,
+        /// From this key on.
+        from: Vec<u8>,
+        /// Up to before this one.
+        to: Option<Vec<u8>>,
+        /// The entries.
+        entries: Vec<(Vec<u8>, Vec<u8>)>,
+    },
 }
 
 /// What came of a [`DiskRequest`].
@@ -40,6 +63,8 @@ pub enum DiskReply {
     Committed,
     /// The value, if there is one.
     Value(Option<Vec<u8>>),
+    /// The entries, and the key of the first one behind them.
+    Entries(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>),
 }
 
 /// What a disk request was for.
@@ -66,6 +91,17 @@ pub(crate) enum Purpose {
         index: u32,
         peer: ZhostId,
     },
+    /// The next entries for a replica.
+    DataScan {
+        key: SpaceKey,
+        peer: ZhostId,
+        session: u64,
+    },
+    /// What a primary ordered.
+    DataOrder {
+        key: SpaceKey,
+        session: u64,
+    },
 }
 
 impl DiskRequest {
@@ -74,7 +110,8 @@ impl DiskRequest {
         let size = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Vec::len);
         match self {
             Self::Commit(writes) => writes.iter().map(size).sum(),
-            Self::Read { .. } => 0,
+            Self::Read { .. } | Self::Scan { .. } => 0,
+            Self::Replace { entries, .. } => entries.iter().map(|(key, value)| key.len() + value.len()).sum(),
         }
     }
 
@@ -83,6 +120,16 @@ impl DiskRequest {
         match self {
             Self::Commit(writes) => store.commit(writes).map(|()| DiskReply::Committed),
             Self::Read { table, key } => store.get(table, key).map(DiskReply::Value),
+            Self::Scan { table, from, to, size_bytes } => {
+                let (entries, next) = store.range(table, from, to.as_deref(), *size_bytes)?;
+                Ok(DiskReply::Entries(entries, next))
+            }
+            Self::Replace { table, from, to, entries } => {
+                let (old, _) = store.range(table, from, to.as_deref(), usize::MAX)?;
+                let gone = old.into_iter().map(|(key, _)| write(table, key, None));
+                let new = entries.iter().map(|(key, value)| write(table, key.clone(), Some(value.clone())));
+                store.commit(&gone.chain(new).collect::<Vec<_>>()).map(|()| DiskReply::Committed)
+            }
         }
     }
 }
@@ -96,6 +143,7 @@ pub struct Recovered {
     pub(crate) documents: Vec<(DocumentKey, Document)>,
     pub(crate) horizon: u64,
     pub(crate) blobs: BTreeMap<BlobDigest, u32>,
+    pub(crate) data_versions: BTreeMap<SpaceKey, PlacementVersion>,
 }
 
 impl Recovered {
@@ -111,7 +159,11 @@ impl Recovered {
             documents.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         let blobs = store.scan(BLOB_INDEX, b"", usize::MAX)?;
         let blobs = blobs.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
+        let versions = store.scan(DATA_VERSIONS, b"", usize::MAX)?;
+        let versions =
+            versions.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         Ok(Self {
+            data_versions: versions.collect(),
             generation,
             ballot: decode(meta(BALLOT)?.as_deref()).unwrap_or_default(),
             peers: decode(meta(PEERS)?.as_deref()).unwrap_or_default(),
@@ -148,6 +200,11 @@ pub(crate) fn peers_write(peers: &[SocketAddr]) -> Write {
 
 pub(crate) fn horizon_write(horizon: u64) -> Write {
     write(table::META, HORIZON.to_vec(), Some(encode(&horizon)))
+}
+
+/// The placement under which the data of a space was last written by another zhost's order.
+pub(crate) fn data_version_write(key: &SpaceKey, version: PlacementVersion) -> Write {
+    write(DATA_VERSIONS, encode(key), Some(encode(&version)))
 }
 
 pub(crate) fn document_removal(key: &DocumentKey) -> Write {

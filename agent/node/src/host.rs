@@ -323,7 +323,7 @@ impl Node {
         self.host.endings.retain(|key, _| known(key));
     }
 
-    fn write_space_row(&mut self, now: Instant, key: &SpaceKey) {
+    pub(crate) fn write_space_row(&mut self, now: Instant, key: &SpaceKey) {
         // Spawned spaces are found by their pids; a row for each would drown the registry.
         let Some(space) = self.host.spaces.get(key).filter(|space| !space.is_spawned) else { return };
         let row = SpaceRow {
@@ -332,6 +332,7 @@ impl Node {
             revision: space.revision,
             incarnation: space.launch.pid.number,
             restarts: space.restarts,
+            synced: self.replicas.synced(key),
         };
         self.set_row(now, RowKey::Space(key.clone()), Row::Space(row));
     }
@@ -362,8 +363,8 @@ impl Node {
                 }
                 _ => self.handle_direct_consumed(now, &key, &consumed),
             },
-            WorkerEvent::Wrote(key, number, commit, _) => {
-                self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
+            WorkerEvent::Wrote(key, number, commit, changes) => {
+                self.handle_wrote(now, &key, (number, commit), changes);
             }
             WorkerEvent::Used(key, number, usage) => self.note_usage(now, &key, number, usage),
             WorkerEvent::Log(key, level, text) => {

@@ -15,6 +15,7 @@ use crate::{
     links::{ConnectionId, LinkOutput, Links},
     mesh::Mesh,
     messages::Messages,
+    replicas::Replicas,
     steady::Steady,
     streams::Streams,
     topology_state::Histories,
@@ -132,6 +133,7 @@ pub struct Node {
     pub(crate) coordinator: Coordinator,
     pub(crate) host: Host,
     pub(crate) actors: Actors,
+    pub(crate) replicas: Replicas,
     pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
     pub(crate) messages: Messages,
@@ -213,6 +215,7 @@ impl Node {
             coordinator: Coordinator::default(),
             host: Host::default(),
             actors: Actors::default(),
+            replicas: Replicas::new(recovered.data_versions),
             mesh: Mesh::default(),
             streams: Streams::default(),
             messages: Messages::default(),
@@ -384,6 +387,10 @@ impl Node {
             Purpose::SubmittedBlob { digest, size_bytes, command } => {
                 self.handle_submitted_blob(now, (digest, size_bytes), command, result)
             }
+            Purpose::DataScan { key, peer, session } => {
+                self.handle_data_scan(now, (key, peer, session), result);
+            }
+            Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
             Purpose::BlobRead { digest, index, peer } => {
                 self.handle_blob_read(now, digest, index, peer, result)
             }
@@ -448,6 +455,7 @@ impl Node {
         self.gossip_timeout(now);
         self.burials_timeout(now);
         self.blobs_timeout(now);
+        self.replicas_timeout(now);
         self.heartbeat_timeout(now);
         self.host_timeout(now);
         self.commands_timeout(now);
@@ -506,6 +514,7 @@ impl Node {
             self.control.poll_timeout(),
             self.gossip.poll_timeout(),
             self.blobs.poll_timeout(),
+            self.replicas.poll_timeout(),
             self.heartbeats.poll_timeout(),
             self.host.poll_timeout(),
             self.commands.poll_timeout(),
@@ -566,6 +575,7 @@ impl Node {
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
         self.reconcile_spaces(now);
+        self.refresh_replicas(now);
         self.refresh_targets();
         self.refresh_names(now);
         self.record_histories(now);
@@ -729,6 +739,7 @@ impl Node {
             Frame::Credit { topology, flow, messages, bytes } => {
                 self.handle_credit(peer, topology, &flow, (messages, bytes));
             }
+            Frame::Data(key, message) => self.handle_data(now, peer, key, message),
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
             Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
         }

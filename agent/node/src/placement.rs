@@ -54,19 +54,31 @@ impl Site<'_> {
 }
 
 /// Places the spaces of a topology: those whose home still suits stay, the others go where the fewest spaces are.
+///
+/// The homes of those in `decided` follow from something else, such as who has their data.
 pub(crate) fn place(
     topology: TopologyId,
     spaces: &[SpaceSpec],
     homes: &[Home],
+    decided: &BTreeMap<usize, Home>,
     sites: &mut Sites<'_>,
 ) -> Vec<Home> {
     let mut placed: Vec<Option<Home>> = vec![None; spaces.len()];
+    for (index, home) in decided {
+        if let Home::On(id) = home
+            && let Some(site) = sites.get_mut(id)
+        {
+            site.add(&spaces[*index]);
+        }
+        placed[*index] = Some(home.clone());
+    }
     for (space, slot) in spaces.iter().zip(&mut placed) {
         if space.start == Start::Spawned {
             *slot = Some(Home::OnDemand);
         }
     }
-    for ((space, home), slot) in spaces.iter().zip(homes).zip(&mut placed) {
+    for ((space, home), slot) in spaces.iter().zip(homes).zip(&mut placed).filter(|(_, slot)| slot.is_none())
+    {
         if let Home::On(id) = home
             && let Some(site) = sites.get_mut(id)
             && site.suits(space)

@@ -140,6 +140,8 @@ pub enum Frame {
     },
     /// Between spaces of this topology.
     Errand(TopologyId, Errand),
+    /// Between those who keep the data of a space.
+    Data(SpaceKey, DataMessage),
     /// An operator's request that only the receiver can answer.
     Query {
         /// Comes back with the answer.
@@ -256,6 +258,60 @@ pub enum Errand {
     Release(Name, Pid),
 }
 
+/// What those who keep the data of a space tell each other. A session begins whenever the two find each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DataMessage {
+    /// A part of a [`DataOrder`]; the last one makes it whole.
+    Part {
+        /// Of the primary.
+        session: u64,
+        /// Whether the order is whole now.
+        last: bool,
+        /// Its next bytes.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// An order was carried out, and is on flash.
+    Done {
+        /// Whose order.
+        session: u64,
+        /// Which: they are counted within the session.
+        order: u64,
+        /// For [`DataOrder::Compare`]: whether the replica has the same.
+        same: bool,
+    },
+    /// The replica knows of a later primary.
+    Refused {
+        /// Whose order.
+        session: u64,
+    },
+}
+
+/// What a primary wants of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DataOrder {
+    /// Recognise the primary, by the placement that made it one.
+    Attach(PlacementVersion),
+    /// Say whether the entries from one key up to before another have this hash.
+    Compare(KeyRange, [u8; 16]),
+    /// Have exactly these entries from one key up to before another.
+    Replace(KeyRange, Entries),
+    /// Make these changes.
+    Write(Vec<(ByteBuf, Option<ByteBuf>)>),
+}
+
+/// Keys and values.
+pub type Entries = Vec<(ByteBuf, ByteBuf)>;
+
+/// Keys from one up to before another, or to the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRange {
+    /// The first.
+    pub from: ByteBuf,
+    /// The first behind it.
+    pub to: Option<ByteBuf>,
+}
+
 /// What binds a space to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Bond {
@@ -312,4 +368,4 @@ macro_rules! postcard_bytes {
     )*};
 }
 
-postcard_bytes!(Frame, Hop, Parcel);
+postcard_bytes!(DataOrder, Frame, Hop, Parcel);

@@ -45,6 +45,9 @@ pub const DATA_BATCH_MAX_BYTES: usize = 256 * 1024;
 /// Keys written in one call of `on_process`; further puts are refused until it returns.
 pub const DATA_WRITES_PER_CALL_MAX: usize = 256;
 
+/// Bytes of keys and values written in one call; further puts are refused until it returns.
+pub const DATA_BYTES_PER_CALL_MAX: usize = 1024 * 1024;
+
 /// Keys one `list` returns.
 pub const DATA_LIST_MAX_KEYS: usize = 1024;
 

@@ -99,7 +99,13 @@ impl Data {
             let new = value.as_ref().map_or(0, |value| key.len() + value.len());
             used = used.saturating_sub(old as u64) + new as u64;
         }
-        if self.changes.len() + fresh > budget::DATA_WRITES_PER_CALL_MAX {
+        let bytes =
+            |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        let written: usize = self.changes.iter().map(bytes).sum();
+        let more: usize = writes.iter().map(|(key, value)| bytes((key, value))).sum();
+        if self.changes.len() + fresh > budget::DATA_WRITES_PER_CALL_MAX
+            || written + more > budget::DATA_BYTES_PER_CALL_MAX
+        {
             return Err(Refusal::TryAgain);
         }
         if used > self.quota_bytes && used > self.used_bytes {

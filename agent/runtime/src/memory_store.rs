@@ -1,6 +1,6 @@
 //! A store in memory, for tests that need none that survives.
 
-use crate::store::{Entries, Store, StoreError, Write};
+use crate::store::{Entries, Range, Store, StoreError, Write};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -28,6 +28,20 @@ impl Store for MemoryStore {
 
     fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         Ok(self.scan(table, prefix, limit)?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    fn range(
+        &self,
+        table: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        size_bytes: usize,
+    ) -> Result<(Entries, Option<Vec<u8>>), StoreError> {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = tables.get(table).into_iter().flat_map(|table| table.0.range(from.to_vec()..));
+        let mut range = Range::new(to, size_bytes);
+        let next = entries.into_iter().find(|(key, value)| !range.take(key, value));
+        Ok(range.end(next.map(|(key, _)| key.as_slice())))
     }
 
     fn usage(&self, table: &str) -> Result<u64, StoreError> {

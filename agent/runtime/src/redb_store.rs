@@ -1,6 +1,6 @@
 //! The store on flash: redb over any backend, a file on a board, a tearing disk in the simulator.
 
-use crate::store::{Entries, Store, StoreError, Write};
+use crate::store::{Entries, Range, Store, StoreError, Write};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 use std::sync::{Mutex, PoisonError};
 
@@ -107,6 +107,31 @@ impl<B: StorageBackend> Store for RedbStore<B> {
 
     fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         self.walk(table, prefix, limit, |key, _| key.to_vec())
+    }
+
+    fn range(
+        &self,
+        table: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        size_bytes: usize,
+    ) -> Result<(Entries, Option<Vec<u8>>), StoreError> {
+        self.with(|database| {
+            let mut range = Range::new(to, size_bytes);
+            let read = database.begin_read()?;
+            let table = match read.open_table(definition(table)) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(range.end(None)),
+                Err(error) => return Err(error.into()),
+            };
+            for entry in table.range::<&[u8]>(from..)? {
+                let (key, value) = entry?;
+                if !range.take(key.value(), value.value()) {
+                    return Ok(range.end(Some(key.value())));
+                }
+            }
+            Ok(range.end(None))
+        })
     }
 
     fn usage(&self, table: &str) -> Result<u64, StoreError> {

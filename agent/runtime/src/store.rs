@@ -37,6 +37,37 @@ pub struct Write {
 /// Keys and values as a scan gives them.
 pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Gathers what [`Store::range`] gives.
+pub(crate) struct Range<'a> {
+    to: Option<&'a [u8]>,
+    room: usize,
+    entries: Entries,
+}
+
+impl<'a> Range<'a> {
+    pub fn new(to: Option<&'a [u8]>, size_bytes: usize) -> Self {
+        Self { to, room: size_bytes, entries: Entries::new() }
+    }
+
+    /// Takes an entry; `false` if it lies behind the range, or there is no room for it.
+    pub fn take(&mut self, key: &[u8], value: &[u8]) -> bool {
+        let size = key.len() + value.len();
+        let is_within = self.to.is_none_or(|to| key < to);
+        if !is_within || (size > self.room && !self.entries.is_empty()) {
+            return false;
+        }
+        self.room = self.room.saturating_sub(size);
+        self.entries.push((key.to_vec(), value.to_vec()));
+        true
+    }
+
+    /// What was gathered; `next` is the key of the entry that was not taken.
+    pub fn end(self, next: Option<&[u8]>) -> (Entries, Option<Vec<u8>>) {
+        let next = next.filter(|next| self.to.is_none_or(|to| *next < to)).map(<[u8]>::to_vec);
+        (self.entries, next)
+    }
+}
+
 /// Durable tables.
 pub trait Store: Send + Sync {
     /// The value of a key.
@@ -47,6 +78,16 @@ pub trait Store: Send + Sync {
 
     /// The first `limit` keys that start with `prefix`, in order.
     fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Entries from one key up to before another (or to the end), in order, until `size_bytes` are gathered, but at
+    /// least one; and the key of the first entry of the range that was not.
+    fn range(
+        &self,
+        table: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        size_bytes: usize,
+    ) -> Result<(Entries, Option<Vec<u8>>), StoreError>;
 
     /// Bytes of all keys and values of a table.
     fn usage(&self, table: &str) -> Result<u64, StoreError>;

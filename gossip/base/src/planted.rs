@@ -25,11 +25,17 @@ pub enum Bug {
     IgnoreMove,
     /// An accused zhost does not refute.
     NeverRefute,
+    /// A write is acknowledged before the replicas have it.
+    AcknowledgeEarly,
+    /// Any zhost may become the one that writes, whether it has the data or not.
+    Usurp,
+    /// A replica obeys whoever writes to it.
+    ObeyAnybody,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::SkipFence,
         Self::ForgetDelivered,
         Self::ReuseGeneration,
@@ -40,6 +46,9 @@ impl Bug {
         Self::KeepQuiet,
         Self::IgnoreMove,
         Self::NeverRefute,
+        Self::AcknowledgeEarly,
+        Self::Usurp,
+        Self::ObeyAnybody,
     ];
 
     /// Its name on the command line.
@@ -55,7 +64,15 @@ impl Bug {
             Self::KeepQuiet => "keep-quiet",
             Self::IgnoreMove => "ignore-move",
             Self::NeverRefute => "never-refute",
+            Self::AcknowledgeEarly => "acknowledge-early",
+            Self::Usurp => "usurp",
+            Self::ObeyAnybody => "obey-anybody",
         }
+    }
+
+    /// Whether it harms replicated data, and is looked for there.
+    pub fn harms_data(self) -> bool {
+        matches!(self, Self::AcknowledgeEarly | Self::Usurp | Self::ObeyAnybody)
     }
 }
 

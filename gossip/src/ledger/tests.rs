@@ -34,7 +34,7 @@ fn topology(counter: u64, writer: u64, wanted: Wanted) -> Document {
 
 fn placement(slot: Slot, term: u64, counter: u64) -> Document {
     let version = PlacementVersion { slot, term, counter, coordinator: ZhostId(1) };
-    Document::Placement(Placement { version, revision: 1, homes: vec![], settled: false })
+    Document::Placement(Placement { version, revision: 1, homes: vec![], settled: false, keepers: vec![] })
 }
 
 const ID: TopologyId = TopologyId([1; 16]);

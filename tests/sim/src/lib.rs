@@ -13,6 +13,7 @@ mod network;
 mod operator;
 mod referee;
 pub mod scenario;
+pub mod vault;
 mod world;
 
 pub use guests::{package, package_without};

@@ -150,6 +150,14 @@ impl Machine {
         self.config.addr = addr;
     }
 
+    /// Another board takes this one's place.
+    pub fn replace(&mut self, rng: &mut Rng) {
+        let mut private = [0; 32];
+        rng.fill(&mut private);
+        self.disk = SimDisk::default();
+        self.config.identity = Identity::from_private(private);
+    }
+
     /// Power on.
     pub fn start(&mut self, now: Instant, mut rng: Rng) {
         self.life += 1;

@@ -9,7 +9,10 @@ use std::{
     thread,
     time::Instant,
 };
-use zhost_sim::scenario::{self, Report};
+use zhost_sim::{
+    scenario::{self, Report},
+    vault,
+};
 
 /// Lines of the trace shown of the first seed that fails.
 const TRACE_LINES_SHOWN: usize = 60;
@@ -26,6 +29,9 @@ struct Options {
     /// Print the whole trace of every seed.
     #[arg(long)]
     trace: bool,
+    /// Instead of a cluster under all sorts of faults: a space with replicated data whose board dies again and again.
+    #[arg(long)]
+    vault: bool,
     /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`.
     #[arg(long)]
     bug: Option<String>,
@@ -55,9 +61,9 @@ struct Tally {
 }
 
 fn main() {
-    let options = Options::parse();
-    if let Some(name) = &options.bug {
-        return hunt(name, &options);
+    let mut options = Options::parse();
+    if let Some(name) = options.bug.clone() {
+        return hunt(&name, &mut options);
     }
     let started = Instant::now();
     let tally = run_all(&options, false);
@@ -104,7 +110,10 @@ fn run_all(options: &Options, first_only: bool) -> Tally {
 
 /// Runs one seed; whether it failed.
 fn run(seed: u64, options: &Options, tally: &Mutex<Tally>, is_hunt: bool) -> bool {
-    let run = std::panic::catch_unwind(|| scenario::faults(seed, options.zhosts, options.trace));
+    let run = std::panic::catch_unwind(|| match options.vault {
+        true => vault::run(seed, vault::MISHAPS, options.trace).report,
+        false => scenario::faults(seed, options.zhosts, options.trace),
+    });
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = match &run {
         Ok(report) => {
@@ -140,7 +149,7 @@ fn show(seed: u64, report: &Report, with_trace: bool, flaws: usize) {
 }
 
 /// Plants bugs: a referee that does not find them is none.
-fn hunt(name: &str, options: &Options) {
+fn hunt(name: &str, options: &mut Options) {
     let bugs: Vec<zhost_base::planted::Bug> =
         zhost_base::planted::Bug::ALL.into_iter().filter(|bug| name == "all" || bug.name() == name).collect();
     if bugs.is_empty() {
@@ -153,6 +162,7 @@ fn hunt(name: &str, options: &Options) {
     let mut unfound = Vec::new();
     for bug in bugs {
         zhost_base::planted::plant(Some(bug));
+        options.vault = bug.harms_data();
         let found = run_all(options, true).failed.first().copied();
         match found {
             Some(seed) => println!("{}: found by seed {seed}", bug.name()),

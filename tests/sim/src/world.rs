@@ -152,6 +152,15 @@ impl World {
         Some(u32::from_le_bytes(value.try_into().ok()?))
     }
 
+    /// What a space has in its store on a board.
+    pub fn stored(&self, index: usize, topology: &str, space: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let (Ok(topology), Ok(space)) = (topology.parse(), space.parse()) else { return BTreeMap::new() };
+        let key = SpaceKey { topology: zhost_mex::topology_id(&topology), space };
+        let Some(running) = &self.machines[index].running else { return BTreeMap::new() };
+        let entries = running.store.scan(&zhost_runtime::table::data(&key), b"", usize::MAX);
+        entries.unwrap_or_default().into_iter().collect()
+    }
+
     /// Hash of everything that happened.
     pub fn trace_hash(&self) -> u64 {
         self.trace_hash

@@ -60,6 +60,9 @@ enum Task {
         /// Print the whole trace of every seed.
         #[arg(long)]
         trace: bool,
+        /// Instead of a cluster under all sorts of faults: a space with replicated data whose board dies again and again.
+        #[arg(long)]
+        vault: bool,
         /// Plant this bug, or `all` one after the other, and see that the simulator finds it.
         #[arg(long)]
         bug: Option<String>,
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Task::Bench { command } => bench::run(&command),
         Task::Test => test::run(),
         Task::Sim { bug: Some(bug), .. } => test::hunt(&bug),
+        Task::Sim { seeds, trace, vault: true, .. } => test::vault(&seeds, trace),
         Task::Sim { seeds, zhosts, trace, .. } => test::sim(&seeds, zhosts, trace),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Size => size::run(),

@@ -55,6 +55,7 @@ pub fn run() -> Outcome {
         say("fresh seeds, and bugs planted to be found");
         let first = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
         sim(&format!("{first}..{}", first + FRESH_SEEDS), 7, false)?;
+        vault(&format!("{first}..{}", first + FRESH_SEEDS / 10), false)?;
         hunt("all")?;
         say("fuzzing, briefly");
         fuzz::run(None, CI_FUZZ_SECONDS)?;
@@ -73,6 +74,12 @@ fn cargo(args: &[&str]) -> Outcome {
 /// Plants bugs in the simulator, one after the other, and sees whether it finds them.
 pub fn hunt(bug: &str) -> Outcome {
     cargo(&[&SIMULATOR[..], &["--bug", bug, "--seeds", HUNT_SEEDS]].concat())
+}
+
+/// Runs the simulator with replicated data.
+pub fn vault(seeds: &str, trace: bool) -> Outcome {
+    let trace: &[&str] = if trace { &["--trace"] } else { &[] };
+    cargo(&[&SIMULATOR[..], &["--vault", "--seeds", seeds], trace].concat())
 }
 
 /// Runs the simulator.

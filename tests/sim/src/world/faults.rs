@@ -33,6 +33,13 @@ impl World {
         self.set_wake(index, None);
     }
 
+    /// Puts another board, with an empty disk and an identity of its own, in the place of one without power.
+    pub fn replace_board(&mut self, index: usize) {
+        self.note(format!("== another board for z{index}"));
+        self.machines[index].replace(&mut self.rng);
+        self.referee.forget(index);
+    }
+
     /// A board's process is stopped for a while, and everything it is sent waits.
     pub fn pause(&mut self, index: usize, duration: Duration) {
         self.note(format!("== pause z{index} for {duration:?}"));

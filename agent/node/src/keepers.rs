@@ -1,0 +1,134 @@
+//! Who keeps the data of a space that has replicas: decided by the coordinator, a pure function.
+//!
+//! The rule that no acknowledged write is lost: whoever becomes primary has been one, or has been among the replicas,
+//! of the last decision; the primary acknowledges nothing that its replicas do not have; and only a full term decides
+//! anew. A zhost that is to become a replica is *joining* until the primary says that it acknowledges nothing without it.
+
+use std::collections::BTreeSet;
+use zhost_base::{
+    SpaceSpec, ZhostId,
+    id::rendezvous,
+    planted::{self, Bug},
+};
+use zhost_gossip::document::{FailureReason, Home, Keepers};
+
+/// What the coordinator sees.
+pub(crate) struct View<'a> {
+    /// The zhosts that could run the space now, in no order.
+    pub usable: &'a BTreeSet<ZhostId>,
+    /// Whether the term is a full one.
+    pub is_full: bool,
+    /// The replicas that the primary says it waits for, under the last decision.
+    pub synced: &'a [ZhostId],
+    /// For rendezvous hashing.
+    pub seed: u64,
+}
+
+/// Where the primary of a space runs, if that is decided by who has its data.
+pub(crate) fn home(old: &Keepers, view: &View<'_>) -> Home {
+    let has_data = |id: &&ZhostId| old.replicas.contains(id) || planted::has(Bug::Usurp);
+    let heirs = view.usable.iter().filter(|_| view.is_full).filter(has_data);
+    let heirs = heirs.max_by_key(|id| rendezvous(view.seed, **id)).copied();
+    match heirs {
+        _ if view.usable.contains(&old.primary) => Home::On(old.primary),
+        Some(heir) => Home::On(heir),
+        None => Home::Nowhere(FailureReason::Data),
+    }
+}
+
+/// Who keeps the data of a space from now on whose primary runs at `home`.
+pub(crate) fn decide(
+    spec: &SpaceSpec,
+    old: Option<&Keepers>,
+    home: &Home,
+    view: &View<'_>,
+) -> Option<Keepers> {
+    let Home::On(primary) = home else { return old.cloned() };
+    let wanted = usize::from(spec.replicas);
+    let mut others: Vec<ZhostId> = view.usable.iter().copied().filter(|id| id != primary).collect();
+    others.sort_by_key(|id| std::cmp::Reverse(rendezvous(view.seed, *id)));
+    let Some(old) = old else {
+        // There is no data yet.
+        others.truncate(wanted);
+        return Some(Keepers {
+            space: spec.name.clone(),
+            primary: *primary,
+            replicas: others,
+            joining: Vec::new(),
+        });
+    };
+    if !view.is_full {
+        return Some(old.clone());
+    }
+    let has_it = |id: &ZhostId| {
+        let is_synced = old.primary == *primary && view.synced.contains(id);
+        *id == old.primary || old.replicas.contains(id) || is_synced
+    };
+    // A former primary may hold writes that were never acknowledged: it joins anew.
+    let mut replicas: Vec<ZhostId> =
+        others.iter().copied().filter(|id| has_it(id) && *id != old.primary).collect();
+    replicas.truncate(wanted);
+    let mut joining: Vec<ZhostId> = old.joining.iter().copied().filter(|id| others.contains(id)).collect();
+    joining.extend(others.iter().filter(|id| !old.joining.contains(id)));
+    joining.retain(|id| !replicas.contains(id));
+    joining.truncate(wanted - replicas.len());
+    Some(Keepers { space: spec.name.clone(), primary: *primary, replicas, joining })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zhost_base::SpaceKind;
+
+    const A: ZhostId = ZhostId(1);
+    const B: ZhostId = ZhostId(2);
+    const C: ZhostId = ZhostId(3);
+
+    fn spec() -> SpaceSpec {
+        SpaceSpec { replicas: 1, ..SpaceSpec::new("store".parse().unwrap(), SpaceKind::Data) }
+    }
+
+    fn keepers(primary: ZhostId, replicas: &[ZhostId], joining: &[ZhostId]) -> Keepers {
+        let (replicas, joining) = (replicas.to_vec(), joining.to_vec());
+        Keepers { space: spec().name, primary, replicas, joining }
+    }
+
+    fn next(old: &Keepers, usable: &[ZhostId], is_full: bool, synced: &[ZhostId]) -> (Home, Keepers) {
+        let usable = usable.iter().copied().collect();
+        let view = View { usable: &usable, is_full, synced, seed: 7 };
+        let home = home(old, &view);
+        let keepers = decide(&spec(), Some(old), &home, &view).unwrap();
+        (home, keepers)
+    }
+
+    #[test]
+    fn an_heir_has_the_data_and_a_new_replica_joins_first() {
+        let old = keepers(A, &[B], &[]);
+        assert_eq!(next(&old, &[A, B, C], true, &[]), (Home::On(A), old.clone()));
+        let (home, heirs) = next(&old, &[B, C], true, &[]);
+        assert_eq!((home, &heirs), (Home::On(B), &keepers(B, &[], &[C])));
+        assert_eq!(next(&heirs, &[B, C], true, &[C]).1, keepers(B, &[C], &[]));
+        assert_eq!(next(&heirs, &[C], true, &[]), (Home::Nowhere(FailureReason::Data), heirs));
+    }
+
+    #[test]
+    fn a_former_primary_joins_anew() {
+        let (_, heirs) = next(&keepers(A, &[B], &[]), &[B], true, &[]);
+        assert_eq!(next(&heirs, &[A, B], true, &[]).1, keepers(B, &[], &[A]));
+    }
+
+    #[test]
+    fn a_minority_decides_nothing() {
+        let old = keepers(A, &[B], &[]);
+        assert_eq!(next(&old, &[B, C], false, &[]), (Home::Nowhere(FailureReason::Data), old.clone()));
+        assert_eq!(next(&old, &[A, C], false, &[]), (Home::On(A), old));
+    }
+
+    #[test]
+    fn without_data_anybody_will_do() {
+        let usable = [A, B, C].into_iter().collect();
+        let view = View { usable: &usable, is_full: true, synced: &[], seed: 7 };
+        let first = decide(&spec(), None, &Home::On(A), &view).unwrap();
+        assert_eq!((first.primary, first.replicas.len(), first.joining.len()), (A, 1, 0));
+    }
+}

@@ -1,0 +1,529 @@
+//! The data of spaces on other zhosts.
+//!
+//! The primary (the zhost that runs the space) writes first, then sends each commit to its followers, and the space goes
+//! on when all that count have it on flash. Whenever the two find each other anew, a session begins: the primary walks
+//! through its table, the follower says which parts differ, and those are sent whole; commits made meanwhile follow in
+//! order. A follower that has everything counts from then on, and the primary's row says so; the coordinator makes a
+//! replica of it ([`crate::keepers`]). A follower obeys only the primary of the latest placement it knows.
+
+use crate::{
+    disk::{DiskReply, DiskRequest, Purpose, data_version_write},
+    node::{Level, Node, Output},
+    wire::{DataMessage, DataOrder, Frame, KeyRange},
+};
+use serde_bytes::ByteBuf;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+use zhost_base::{
+    Instant, SpaceKey, ZhostId,
+    planted::{self, Bug},
+};
+use zhost_gossip::document::{Keepers, PlacementVersion};
+use zhost_runtime::{Changes, StoreError, WorkerCommand, Write, table};
+
+/// How long until a follower that was lost, or refused, is tried again.
+const RETRY_PERIOD: Duration = Duration::from_secs(1);
+/// Bytes of entries compared, or sent, at once.
+const RANGE_BYTES: usize = 64 * 1024;
+/// Bytes of one part of an order.
+const PART_BYTES: usize = 32 * 1024;
+/// Bytes of one order: what a space may write in one call, and a little more.
+const ORDER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Orders that wait at a follower; a primary sends far fewer.
+const ORDERS_WAITING_MAX: usize = 64;
+
+/// Another zhost's copy, as the primary sees it.
+#[derive(Debug)]
+struct Follower {
+    session: u64,
+    /// Orders sent and carried out.
+    sent: u64,
+    done: u64,
+    /// What is being compared or replaced; nothing when the walk is over.
+    walk: Option<Walk>,
+    /// By the number of its order, which commit it was.
+    commits: BTreeMap<u64, u64>,
+}
+
+/// A walk through the table.
+#[derive(Debug, Default)]
+struct Walk {
+    range: KeyRange,
+    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Committed since the entries were asked for.
+    since: Changes,
+    /// Under which number the comparison, or the replacement, was sent.
+    order: Option<u64>,
+    replaced: bool,
+}
+
+/// The data of a space that runs here.
+#[derive(Debug)]
+struct Primary {
+    number: u32,
+    version: PlacementVersion,
+    followers: BTreeMap<ZhostId, Follower>,
+    /// Followers that have everything, and must have what is acknowledged.
+    synced: BTreeSet<ZhostId>,
+    /// A commit that waits for its followers.
+    pending: Option<u64>,
+    /// Commits that some follower lacks.
+    latest: u64,
+}
+
+/// The data of a space that runs elsewhere.
+#[derive(Debug)]
+struct Copy {
+    primary: ZhostId,
+    session: u64,
+    /// What came of the order that is on its way.
+    partial: Vec<u8>,
+    waiting: VecDeque<DataOrder>,
+    /// The order that is being carried out.
+    busy: Option<DataOrder>,
+    done: u64,
+}
+
+/// All replicated data of this zhost.
+#[derive(Debug, Default)]
+pub(crate) struct Replicas {
+    primaries: BTreeMap<SpaceKey, Primary>,
+    copies: BTreeMap<SpaceKey, Copy>,
+    /// By which placement the data here was last written from elsewhere.
+    versions: BTreeMap<SpaceKey, PlacementVersion>,
+    /// When followers that were out of reach, or refused, are tried again.
+    retry_at: Option<Instant>,
+}
+
+impl Replicas {
+    pub fn new(versions: BTreeMap<SpaceKey, PlacementVersion>) -> Self {
+        Self { versions, ..Self::default() }
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.retry_at.map(|at| (at, "attach to replicas"))
+    }
+
+    /// The replicas without which a local space acknowledges nothing.
+    pub fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
+        self.primaries.get(key).map(|primary| primary.synced.iter().copied().collect()).unwrap_or_default()
+    }
+}
+
+fn hash<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for (key, value) in entries {
+        for part in [key, value] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash.finalize()[..16]);
+    short
+}
+
+impl Walk {
+    fn contains(&self, key: &[u8]) -> bool {
+        key >= self.range.from.as_slice() && self.range.to.as_ref().is_none_or(|to| key < to.as_slice())
+    }
+}
+
+impl Node {
+    /// What the placement in force says of the data of a space.
+    fn keepers_of(&self, key: &SpaceKey) -> Option<(&Keepers, PlacementVersion)> {
+        let placement = self.obeyed_placement(key.topology)?;
+        let keepers = placement.keepers.iter().find(|keepers| keepers.space == key.space)?;
+        Some((keepers, placement.version))
+    }
+
+    /// Looks after the followers of local spaces: those the placement names, as far as they are alive.
+    pub(crate) fn refresh_replicas(&mut self, now: Instant) {
+        let local: Vec<(SpaceKey, u32)> = {
+            let replicated = |key: &&SpaceKey| self.space_spec(key).is_some_and(|spec| spec.replicas > 0);
+            let local = self.host.keys().filter(replicated);
+            local.filter_map(|key| Some((key.clone(), self.host.space(key)?.launch.pid.number))).collect()
+        };
+        self.replicas.primaries.retain(|key, _| local.iter().any(|(known, _)| known == key));
+        for (key, number) in local {
+            let Some((keepers, version)) = self.keepers_of(&key) else { continue };
+            if keepers.primary != self.id {
+                continue;
+            }
+            let wanted: BTreeSet<ZhostId> =
+                keepers.replicas.iter().chain(&keepers.joining).copied().collect();
+            let primary = self.replicas.primaries.entry(key.clone()).or_insert_with(|| Primary {
+                number,
+                version,
+                followers: BTreeMap::new(),
+                synced: BTreeSet::new(),
+                pending: None,
+                latest: 0,
+            });
+            let is_new = primary.number != number;
+            if is_new || primary.version != version {
+                // Followers are told of the new placement; those of another start know nothing of this one's commits.
+                primary.followers.clear();
+                primary.version = version;
+            }
+            if is_new {
+                primary.number = number;
+                primary.pending = None;
+                primary.latest = 0;
+            }
+            primary.followers.retain(|id, _| wanted.contains(id));
+            primary.synced.retain(|id| wanted.contains(id));
+            let missing: Vec<ZhostId> =
+                wanted.iter().filter(|id| !primary.followers.contains_key(id)).copied().collect();
+            for peer in missing {
+                self.attach(now, &key, peer, version);
+            }
+            self.acknowledge_commits(now, &key);
+        }
+    }
+
+    fn attach(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
+        if self.membership.generation(peer).is_none() {
+            return;
+        }
+        let session = self.rng.number();
+        let follower =
+            Follower { session, sent: 0, done: 0, walk: Some(Walk::default()), commits: BTreeMap::new() };
+        if let Some(primary) = self.replicas.primaries.get_mut(key) {
+            primary.followers.insert(peer, follower);
+            self.order(now, key, peer, &DataOrder::Attach(version));
+            self.walk_on(key, peer, KeyRange::default());
+        }
+    }
+
+    /// Sends an order to a follower; gives its number.
+    fn order(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, order: &DataOrder) -> Option<u64> {
+        let follower = self.replicas.primaries.get_mut(key)?.followers.get_mut(&peer)?;
+        follower.sent += 1;
+        let (session, number) = (follower.session, follower.sent);
+        let bytes = order.encode();
+        let parts = bytes.chunks(PART_BYTES).count();
+        for (index, part) in bytes.chunks(PART_BYTES).enumerate() {
+            let part = DataMessage::Part { session, last: index + 1 == parts, bytes: part.to_vec() };
+            if !self.send(now, peer, &Frame::Data(key.clone(), part)) {
+                self.drop_follower(now, key, peer);
+                return None;
+            }
+        }
+        Some(number)
+    }
+
+    /// A follower is out of reach, or refuses: it is attached anew after a while.
+    fn drop_follower(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId) {
+        if let Some(primary) = self.replicas.primaries.get_mut(key) {
+            primary.followers.remove(&peer);
+            self.replicas.retry_at.get_or_insert(now + RETRY_PERIOD);
+        }
+    }
+
+    pub(crate) fn replicas_timeout(&mut self, now: Instant) {
+        if self.replicas.retry_at.is_some_and(|at| at <= now) {
+            self.replicas.retry_at = None;
+            self.refresh_replicas(now);
+        }
+    }
+
+    /// Reads the next entries for a follower that has not seen all of them.
+    fn walk_on(&mut self, key: &SpaceKey, peer: ZhostId, range: KeyRange) {
+        let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
+        let Some(follower) = primary.followers.get_mut(&peer) else { return };
+        let (session, from) = (follower.session, range.from.to_vec());
+        follower.walk = Some(Walk { range, ..Walk::default() });
+        let scan = DiskRequest::Scan { table: table::data(key), from, to: None, size_bytes: RANGE_BYTES };
+        self.disk(scan, Purpose::DataScan { key: key.clone(), peer, session });
+    }
+
+    /// The next entries for a follower are read, or for a comparison that a primary ordered.
+    pub(crate) fn handle_data_scan(
+        &mut self,
+        now: Instant,
+        (key, peer, session): (SpaceKey, ZhostId, u64),
+        result: Result<DiskReply, StoreError>,
+    ) {
+        let Some(primary) = self.replicas.primaries.get_mut(&key) else { return };
+        let Some(follower) = primary.followers.get_mut(&peer).filter(|f| f.session == session) else {
+            return;
+        };
+        let (Ok(DiskReply::Entries(entries, next)), Some(walk)) = (result, follower.walk.as_mut()) else {
+            return self.drop_follower(now, &key, peer);
+        };
+        walk.range.to = next.map(ByteBuf::from);
+        walk.entries = entries.into_iter().collect();
+        let hash = hash(walk.entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice())));
+        let compare = DataOrder::Compare(walk.range.clone(), hash);
+        let number = self.order(now, &key, peer, &compare);
+        self.note_walk_order(&key, peer, number);
+    }
+
+    fn note_walk_order(&mut self, key: &SpaceKey, peer: ZhostId, number: Option<u64>) {
+        let primary = self.replicas.primaries.get_mut(key);
+        let walk = primary.and_then(|primary| primary.followers.get_mut(&peer)?.walk.as_mut());
+        if let Some(walk) = walk {
+            walk.order = number;
+        }
+    }
+
+    /// A local space committed: its followers get it too.
+    pub(crate) fn handle_wrote(
+        &mut self,
+        now: Instant,
+        key: &SpaceKey,
+        (number, commit): (u32, u64),
+        changes: Changes,
+    ) {
+        let is_known = |primary: &Primary| primary.number == number;
+        if !self.replicas.primaries.get(key).is_some_and(is_known) {
+            self.refresh_replicas(now);
+        }
+        let Some(primary) = self.replicas.primaries.get_mut(key).filter(|primary| is_known(primary)) else {
+            // It is not the primary by any placement: what it wrote is never acknowledged.
+            return;
+        };
+        primary.pending = Some(commit);
+        primary.latest = commit;
+        for walk in primary.followers.values_mut().filter_map(|follower| follower.walk.as_mut()) {
+            let within = changes.iter().filter(|(key, _)| walk.range.to.is_none() || walk.contains(key));
+            let within: Vec<_> = within.map(|(key, value)| (key.clone(), value.clone())).collect();
+            walk.since.extend(within);
+        }
+        let peers: Vec<ZhostId> = primary.followers.keys().copied().collect();
+        let bytes = |(key, value): (Vec<u8>, Option<Vec<u8>>)| (ByteBuf::from(key), value.map(ByteBuf::from));
+        let write = DataOrder::Write(changes.into_iter().map(bytes).collect());
+        for peer in peers {
+            let sent = self.order(now, key, peer, &write);
+            let primary = self.replicas.primaries.get_mut(key);
+            let follower = primary.and_then(|primary| primary.followers.get_mut(&peer));
+            if let (Some(follower), Some(order)) = (follower, sent) {
+                follower.commits.insert(order, commit);
+            }
+        }
+        self.acknowledge_commits(now, key);
+    }
+
+    /// Tells a local space that its last commit is where it has to be, if it is.
+    fn acknowledge_commits(&mut self, now: Instant, key: &SpaceKey) {
+        let Some(replicas) = self.keepers_of(key).map(|(keepers, _)| keepers.replicas.clone()) else {
+            return;
+        };
+        let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
+        let has_all = |follower: &Follower| follower.walk.is_none() && follower.commits.is_empty();
+        let complete: BTreeSet<ZhostId> =
+            primary.followers.iter().filter(|(_, follower)| has_all(follower)).map(|(id, _)| *id).collect();
+        let fresh = complete.difference(&primary.synced).count() > 0;
+        primary.synced.extend(&complete);
+        let counts = |id: &ZhostId| replicas.contains(id) || primary.synced.contains(id);
+        let wait = replicas.iter().chain(&primary.synced).any(|id| counts(id) && !complete.contains(id));
+        if (!wait || planted::has(Bug::AcknowledgeEarly))
+            && let Some(commit) = primary.pending.take()
+        {
+            let number = primary.number;
+            let key = key.clone();
+            self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
+        }
+        if fresh {
+            self.write_space_row(now, key);
+        }
+    }
+
+    /// Something about the data of a space came from another who keeps it.
+    pub(crate) fn handle_data(&mut self, now: Instant, peer: ZhostId, key: SpaceKey, message: DataMessage) {
+        match message {
+            DataMessage::Part { session, last, bytes } => {
+                self.take_part(now, peer, key, session, (last, bytes))
+            }
+            DataMessage::Done { session, order, same } => {
+                self.handle_done(now, peer, &key, session, (order, same))
+            }
+            DataMessage::Refused { session } => {
+                let primary = self.replicas.primaries.get_mut(&key);
+                let follower = primary.and_then(|primary| primary.followers.get_mut(&peer));
+                if follower.is_some_and(|follower| follower.session == session) {
+                    let name = self.zhost_name(peer);
+                    self.log(
+                        Level::Debug,
+                        format!("{name} does not take us for the primary of {}", key.space),
+                    );
+                    self.drop_follower(now, &key, peer);
+                }
+            }
+        }
+    }
+
+    fn handle_done(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        key: &SpaceKey,
+        session: u64,
+        (order, same): (u64, bool),
+    ) {
+        let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
+        let Some(follower) = primary.followers.get_mut(&peer).filter(|f| f.session == session) else {
+            return;
+        };
+        follower.done = order;
+        follower.commits.remove(&order);
+        if let Some(walk) = follower.walk.as_mut().filter(|walk| walk.order == Some(order)) {
+            if same || walk.replaced {
+                match walk.range.to.take() {
+                    Some(from) => return self.walk_on(key, peer, KeyRange { from, to: None }),
+                    None => follower.walk = None,
+                }
+            } else {
+                walk.replaced = true;
+                let since = std::mem::take(&mut walk.since);
+                for (key, value) in
+                    since.into_iter().filter(|(key, _)| walk.contains(key)).collect::<Vec<_>>()
+                {
+                    match value {
+                        Some(value) => walk.entries.insert(key, value),
+                        None => walk.entries.remove(&key),
+                    };
+                }
+                let entries = std::mem::take(&mut walk.entries).into_iter();
+                let entries =
+                    entries.map(|(key, value)| (ByteBuf::from(key), ByteBuf::from(value))).collect();
+                let replace = DataOrder::Replace(walk.range.clone(), entries);
+                let number = self.order(now, key, peer, &replace);
+                self.note_walk_order(key, peer, number);
+            }
+        }
+        self.acknowledge_commits(now, key);
+    }
+
+    /// Whether a zhost may order us to write the data of a space, as the primary by that placement.
+    fn obeys(&self, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) -> bool {
+        let known = self.replicas.versions.get(key).is_none_or(|known| *known <= version);
+        let placed = self.keepers_of(key).is_none_or(|(keepers, placed)| {
+            placed < version || (placed == version && keepers.primary == peer)
+        });
+        // A space that still runs here writes for itself.
+        (known && placed && self.host.space(key).is_none()) || planted::has(Bug::ObeyAnybody)
+    }
+
+    fn take_part(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        key: SpaceKey,
+        session: u64,
+        (last, bytes): (bool, Vec<u8>),
+    ) {
+        let is_new =
+            self.replicas.copies.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
+        if is_new {
+            // A session begins with the order to attach; what is left of another is nobody's business any more.
+            let Some(DataOrder::Attach(version)) = DataOrder::decode(&bytes).filter(|_| last) else { return };
+            if !self.obeys(&key, peer, version) {
+                self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+                return;
+            }
+            let busy = Some(DataOrder::Attach(version));
+            let (partial, waiting) = (Vec::new(), VecDeque::new());
+            let copy = Copy { primary: peer, session, partial, waiting, busy, done: 0 };
+            self.replicas.copies.insert(key.clone(), copy);
+            self.replicas.versions.insert(key.clone(), version);
+            let write = data_version_write(&key, version);
+            self.disk(DiskRequest::Commit(vec![write]), Purpose::DataOrder { key, session });
+            return;
+        }
+        let Some(copy) = self.replicas.copies.get_mut(&key) else { return };
+        copy.partial.extend_from_slice(&bytes);
+        let too_much = copy.partial.len() > ORDER_BYTES_MAX || copy.waiting.len() >= ORDERS_WAITING_MAX;
+        if too_much {
+            self.replicas.copies.remove(&key);
+            return;
+        }
+        if last {
+            match DataOrder::decode(&std::mem::take(&mut copy.partial)) {
+                Some(order) => copy.waiting.push_back(order),
+                None => drop(self.replicas.copies.remove(&key)),
+            }
+        }
+        self.carry_out_order(&key);
+    }
+
+    /// Begins the next order of a primary.
+    fn carry_out_order(&mut self, key: &SpaceKey) {
+        let is_free = |copy: &&mut Copy| copy.busy.is_none();
+        let Some(copy) = self.replicas.copies.get_mut(key).filter(is_free) else { return };
+        let Some(order) = copy.waiting.pop_front() else { return };
+        let session = copy.session;
+        let table = table::data(key);
+        let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
+        let request = match &order {
+            DataOrder::Attach(version) => DiskRequest::Commit(vec![data_version_write(key, *version)]),
+            DataOrder::Compare(range, _) => {
+                let (from, to) = bounds(range);
+                DiskRequest::Scan { table, from, to, size_bytes: ORDER_BYTES_MAX }
+            }
+            DataOrder::Replace(range, entries) => {
+                let (from, to) = bounds(range);
+                let entries = entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+                DiskRequest::Replace { table, from, to, entries }
+            }
+            DataOrder::Write(changes) => {
+                let write = |(key, value): &(ByteBuf, Option<ByteBuf>)| Write {
+                    table: table.clone(),
+                    key: key.to_vec(),
+                    value: value.as_ref().map(|value| value.to_vec()),
+                };
+                DiskRequest::Commit(changes.iter().map(write).collect())
+            }
+        };
+        copy.busy = Some(order);
+        self.disk(request, Purpose::DataOrder { key: key.clone(), session });
+    }
+
+    /// An order of a primary was carried out, or failed.
+    pub(crate) fn handle_data_order(
+        &mut self,
+        now: Instant,
+        key: SpaceKey,
+        session: u64,
+        result: Result<DiskReply, StoreError>,
+    ) {
+        let Some(copy) = self.replicas.copies.get_mut(&key).filter(|copy| copy.session == session) else {
+            return;
+        };
+        let (Some(order), Ok(reply)) = (copy.busy.take(), result) else {
+            // Without an answer the primary waits, or does without us.
+            self.replicas.copies.remove(&key);
+            return;
+        };
+        copy.done += 1;
+        let (peer, done) = (copy.primary, copy.done);
+        let same = match (&order, &reply) {
+            (DataOrder::Compare(_, theirs), DiskReply::Entries(entries, None)) => {
+                hash(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))) == *theirs
+            }
+            _ => false,
+        };
+        let version = self.replicas.versions.get(&key).copied();
+        // Another primary may have been made since.
+        if version.is_some_and(|version| self.obeys(&key, peer, version)) {
+            let done = DataMessage::Done { session, order: done, same };
+            self.send(now, peer, &Frame::Data(key.clone(), done));
+            self.carry_out_order(&key);
+        } else {
+            self.replicas.copies.remove(&key);
+            self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+        }
+    }
+
+    /// A zhost is lost: followers there are attached anew when it is back, and its orders are void.
+    pub(crate) fn lose_keeper(&mut self, peer: ZhostId) {
+        for primary in self.replicas.primaries.values_mut() {
+            primary.followers.remove(&peer);
+        }
+        self.replicas.copies.retain(|_, copy| copy.primary != peer);
+    }
+}

@@ -1,0 +1,177 @@
+//! A DATA space with replicas, written to while boards die, lose their disks, or cannot reach each other.
+//!
+//! The writer, on the head, makes numbered calls, each again until it is acknowledged: the n-th puts the key n, and every
+//! fourth deletes the key that is eight older. So what has to be in the store follows from the number of the last call
+//! that was acknowledged.
+
+use crate::{
+    guests,
+    scenario::{Report, network},
+    world::{Machines, World},
+};
+use std::{collections::BTreeSet, time::Duration};
+use zhost_base::Instant;
+use zhost_control::protocol::Request;
+
+const WRITER: &str = r#"(module
+  (import "net" "call" (func $call (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "sys" "sleep" (func $sleep (param i32)))
+  (import "data" "get" (func $get (param i32 i32 i32 i32) (result i32)))
+  (import "data" "put" (func $put (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "write")
+  (data (i32.const 16) "n")
+  ;; The number of the call survives the writer.
+  (func (export "on_init") (result i32)
+    (if (i32.lt_s (call $get (i32.const 16) (i32.const 1) (i32.const 32) (i32.const 4)) (i32.const 0))
+      (then (i32.store (i32.const 32) (i32.const 1))))
+    (i32.const 0))
+  (func (export "on_process") (result i32)
+    (if (i32.eqz (call $call (i32.const 0) (i32.const 5) (i32.const 32) (i32.const 4) (i32.const 3000) (i32.const 64) (i32.const 64)))
+      (then
+        (i32.store (i32.const 32) (i32.add (i32.load (i32.const 32)) (i32.const 1)))
+        (drop (call $put (i32.const 16) (i32.const 1) (i32.const 32) (i32.const 4)))))
+    (call $sleep (i32.const 20))
+    (i32.const 0)))"#;
+
+const VAULT: &str = r#"(module
+  (import "net" "recv_next" (func $recv (param i32 i32) (result i32)))
+  (import "net" "reply" (func $reply (param i32 i32) (result i32)))
+  (import "data" "put" (func $put (param i32 i32 i32 i32) (result i32)))
+  (import "data" "delete" (func $delete (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "on_process") (result i32)
+    (if (i32.eq (call $recv (i32.const 64) (i32.const 64)) (i32.const 4)) (then
+      (drop (call $put (i32.const 64) (i32.const 4) (i32.const 64) (i32.const 4)))
+      (if (i32.and (i32.eqz (i32.rem_u (i32.load (i32.const 64)) (i32.const 4)))
+                   (i32.gt_u (i32.load (i32.const 64)) (i32.const 8)))
+        (then
+          (i32.store (i32.const 80) (i32.sub (i32.load (i32.const 64)) (i32.const 8)))
+          (drop (call $delete (i32.const 80) (i32.const 4)))))
+      (drop (call $reply (i32.const 64) (i32.const 0)))))
+    (i32.const 0)))"#;
+
+const BOARDS: usize = 5;
+/// Mishaps of an ordinary run.
+pub const MISHAPS: u32 = 7;
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Vault {
+    /// What was not as it should be, and the run itself.
+    pub report: Report,
+    /// Calls that were acknowledged.
+    pub acknowledged: u32,
+    /// How often the zhost of the vault was killed, with or without its disk.
+    pub kills: u32,
+}
+
+fn expected(n: u32) -> BTreeSet<u32> {
+    (1..=n).filter(|key| key % 4 != 0 || key + 8 > n).collect()
+}
+
+/// How many calls were acknowledged, by the writer's own store on the head.
+fn acknowledged(world: &World) -> u32 {
+    world.stored(0, "vault", "writer").get(b"n".as_slice()).map_or(0, |n| number(n) - 1)
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(u32::MAX, u32::from_le_bytes)
+}
+
+/// Where the vault runs.
+fn home(world: &World) -> Option<usize> {
+    world.live().into_iter().find(|index| world.runs(*index, "vault", "vault"))
+}
+
+/// Runs the vault through `mishaps` mishaps drawn from the seed.
+pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
+    let mut world =
+        World::new(seed, Machines { zhosts: BOARDS, cameras: 0, measured: false }, network(20, 10));
+    world.verbose = verbose;
+    (0..BOARDS).for_each(|index| world.start(index));
+    let topology = "apiVersion: samoza/v1
+kind: Topology
+metadata: {name: vault}
+spaces:
+  - {name: writer, type: DATA, capabilities: [data.read, data.write], placement: {region: head}}
+  - {name: vault, type: DATA, capabilities: [data.write], replicas: 1}
+paths:
+  - {from: writer, to: vault, name: write}
+";
+    let spaces = [("writer", WRITER.to_owned()), ("vault", VAULT.to_owned())];
+    world.run_for(Duration::from_secs(20));
+    world.ask(0, &Request::TopoSubmit(guests::assemble("vault", 1, topology, &spaces)));
+    let (mut flaws, mut kills, mut wipes) = (Vec::new(), 0, 0);
+    for mishap in 0..mishaps {
+        let goal = acknowledged(&world) + 20;
+        let end = world.now() + Duration::from_secs(120);
+        if !world.run_until(end, |world| acknowledged(world) >= goal) {
+            flaws.push(format!("mishap {mishap}: writes stop at {}", acknowledged(&world)));
+            break;
+        }
+        let Some(victim) = home(&world) else { continue };
+        let pause = Duration::from_millis(world.rng().below(15_000));
+        match world.rng().below(4) {
+            0 => {
+                // Sometimes with the writer, sometimes without.
+                world.partition(&[victim]);
+                world.run_for(pause);
+                world.heal();
+            }
+            _ if victim == 0 => {
+                world.kill(0);
+                kills += 1;
+                world.run_for(pause);
+                world.start(0);
+            }
+            1 if wipes < 2 => {
+                wipes += 1;
+                kills += 1;
+                world.cut_power(victim);
+                world.replace_board(victim);
+                world.run_for(pause);
+                world.start(victim);
+            }
+            _ => {
+                world.kill(victim);
+                kills += 1;
+                world.run_for(pause);
+                world.start(victim);
+            }
+        }
+    }
+    let goal = acknowledged(&world) + 20;
+    let end = world.now() + Duration::from_secs(120);
+    if !world.run_until(end, |world| acknowledged(world) >= goal) {
+        flaws.push(format!("in the end, writes stop at {}", acknowledged(&world)));
+    }
+    let n = acknowledged(&world);
+    if let Some(home) = home(&world) {
+        flaws.extend(compare(&world, home, n));
+    } else {
+        flaws.push("the vault runs nowhere".into());
+    }
+    flaws.extend(world.objections().iter().cloned());
+    let report = Report {
+        flaws,
+        trace_hash: world.trace_hash(),
+        simulated: world.now().since(Instant::ZERO),
+        quiet_after: None,
+        trace: world.trace().cloned().collect(),
+    };
+    Vault { report, acknowledged: n, kills }
+}
+
+/// What is wrong with the store of the vault after `n` calls were acknowledged.
+fn compare(world: &World, home: usize, n: u32) -> Option<String> {
+    let stored: BTreeSet<u32> = world.stored(home, "vault", "vault").keys().map(|key| number(key)).collect();
+    // The call after the last acknowledged one may have been carried out.
+    if stored == expected(n) || stored == expected(n + 1) {
+        return None;
+    }
+    let wanted = expected(n);
+    let lost: Vec<&u32> = wanted.difference(&stored).collect();
+    let risen: Vec<&u32> = stored.difference(&wanted).collect();
+    Some(format!("of {n} acknowledged, lost: {lost:?}; there, but should not be: {risen:?}"))
+}

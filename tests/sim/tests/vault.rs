@@ -1,0 +1,15 @@
+//! Data with replicas survives whatever happens to the board it is on.
+
+use zhost_sim::vault;
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_deleted_rises() {
+    let mut kills = 0;
+    for seed in 0..20 {
+        let vault = vault::run(seed, vault::MISHAPS, false);
+        assert!(vault.report.flaws.is_empty(), "seed {seed}: {:?}", vault.report.flaws);
+        assert!(vault.acknowledged >= 160, "seed {seed}: {} acknowledged", vault.acknowledged);
+        kills += vault.kills;
+    }
+    assert!(kills >= 100, "the board of the vault was killed only {kills} times");
+}
