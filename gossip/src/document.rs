@@ -127,6 +127,8 @@ pub struct Keepers {
     pub replicas: Vec<ZhostId>,
     /// Those that are on the way there.
     pub joining: Vec<ZhostId>,
+    /// Whether a majority of the roster has this on flash; before that, nothing is acknowledged.
+    pub confirmed: bool,
 }
 
 /// Where one space is to run.

@@ -268,6 +268,11 @@ impl Ledger {
         self.entries.get(key).map(|entry| &entry.document)
     }
 
+    /// The fingerprint of the newest document under `key` that is on flash.
+    pub fn kept_fingerprint(&self, key: &DocumentKey) -> Option<u64> {
+        self.entries.get(key)?.kept().map(Document::fingerprint)
+    }
+
     /// All documents.
     pub fn documents(&self) -> impl Iterator<Item = (&DocumentKey, &Document)> {
         self.entries.iter().map(|(key, entry)| (key, &entry.document))

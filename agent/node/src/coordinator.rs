@@ -51,6 +51,8 @@ impl Node {
             }
             if self.ready && !self.is_shutting_down() && self.coordinator_of(id) == Some(self.id) {
                 self.reconcile_topology(now, id);
+            } else {
+                self.census.end(id);
             }
         }
     }
@@ -61,6 +63,8 @@ impl Node {
         else {
             return;
         };
+        let is_common = slot == Slot::Full && topology.spec.spaces.iter().any(|space| space.replicas > 0);
+        let is_with_majority = is_common && self.is_with_majority(id);
         let newest = self.ledger.placement(id, slot);
         let other = if slot == Slot::Full { Slot::Provisional } else { Slot::Full };
         // A new reign goes on from what is obeyed now; after that, from what it wrote itself.
@@ -70,9 +74,11 @@ impl Node {
         let mut sites = self.sites(now, id);
         let usable: Vec<BTreeSet<ZhostId>> =
             topology.spec.spaces.iter().map(|space| suitable(space, &sites)).collect();
+        // Decisions of full terms count more than what is obeyed at present.
+        let decisions = [self.ledger.placement(id, Slot::Full), base];
         let old = |space: &SpaceSpec| {
-            let keepers = base.into_iter().flat_map(|base| &base.keepers);
-            keepers.into_iter().find(|keepers| keepers.space == space.name)
+            let mut keepers = decisions.iter().flatten().flat_map(|placement| &placement.keepers);
+            keepers.find(|keepers| keepers.space == space.name)
         };
         let spaces = &topology.spec.spaces;
         let synced: Vec<Vec<ZhostId>> =
@@ -80,6 +86,7 @@ impl Node {
         let view = |index: usize| View {
             usable: &usable[index],
             is_full: slot == Slot::Full,
+            is_with_majority,
             synced: &synced[index],
             seed: id.seed().wrapping_add(index as u64),
         };
@@ -92,6 +99,7 @@ impl Node {
         let kept =
             kept.filter_map(|(index, (space, home))| keepers::decide(space, old(space), home, &view(index)));
         let kept: Vec<Keepers> = kept.collect();
+        let is_decided = kept.iter().all(|keepers| keepers.confirmed);
         let carried = base.is_some_and(|base| base.revision == topology.revision && base.settled);
         let settled = carried || self.all_running(id, topology, &homes);
         let unchanged = newest.is_some_and(|newest| {
@@ -102,17 +110,27 @@ impl Node {
                 && newest.version.term == term
         });
         if unchanged {
+            if is_decided {
+                self.census.end(id);
+            }
             return;
         }
+        let revision = topology.revision;
         let earlier = [slot, other].into_iter().filter_map(|slot| self.ledger.placement(id, slot));
         let counter =
             earlier.map(|placement| placement.version.counter).fold(self.ledger.horizon(), u64::max);
         let version =
             PlacementVersion { slot, term, counter: counter.saturating_add(1), coordinator: self.id };
-        let placement = Placement { version, revision: topology.revision, homes, settled, keepers: kept };
+        let version = if is_common { self.granted_version(now, id, term) } else { Some(version) };
+        let Some(version) = version else { return };
+        let Some(topology) = self.ledger.topology(id) else { return };
+        let placement = Placement { version, revision, homes, settled, keepers: kept };
         let text = self.describe_placement(topology, &placement);
         self.log(Level::Info, text);
         self.take_document(now, DocumentKey::Placement(id, slot), Document::Placement(placement), None);
+        if is_common {
+            self.ask_majority(now, id);
+        }
     }
 
     /// The replicas that the primary of a space waits for, if it speaks of the placement `base`.
@@ -135,7 +153,16 @@ impl Node {
             Home::Nowhere(reason) => format!("{} nowhere: {reason}", space.name),
             Home::OnDemand => format!("{} on demand", space.name),
         });
-        let places: Vec<String> = places.collect();
+        let names = |ids: &[ZhostId]| {
+            let names: Vec<String> = ids.iter().map(|id| self.zhost_name(*id)).collect();
+            if names.is_empty() { "nobody".to_owned() } else { names.join(" and ") }
+        };
+        let kept = placement.keepers.iter().map(|keepers| {
+            let Keepers { space, primary, replicas, joining, confirmed: _ } = keepers;
+            let primary = self.zhost_name(*primary);
+            format!("data of {space} on {primary}, copied to {}, soon to {}", names(replicas), names(joining))
+        });
+        let places: Vec<String> = places.chain(kept).collect();
         format!(
             "placing {} ({}.{}): {}",
             topology.spec.name,

@@ -11,7 +11,7 @@ use zhost_base::{
     planted::{self, Bug},
 };
 use zhost_gossip::{
-    document::{Document, DocumentKey, RosterEntry},
+    document::{Document, DocumentKey, RosterEntry, Slot},
     ledger::{LedgerMessage, Taken},
 };
 
@@ -42,6 +42,12 @@ impl Node {
         document: Document,
         from: Option<ZhostId>,
     ) -> Taken {
+        if let (DocumentKey::Placement(id, Slot::Full), Document::Placement(placement)) = (&key, &document)
+            && self.census.refuses(*id, placement.version)
+        {
+            // We have told another coordinator what we know: it would not learn of this one.
+            return Taken::Refused;
+        }
         let fingerprint = document.fingerprint();
         let write = document_write(&key, &document);
         let horizon = self.ledger.horizon();

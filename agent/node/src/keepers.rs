@@ -1,8 +1,9 @@
 //! Who keeps the data of a space that has replicas: decided by the coordinator, a pure function.
 //!
 //! The rule that no acknowledged write is lost: whoever becomes primary has been one, or has been among the replicas,
-//! of the last decision; the primary acknowledges nothing that its replicas do not have; and only a full term decides
-//! anew. A zhost that is to become a replica is *joining* until the primary says that it acknowledges nothing without it.
+//! of the last decision; the primary acknowledges nothing that its replicas do not have, and nothing at all before a
+//! majority of the roster has the decision that made it one; and only a full term decides anew, after it has heard from a
+//! majority what was decided before ([`crate::census`]). A zhost that is to become a replica is *joining* until the primary says that it acknowledges nothing without it.
 
 use std::collections::BTreeSet;
 use zhost_base::{
@@ -18,6 +19,8 @@ pub(crate) struct View<'a> {
     pub usable: &'a BTreeSet<ZhostId>,
     /// Whether the term is a full one.
     pub is_full: bool,
+    /// Whether a majority has the last decision on flash.
+    pub is_with_majority: bool,
     /// The replicas that the primary says it waits for, under the last decision.
     pub synced: &'a [ZhostId],
     /// For rendezvous hashing.
@@ -55,6 +58,7 @@ pub(crate) fn decide(
             primary: *primary,
             replicas: others,
             joining: Vec::new(),
+            confirmed: false,
         });
     };
     if !view.is_full {
@@ -72,7 +76,9 @@ pub(crate) fn decide(
     joining.extend(others.iter().filter(|id| !old.joining.contains(id)));
     joining.retain(|id| !replicas.contains(id));
     joining.truncate(wanted - replicas.len());
-    Some(Keepers { space: spec.name.clone(), primary: *primary, replicas, joining })
+    let unchanged = (old.primary, &old.replicas, &old.joining) == (*primary, &replicas, &joining);
+    let confirmed = unchanged && (old.confirmed || view.is_with_majority);
+    Some(Keepers { space: spec.name.clone(), primary: *primary, replicas, joining, confirmed })
 }
 
 #[cfg(test)]
@@ -90,12 +96,12 @@ mod tests {
 
     fn keepers(primary: ZhostId, replicas: &[ZhostId], joining: &[ZhostId]) -> Keepers {
         let (replicas, joining) = (replicas.to_vec(), joining.to_vec());
-        Keepers { space: spec().name, primary, replicas, joining }
+        Keepers { space: spec().name, primary, replicas, joining, confirmed: false }
     }
 
     fn next(old: &Keepers, usable: &[ZhostId], is_full: bool, synced: &[ZhostId]) -> (Home, Keepers) {
         let usable = usable.iter().copied().collect();
-        let view = View { usable: &usable, is_full, synced, seed: 7 };
+        let view = View { usable: &usable, is_full, is_with_majority: false, synced, seed: 7 };
         let home = home(old, &view);
         let keepers = decide(&spec(), Some(old), &home, &view).unwrap();
         (home, keepers)
@@ -125,9 +131,31 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_is_confirmed_when_a_majority_has_it() {
+        let (old, usable) = (keepers(A, &[B], &[]), [A, B, C].into_iter().collect());
+        let view = |is_with_majority| View {
+            usable: &usable,
+            is_full: true,
+            is_with_majority,
+            synced: &[],
+            seed: 7,
+        };
+        let confirmed =
+            |old: &Keepers, with| decide(&spec(), Some(old), &Home::On(A), &view(with)).unwrap().confirmed;
+        assert!(!confirmed(&old, false));
+        assert!(confirmed(&old, true));
+        assert!(confirmed(&Keepers { confirmed: true, ..old.clone() }, false), "and stays so");
+        let changed = keepers(A, &[ZhostId(9)], &[]);
+        assert!(
+            !confirmed(&Keepers { confirmed: true, ..changed }, true),
+            "another decision is another matter"
+        );
+    }
+
+    #[test]
     fn without_data_anybody_will_do() {
         let usable = [A, B, C].into_iter().collect();
-        let view = View { usable: &usable, is_full: true, synced: &[], seed: 7 };
+        let view = View { usable: &usable, is_full: true, is_with_majority: true, synced: &[], seed: 7 };
         let first = decide(&spec(), None, &Home::On(A), &view).unwrap();
         assert_eq!((first.primary, first.replicas.len(), first.joining.len()), (A, 1, 0));
     }

@@ -14,6 +14,7 @@ mod actors;
 mod blobs;
 mod bonds;
 mod burials;
+mod census;
 mod commands;
 mod config;
 mod coordinator;

@@ -4,6 +4,7 @@ use crate::{
     actors::Actors,
     blobs::Blobs,
     burials::Burials,
+    census::Census,
     commands::Commands,
     config::NodeConfig,
     coordinator::Coordinator,
@@ -134,6 +135,7 @@ pub struct Node {
     pub(crate) host: Host,
     pub(crate) actors: Actors,
     pub(crate) replicas: Replicas,
+    pub(crate) census: Census,
     pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
     pub(crate) messages: Messages,
@@ -215,6 +217,7 @@ impl Node {
             coordinator: Coordinator::default(),
             host: Host::default(),
             actors: Actors::default(),
+            census: Census::default(),
             replicas: Replicas::new(recovered.data_versions),
             mesh: Mesh::default(),
             streams: Streams::default(),
@@ -456,6 +459,7 @@ impl Node {
         self.burials_timeout(now);
         self.blobs_timeout(now);
         self.replicas_timeout(now);
+        self.census_timeout(now);
         self.heartbeat_timeout(now);
         self.host_timeout(now);
         self.commands_timeout(now);
@@ -515,6 +519,7 @@ impl Node {
             self.gossip.poll_timeout(),
             self.blobs.poll_timeout(),
             self.replicas.poll_timeout(),
+            self.census.poll_timeout(),
             self.heartbeats.poll_timeout(),
             self.host.poll_timeout(),
             self.commands.poll_timeout(),
@@ -559,6 +564,9 @@ impl Node {
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
     fn refresh(&mut self, now: Instant) -> bool {
         let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
+        if self.census.take_news() {
+            self.reconcile_topologies(now);
+        }
         if seen == self.seen || self.gathers(now) {
             return false;
         }
@@ -738,6 +746,12 @@ impl Node {
             }
             Frame::Credit { topology, flow, messages, bytes } => {
                 self.handle_credit(peer, topology, &flow, (messages, bytes));
+            }
+            Frame::Census { serial, topology, floor } => {
+                self.handle_census(now, peer, (serial, topology), floor);
+            }
+            Frame::Counted { serial, fingerprint, floor } => {
+                self.handle_counted(peer, serial, (fingerprint, floor));
             }
             Frame::Data(key, message) => self.handle_data(now, peer, key, message),
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),

@@ -310,9 +310,9 @@ impl Node {
 
     /// Tells a local space that its last commit is where it has to be, if it is.
     fn acknowledge_commits(&mut self, now: Instant, key: &SpaceKey) {
-        let Some(replicas) = self.keepers_of(key).map(|(keepers, _)| keepers.replicas.clone()) else {
-            return;
-        };
+        let Some((keepers, _)) = self.keepers_of(key) else { return };
+        let (replicas, confirmed) =
+            (keepers.replicas.clone(), keepers.confirmed && keepers.primary == self.id);
         let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
         let has_all = |follower: &Follower| follower.walk.is_none() && follower.commits.is_empty();
         let complete: BTreeSet<ZhostId> =
@@ -320,7 +320,8 @@ impl Node {
         let fresh = complete.difference(&primary.synced).count() > 0;
         primary.synced.extend(&complete);
         let counts = |id: &ZhostId| replicas.contains(id) || primary.synced.contains(id);
-        let wait = replicas.iter().chain(&primary.synced).any(|id| counts(id) && !complete.contains(id));
+        let wait = !confirmed
+            || replicas.iter().chain(&primary.synced).any(|id| counts(id) && !complete.contains(id));
         if (!wait || planted::has(Bug::AcknowledgeEarly))
             && let Some(commit) = primary.pending.take()
         {

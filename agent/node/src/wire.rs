@@ -140,6 +140,24 @@ pub enum Frame {
     },
     /// Between spaces of this topology.
     Errand(TopologyId, Errand),
+    /// Asks what is known of the placement of a topology, and to refuse lower versions from now on.
+    Census {
+        /// Comes back with the answer.
+        serial: u64,
+        /// Which topology.
+        topology: TopologyId,
+        /// Below this, nothing is to be taken.
+        floor: PlacementVersion,
+    },
+    /// The answer to a [`Frame::Census`], behind the placement itself.
+    Counted {
+        /// As in the question.
+        serial: u64,
+        /// Of what is on flash.
+        fingerprint: Option<u64>,
+        /// Below this, nothing is taken: as asked, or what somebody else has asked.
+        floor: PlacementVersion,
+    },
     /// Between those who keep the data of a space.
     Data(SpaceKey, DataMessage),
     /// An operator's request that only the receiver can answer.

@@ -1,0 +1,175 @@
+//! Decisions that a majority of the roster has to know of: who keeps the data of a space.
+//!
+//! Whoever coordinates asks a majority what was decided before, and to refuse everything below a version of its own
+//! choice; only then it decides, under that version; and the decision counts when a majority has it on flash. So of two
+//! coordinators that do not know of each other, at most one can decide, and whoever decides next learns of it: the two
+//! phases of Paxos (Lamport, 1998), with placement versions as ballots.
+
+use crate::{node::Node, wire::Frame};
+use std::{collections::BTreeMap, time::Duration};
+use zhost_base::{Instant, TopologyId, ZhostId};
+use zhost_gossip::{
+    document::{Document, DocumentKey, PlacementVersion, Slot},
+    ledger::LedgerMessage,
+};
+
+/// How often those who have not answered are asked again.
+const ASK_PERIOD: Duration = Duration::from_millis(200);
+
+/// What others have told about one topology's placement.
+#[derive(Debug)]
+struct Count {
+    serial: u64,
+    floor: PlacementVersion,
+    /// Who refuses what is below the floor, and what is on flash there.
+    answers: BTreeMap<ZhostId, Option<u64>>,
+    ask_again_at: Instant,
+}
+
+/// All counts of this zhost, and what it has promised to others.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    counts: BTreeMap<TopologyId, Count>,
+    serial: u64,
+    /// Below these, placements are refused.
+    floors: BTreeMap<TopologyId, PlacementVersion>,
+    /// Somebody answered.
+    news: bool,
+}
+
+impl Census {
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let times = self.counts.values().map(|count| count.ask_again_at);
+        times.min().map(|at| (at, "ask a majority"))
+    }
+
+    /// Ends the count of a topology about which nothing is to be asked.
+    pub fn end(&mut self, id: TopologyId) {
+        self.counts.remove(&id);
+    }
+
+    /// Whether somebody answered since this was asked last.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether this zhost has promised to refuse a placement.
+    pub fn refuses(&self, id: TopologyId, version: PlacementVersion) -> bool {
+        self.floors.get(&id).is_some_and(|floor| version < *floor)
+    }
+}
+
+fn key(id: TopologyId) -> DocumentKey {
+    DocumentKey::Placement(id, Slot::Full)
+}
+
+impl Node {
+    fn is_majority(&self, count: usize) -> bool {
+        count * 2 > self.ledger.roster().count()
+    }
+
+    /// The version under which a decision about a topology may be written now: a majority has told what it knows, and
+    /// refuses what is lower. Nothing, and the majority is asked, if that has still to come.
+    pub(crate) fn granted_version(
+        &mut self,
+        now: Instant,
+        id: TopologyId,
+        term: u64,
+    ) -> Option<PlacementVersion> {
+        let newest = self.ledger.placement(id, Slot::Full).map(|placement| placement.version);
+        let promised = self.census.floors.get(&id).copied();
+        let is_open = |count: &Count| {
+            count.floor.term == term
+                && newest.is_none_or(|newest| newest < count.floor)
+                && promised.is_none_or(|promised| promised <= count.floor)
+        };
+        if let Some(count) = self.census.counts.get(&id).filter(|count| is_open(count)) {
+            return self.is_majority(count.answers.len() + 1).then_some(count.floor);
+        }
+        let provisional = self.ledger.placement(id, Slot::Provisional).map(|placement| placement.version);
+        let known = [newest, promised, provisional].into_iter().flatten().map(|version| version.counter);
+        let counter = known.fold(self.ledger.horizon(), u64::max).saturating_add(1);
+        let floor = PlacementVersion { slot: Slot::Full, term, counter, coordinator: self.id };
+        self.census.floors.insert(id, promised.map_or(floor, |promised| promised.max(floor)));
+        self.census.serial += 1;
+        let (serial, ask_again_at) = (self.census.serial, now + ASK_PERIOD);
+        self.census.counts.insert(id, Count { serial, floor, answers: BTreeMap::new(), ask_again_at });
+        self.ask_majority(now, id);
+        // Alone, there is nobody to ask.
+        self.is_majority(1).then_some(floor)
+    }
+
+    /// Whether a majority has the present placement of a topology on flash, as far as it was told.
+    pub(crate) fn is_with_majority(&self, id: TopologyId) -> bool {
+        let Some(fingerprint) = self.ledger.document(&key(id)).map(Document::fingerprint) else {
+            return false;
+        };
+        let own = usize::from(self.ledger.kept_fingerprint(&key(id)) == Some(fingerprint));
+        let same = |count: &Count| count.answers.values().filter(|kept| **kept == Some(fingerprint)).count();
+        self.is_majority(own + self.census.counts.get(&id).map_or(0, same))
+    }
+
+    /// Sends the present placement to everybody, and asks what is on flash there.
+    pub(crate) fn ask_majority(&mut self, now: Instant, id: TopologyId) {
+        let Some(Count { serial, floor, .. }) = self.census.counts.get(&id) else { return };
+        let census = Frame::Census { serial: *serial, topology: id, floor: *floor };
+        let peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        for peer in peers {
+            self.send_placement(now, peer, id);
+            self.send(now, peer, &census);
+        }
+    }
+
+    fn send_placement(&mut self, now: Instant, peer: ZhostId, id: TopologyId) {
+        let known: Vec<LedgerMessage> = self.ledger.documents_of([key(id)].into_iter());
+        for message in known {
+            self.send(now, peer, &Frame::Ledger(message));
+        }
+    }
+
+    /// Somebody who coordinates asks what we know.
+    pub(crate) fn handle_census(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        (serial, id): (u64, TopologyId),
+        floor: PlacementVersion,
+    ) {
+        let floor = self.census.floors.get(&id).map_or(floor, |promised| floor.max(*promised));
+        self.census.floors.insert(id, floor);
+        self.send_placement(now, peer, id);
+        let fingerprint = self.ledger.kept_fingerprint(&key(id));
+        self.send(now, peer, &Frame::Counted { serial, fingerprint, floor });
+    }
+
+    /// Somebody answers.
+    pub(crate) fn handle_counted(
+        &mut self,
+        peer: ZhostId,
+        serial: u64,
+        (fingerprint, floor): (Option<u64>, PlacementVersion),
+    ) {
+        let is_member = self.ledger.roster().any(|(member, _)| member == peer);
+        let mut counts = self.census.counts.iter_mut();
+        let Some((id, count)) = counts.find(|(_, count)| count.serial == serial && is_member) else { return };
+        if floor > count.floor {
+            // It has promised more to somebody else: this count comes to nothing.
+            let known = self.census.floors.entry(*id).or_insert(floor);
+            *known = floor.max(*known);
+        } else {
+            count.answers.insert(peer, fingerprint);
+        }
+        self.census.news = true;
+    }
+
+    pub(crate) fn census_timeout(&mut self, now: Instant) {
+        let due = self.census.counts.iter().filter(|(_, count)| count.ask_again_at <= now);
+        let due: Vec<TopologyId> = due.map(|(id, _)| *id).collect();
+        for id in due {
+            if let Some(count) = self.census.counts.get_mut(&id) {
+                count.ask_again_at = now + ASK_PERIOD;
+            }
+            self.ask_majority(now, id);
+        }
+    }
+}
