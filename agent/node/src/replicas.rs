@@ -189,6 +189,8 @@ impl Node {
         if self.membership.generation(peer).is_none() {
             return;
         }
+        let text = format!("attaching {} to the data of {}", self.zhost_name(peer), key.space);
+        self.log(Level::Debug, text);
         let session = self.rng.number();
         let follower =
             Follower { session, sent: 0, done: 0, walk: Some(Walk::default()), commits: BTreeMap::new() };
@@ -330,6 +332,7 @@ impl Node {
             self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
         }
         if fresh {
+            self.log(Level::Debug, format!("all data of {} is on {} other zhosts", key.space, complete.len()));
             self.write_space_row(now, key);
         }
     }

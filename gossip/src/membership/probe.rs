@@ -177,6 +177,12 @@ impl Membership {
     /// A member answers a ping of ours, or a helper says that it answered.
     pub(super) fn handle_ack(&mut self, now: Instant, from: ZhostId, number: u32) {
         let Some(probe) = self.probes.get(&number).cloned() else { return };
+        // Another board may have taken the place, and the address, of the one that was asked.
+        let addr_of = |id: ZhostId| self.peer(id).map(|peer| peer.addr);
+        let is_successor = from != probe.target && addr_of(from) == addr_of(probe.target);
+        if is_successor || (from != probe.target && matches!(probe.purpose, Purpose::Help(..))) {
+            return;
+        }
         if from == probe.target
             && let Some(member) = self.members.get_mut(&from)
         {
