@@ -67,6 +67,11 @@ impl Node {
         self.host.spawned()
     }
 
+    /// How many other zhosts have all data of a local space.
+    pub fn inspect_copies(&self, key: &SpaceKey) -> usize {
+        self.replicas.copies(key)
+    }
+
     /// How many global names local spaces hold.
     pub fn inspect_names(&self) -> usize {
         self.actors.grants.held()

@@ -107,6 +107,12 @@ impl Replicas {
         self.retry_at.map(|at| (at, "attach to replicas"))
     }
 
+    /// How many other zhosts have all data of a local space at present.
+    pub fn copies(&self, key: &SpaceKey) -> usize {
+        let followers = self.primaries.get(key).into_iter().flat_map(|primary| primary.followers.values());
+        followers.filter(|follower| follower.has_all()).count()
+    }
+
     /// The replicas without which a local space acknowledges nothing.
     pub fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
         self.primaries.get(key).map(|primary| primary.synced.iter().copied().collect()).unwrap_or_default()
@@ -124,6 +130,13 @@ fn hash<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&hash.finalize()[..16]);
     short
+}
+
+impl Follower {
+    /// Whether it has all that was committed.
+    fn has_all(&self) -> bool {
+        self.walk.is_none() && self.commits.is_empty()
+    }
 }
 
 impl Walk {
@@ -151,6 +164,7 @@ impl Node {
         for (key, number) in local {
             let Some((keepers, version)) = self.keepers_of(&key) else { continue };
             if keepers.primary != self.id {
+                self.output(Output::Worker(WorkerCommand::Abandon(key)));
                 continue;
             }
             let wanted: BTreeSet<ZhostId> =
@@ -287,7 +301,7 @@ impl Node {
         }
         let Some(primary) = self.replicas.primaries.get_mut(key).filter(|primary| is_known(primary)) else {
             // It is not the primary by any placement: what it wrote is never acknowledged.
-            return;
+            return self.output(Output::Worker(WorkerCommand::Abandon(key.clone())));
         };
         primary.pending = Some(commit);
         primary.latest = commit;
@@ -316,9 +330,8 @@ impl Node {
         let (replicas, confirmed) =
             (keepers.replicas.clone(), keepers.confirmed && keepers.primary == self.id);
         let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
-        let has_all = |follower: &Follower| follower.walk.is_none() && follower.commits.is_empty();
         let complete: BTreeSet<ZhostId> =
-            primary.followers.iter().filter(|(_, follower)| has_all(follower)).map(|(id, _)| *id).collect();
+            primary.followers.iter().filter(|(_, follower)| follower.has_all()).map(|(id, _)| *id).collect();
         let fresh = complete.difference(&primary.synced).count() > 0;
         primary.synced.extend(&complete);
         let counts = |id: &ZhostId| replicas.contains(id) || primary.synced.contains(id);

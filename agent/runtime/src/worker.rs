@@ -46,6 +46,8 @@ pub enum WorkerCommand {
     Start(Launch),
     /// Close a space, within [`budget::CLOSE_TIMEOUT`].
     Stop(SpaceKey),
+    /// End a space whose last write nobody will ever acknowledge.
+    Abandon(SpaceKey),
     /// Put messages into a mailbox.
     Deliver {
         /// Of this space.
@@ -125,6 +127,7 @@ impl WorkerCommand {
         match self {
             Self::Start(launch) => &launch.key,
             Self::Stop(key)
+            | Self::Abandon(key)
             | Self::Deliver { key, .. }
             | Self::Target { key, .. }
             | Self::Credit { key, .. }
@@ -281,6 +284,11 @@ impl Worker {
         match command {
             WorkerCommand::Start(launch) => self.launches.push_back(launch),
             WorkerCommand::Stop(key) => self.stop(now, &key),
+            WorkerCommand::Abandon(key) => {
+                if self.tasks.get(&key).is_some_and(|task| task.settling.is_some()) {
+                    self.finish(&key, Exit::Closed);
+                }
+            }
             WorkerCommand::Deliver { key, from, sender, path, payloads } => {
                 let origin = Origin::Path(from, sender);
                 self.put(&key, Letters::new(Kind::Path, origin, Some(path), payloads));

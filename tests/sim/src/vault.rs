@@ -125,7 +125,8 @@ paths:
                 world.run_for(pause);
                 world.start(0);
             }
-            1 if wipes < 2 => {
+            // With the only copy, everything would be lost.
+            1 if wipes < 2 && world.copies(victim, "vault", "vault") > 0 => {
                 wipes += 1;
                 kills += 1;
                 world.cut_power(victim);

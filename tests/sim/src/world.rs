@@ -578,6 +578,13 @@ impl World {
         self.machines.len()
     }
 
+    /// How many other boards have all data of a space that runs on this one.
+    pub fn copies(&self, index: usize, topology: &str, space: &str) -> usize {
+        let (Ok(topology), Ok(space)) = (topology.parse(), space.parse()) else { return 0 };
+        let key = SpaceKey { topology: zhost_mex::topology_id(&topology), space };
+        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_copies(&key))
+    }
+
     /// How many spaces of a board were spawned by others.
     pub fn spawned(&self, index: usize) -> usize {
         self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_spawned())
