@@ -757,8 +757,8 @@ impl Worker {
         if context.logs_dropped > 0 {
             context.tell_dropped();
         }
-        // What a crashed call wrote is not stored, and what it did after that never happened.
-        if context.data.is_dirty() {
+        // What a call did to others never happened if what it wrote is not as durable as it has to be.
+        if context.data.is_dirty() || task.settling.is_some() {
             context.effects.clear();
             context.data.take_changes();
         }
