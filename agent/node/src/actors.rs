@@ -535,7 +535,13 @@ impl Node {
     }
 
     /// A zhost is gone, or started anew, or has given up on us: what was under way with its earlier starts ends.
-    pub(crate) fn lose_zhost(&mut self, peer: ZhostId, alive: Option<Generation>, tell_it: bool) {
+    pub(crate) fn lose_zhost(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        alive: Option<Generation>,
+        tell_it: bool,
+    ) {
         let is_gone = |pid: &Pid| pid.zhost == peer && Some(pid.generation) != alive;
         let asking = self.actors.asking.iter().filter(|(_, asking)| asking.whom == peer);
         let asking: Vec<(u32, u32)> = asking.map(|(number, asking)| (*number, asking.serial)).collect();
@@ -555,6 +561,6 @@ impl Node {
         self.actors.waiting.retain(|spawn| !is_gone(&spawn.parent));
         self.actors.spawned.remove(&peer);
         self.lose_ties(peer, alive, tell_it);
-        self.lose_keeper(peer);
+        self.lose_keeper(now, peer);
     }
 }

@@ -628,7 +628,7 @@ impl Node {
                     );
                     self.gossip.hurry(now);
                     self.note_up(now, peer.id);
-                    self.lose_zhost(peer.id, Some(peer.generation), false);
+                    self.lose_zhost(now, peer.id, Some(peer.generation), false);
                     self.greet(now, peer.id);
                     self.tell_severed(now, peer.id, peer.generation);
                 }
@@ -641,7 +641,7 @@ impl Node {
                     );
                     self.links.drop_peer(now, peer.id);
                     self.give_up_stream(now, peer.id);
-                    self.lose_zhost(peer.id, None, true);
+                    self.lose_zhost(now, peer.id, None, true);
                     self.tell_zhost_down(peer.id);
                     self.looking.remove(&peer.id);
                     self.knowing.remove(&peer.id);

@@ -345,7 +345,10 @@ impl Node {
             self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
         }
         if fresh {
-            self.log(Level::Debug, format!("all data of {} is on {} other zhosts", key.space, complete.len()));
+            self.log(
+                Level::Debug,
+                format!("all data of {} is on {} other zhosts", key.space, complete.len()),
+            );
             self.write_space_row(now, key);
         }
     }
@@ -537,9 +540,11 @@ impl Node {
     }
 
     /// A zhost is lost: followers there are attached anew when it is back, and its orders are void.
-    pub(crate) fn lose_keeper(&mut self, peer: ZhostId) {
+    pub(crate) fn lose_keeper(&mut self, now: Instant, peer: ZhostId) {
         for primary in self.replicas.primaries.values_mut() {
-            primary.followers.remove(&peer);
+            if primary.followers.remove(&peer).is_some() {
+                self.replicas.retry_at.get_or_insert(now + RETRY_PERIOD);
+            }
         }
         self.replicas.copies.retain(|_, copy| copy.primary != peer);
     }

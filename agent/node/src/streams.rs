@@ -286,7 +286,7 @@ impl Node {
                 self.streams.restless.insert(from);
                 if reopened {
                     self.reopen_windows(from);
-                    self.lose_zhost(from, None, false);
+                    self.lose_zhost(now, from, None, false);
                 }
                 for frame in frames {
                     match Frame::decode(&frame) {
