@@ -351,6 +351,8 @@ pub struct SpaceDetail {
     pub restarts: u32,
     /// How many more run because other spaces spawned them.
     pub spawned: u32,
+    /// Who else keeps its data, and whether everything is there.
+    pub replicas: Vec<String>,
     /// How it ended lately, oldest first.
     pub endings: Vec<Ending>,
     /// What it says of itself, if anything.

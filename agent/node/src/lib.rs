@@ -7,7 +7,7 @@
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
 //! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
-//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `actors`, `bonds` and `names` (spawn, call, link, monitor, global names), `commands` and `reports`
+//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers` and `census` (data on other zhosts), `actors`, `bonds` and `names` (spawn, call, link, monitor, global names), `commands` and `reports`
 //! (operators).
 
 mod actors;
@@ -18,6 +18,7 @@ mod census;
 mod commands;
 mod config;
 mod coordinator;
+mod copies;
 mod disk;
 mod documents;
 mod gossip;

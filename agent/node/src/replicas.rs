@@ -4,17 +4,17 @@
 //! on when all that count have it on flash. Whenever the two find each other anew, a session begins: the primary walks
 //! through its table, the follower says which parts differ, and those are sent whole; commits made meanwhile follow in
 //! order. A follower that has everything counts from then on, and the primary's row says so; the coordinator makes a
-//! replica of it ([`crate::keepers`]). A follower obeys only the primary of the latest placement it knows.
+//! replica of it ([`crate::keepers`]). What followers do is in [`crate::copies`].
 
 use crate::{
-    disk::{DiskReply, DiskRequest, Purpose, data_version_write},
+    disk::{DiskReply, DiskRequest, Purpose},
     node::{Level, Node, Output},
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 use zhost_base::{
@@ -22,7 +22,7 @@ use zhost_base::{
     planted::{self, Bug},
 };
 use zhost_gossip::document::{Keepers, PlacementVersion};
-use zhost_runtime::{Changes, StoreError, WorkerCommand, Write, table};
+use zhost_runtime::{Changes, StoreError, WorkerCommand, table};
 
 /// How long until a follower that was lost, or refused, is tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
@@ -30,10 +30,6 @@ const RETRY_PERIOD: Duration = Duration::from_secs(1);
 const RANGE_BYTES: usize = 64 * 1024;
 /// Bytes of one part of an order.
 const PART_BYTES: usize = 32 * 1024;
-/// Bytes of one order: what a space may write in one call, and a little more.
-const ORDER_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Orders that wait at a follower; a primary sends far fewer.
-const ORDERS_WAITING_MAX: usize = 64;
 
 /// Another zhost's copy, as the primary sees it.
 #[derive(Debug)]
@@ -74,35 +70,15 @@ struct Primary {
     latest: u64,
 }
 
-/// The data of a space that runs elsewhere.
-#[derive(Debug)]
-struct Copy {
-    primary: ZhostId,
-    session: u64,
-    /// What came of the order that is on its way.
-    partial: Vec<u8>,
-    waiting: VecDeque<DataOrder>,
-    /// The order that is being carried out.
-    busy: Option<DataOrder>,
-    done: u64,
-}
-
 /// All replicated data of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Replicas {
     primaries: BTreeMap<SpaceKey, Primary>,
-    copies: BTreeMap<SpaceKey, Copy>,
-    /// By which placement the data here was last written from elsewhere.
-    versions: BTreeMap<SpaceKey, PlacementVersion>,
     /// When followers that were out of reach, or refused, are tried again.
     retry_at: Option<Instant>,
 }
 
 impl Replicas {
-    pub fn new(versions: BTreeMap<SpaceKey, PlacementVersion>) -> Self {
-        Self { versions, ..Self::default() }
-    }
-
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.retry_at.map(|at| (at, "attach to replicas"))
     }
@@ -119,7 +95,7 @@ impl Replicas {
     }
 }
 
-fn hash<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> [u8; 16] {
+pub(crate) fn hash<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> [u8; 16] {
     let mut hash = Sha256::new();
     for (key, value) in entries {
         for part in [key, value] {
@@ -147,7 +123,7 @@ impl Walk {
 
 impl Node {
     /// What the placement in force says of the data of a space.
-    fn keepers_of(&self, key: &SpaceKey) -> Option<(&Keepers, PlacementVersion)> {
+    pub(crate) fn keepers_of(&self, key: &SpaceKey) -> Option<(&Keepers, PlacementVersion)> {
         let placement = self.obeyed_placement(key.topology)?;
         let keepers = placement.keepers.iter().find(|keepers| keepers.space == key.space)?;
         Some((keepers, placement.version))
@@ -197,6 +173,20 @@ impl Node {
             }
             self.acknowledge_commits(now, &key);
         }
+    }
+
+    /// Who else keeps the data of a space, for people.
+    pub(crate) fn describe_replicas(&self, key: &SpaceKey) -> Vec<String> {
+        let Some((keepers, _)) = self.keepers_of(key) else { return Vec::new() };
+        let primary = self.replicas.primaries.get(key);
+        let state = |id: &ZhostId| match primary.and_then(|primary| primary.followers.get(id)) {
+            Some(follower) if follower.has_all() => "has everything",
+            Some(_) => "catches up",
+            None if self.membership.peer(*id).is_none() => "out of reach",
+            None => "asked",
+        };
+        let all = keepers.replicas.iter().chain(&keepers.joining);
+        all.map(|id| format!("{}: {}", self.zhost_name(*id), state(id))).collect()
     }
 
     fn attach(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
@@ -419,126 +409,6 @@ impl Node {
         self.acknowledge_commits(now, key);
     }
 
-    /// Whether a zhost may order us to write the data of a space, as the primary by that placement.
-    fn obeys(&self, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) -> bool {
-        let known = self.replicas.versions.get(key).is_none_or(|known| *known <= version);
-        let placed = self.keepers_of(key).is_none_or(|(keepers, placed)| {
-            placed < version || (placed == version && keepers.primary == peer)
-        });
-        // A space that still runs here writes for itself.
-        (known && placed && self.host.space(key).is_none()) || planted::has(Bug::ObeyAnybody)
-    }
-
-    fn take_part(
-        &mut self,
-        now: Instant,
-        peer: ZhostId,
-        key: SpaceKey,
-        session: u64,
-        (last, bytes): (bool, Vec<u8>),
-    ) {
-        let is_new =
-            self.replicas.copies.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
-        if is_new {
-            // A session begins with the order to attach; what is left of another is nobody's business any more.
-            let Some(DataOrder::Attach(version)) = DataOrder::decode(&bytes).filter(|_| last) else { return };
-            if !self.obeys(&key, peer, version) {
-                self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
-                return;
-            }
-            let busy = Some(DataOrder::Attach(version));
-            let (partial, waiting) = (Vec::new(), VecDeque::new());
-            let copy = Copy { primary: peer, session, partial, waiting, busy, done: 0 };
-            self.replicas.copies.insert(key.clone(), copy);
-            self.replicas.versions.insert(key.clone(), version);
-            let write = data_version_write(&key, version);
-            self.disk(DiskRequest::Commit(vec![write]), Purpose::DataOrder { key, session });
-            return;
-        }
-        let Some(copy) = self.replicas.copies.get_mut(&key) else { return };
-        copy.partial.extend_from_slice(&bytes);
-        let too_much = copy.partial.len() > ORDER_BYTES_MAX || copy.waiting.len() >= ORDERS_WAITING_MAX;
-        if too_much {
-            self.replicas.copies.remove(&key);
-            return;
-        }
-        if last {
-            match DataOrder::decode(&std::mem::take(&mut copy.partial)) {
-                Some(order) => copy.waiting.push_back(order),
-                None => drop(self.replicas.copies.remove(&key)),
-            }
-        }
-        self.carry_out_order(&key);
-    }
-
-    /// Begins the next order of a primary.
-    fn carry_out_order(&mut self, key: &SpaceKey) {
-        let is_free = |copy: &&mut Copy| copy.busy.is_none();
-        let Some(copy) = self.replicas.copies.get_mut(key).filter(is_free) else { return };
-        let Some(order) = copy.waiting.pop_front() else { return };
-        let session = copy.session;
-        let table = table::data(key);
-        let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
-        let request = match &order {
-            DataOrder::Attach(version) => DiskRequest::Commit(vec![data_version_write(key, *version)]),
-            DataOrder::Compare(range, _) => {
-                let (from, to) = bounds(range);
-                DiskRequest::Scan { table, from, to, size_bytes: ORDER_BYTES_MAX }
-            }
-            DataOrder::Replace(range, entries) => {
-                let (from, to) = bounds(range);
-                let entries = entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-                DiskRequest::Replace { table, from, to, entries }
-            }
-            DataOrder::Write(changes) => {
-                let write = |(key, value): &(ByteBuf, Option<ByteBuf>)| Write {
-                    table: table.clone(),
-                    key: key.to_vec(),
-                    value: value.as_ref().map(|value| value.to_vec()),
-                };
-                DiskRequest::Commit(changes.iter().map(write).collect())
-            }
-        };
-        copy.busy = Some(order);
-        self.disk(request, Purpose::DataOrder { key: key.clone(), session });
-    }
-
-    /// An order of a primary was carried out, or failed.
-    pub(crate) fn handle_data_order(
-        &mut self,
-        now: Instant,
-        key: SpaceKey,
-        session: u64,
-        result: Result<DiskReply, StoreError>,
-    ) {
-        let Some(copy) = self.replicas.copies.get_mut(&key).filter(|copy| copy.session == session) else {
-            return;
-        };
-        let (Some(order), Ok(reply)) = (copy.busy.take(), result) else {
-            // Without an answer the primary waits, or does without us.
-            self.replicas.copies.remove(&key);
-            return;
-        };
-        copy.done += 1;
-        let (peer, done) = (copy.primary, copy.done);
-        let same = match (&order, &reply) {
-            (DataOrder::Compare(_, theirs), DiskReply::Entries(entries, None)) => {
-                hash(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))) == *theirs
-            }
-            _ => false,
-        };
-        let version = self.replicas.versions.get(&key).copied();
-        // Another primary may have been made since.
-        if version.is_some_and(|version| self.obeys(&key, peer, version)) {
-            let done = DataMessage::Done { session, order: done, same };
-            self.send(now, peer, &Frame::Data(key.clone(), done));
-            self.carry_out_order(&key);
-        } else {
-            self.replicas.copies.remove(&key);
-            self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
-        }
-    }
-
     /// A zhost is lost: followers there are attached anew when it is back, and its orders are void.
     pub(crate) fn lose_keeper(&mut self, now: Instant, peer: ZhostId) {
         for primary in self.replicas.primaries.values_mut() {
@@ -546,6 +416,6 @@ impl Node {
                 self.replicas.retry_at.get_or_insert(now + RETRY_PERIOD);
             }
         }
-        self.replicas.copies.retain(|_, copy| copy.primary != peer);
+        self.copies.forget_primary(peer);
     }
 }

@@ -408,6 +408,7 @@ impl Node {
             incarnation: row.map_or(0, |row| row.incarnation),
             restarts: row.map_or(0, |row| row.restarts),
             spawned: self.host.spawned_of(key) as u32,
+            replicas: self.describe_replicas(key),
             endings: self.endings(key),
             report: local.and_then(|local| local.usage.report.as_ref()).map(describe_report),
             budgets: local.map(|local| budgets(spec, local)).unwrap_or_default(),

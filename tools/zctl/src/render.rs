@@ -302,6 +302,9 @@ fn space(space: &SpaceDetail) -> String {
     for path in &space.paths {
         let _ = writeln!(text, "Path: {path}");
     }
+    for replica in &space.replicas {
+        let _ = writeln!(text, "Replica: {replica}");
+    }
     if let Some(report) = &space.report {
         let _ = writeln!(text, "Reports: {report}");
     }

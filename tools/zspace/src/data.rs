@@ -23,3 +23,14 @@ pub fn list<'a>(prefix: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Refusal>
     let size = outcome(imports::list(prefix.as_ptr(), prefix.len(), buffer.as_mut_ptr(), buffer.len()))?;
     buffer.get(..size).ok_or(Refusal::Failed)
 }
+
+/// Waits until all that was written is durable.
+pub fn sync() -> Result<(), Refusal> {
+    outcome(imports::sync()).map(drop)
+}
+
+/// Writes a batch, all or nothing: of each write the key's length (`u16`, little-endian), the key, the value's length
+/// (`u32`; all ones to delete the key), the value.
+pub fn batch(writes: &[u8]) -> Result<(), Refusal> {
+    outcome(imports::batch(writes.as_ptr(), writes.len())).map(drop)
+}

@@ -19,13 +19,15 @@
 //! space!(Hello);
 //! ```
 //!
-//! The imports behind these functions, and what unlocks them, are documented in `agent/runtime/src/abi.rs`.
+//! The imports behind these functions, and what unlocks them, are documented in `agent/runtime/ABI.md`.
 
 #![no_std]
 
+pub mod actuators;
 pub mod data;
 mod imports;
 pub mod net;
+pub mod proc;
 pub mod sensors;
 pub mod sys;
 mod text;
@@ -49,7 +51,7 @@ pub trait Space: Sized {
 /// Why an import refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No such path, key, sensor or message.
+    /// No such path, key, sensor, space or message.
     NotFound,
     /// Not now; try again.
     TryAgain,
@@ -57,8 +59,14 @@ pub enum Refusal {
     TooLarge,
     /// Not declared in the manifest.
     Denied,
-    /// The device or the flash failed.
+    /// The device, the flash or the other space failed.
     Failed,
+    /// No answer in time; whether the other did it, nobody knows.
+    TimedOut,
+    /// Somebody else has it.
+    Taken,
+    /// No room left for it.
+    Full,
 }
 
 /// A result of an import as its Rust form: the size or 0, or the refusal.
@@ -68,6 +76,9 @@ fn outcome(result: i32) -> Result<usize, Refusal> {
         -2 => Err(Refusal::TryAgain),
         -3 => Err(Refusal::TooLarge),
         -4 => Err(Refusal::Denied),
+        -6 => Err(Refusal::TimedOut),
+        -7 => Err(Refusal::Taken),
+        -8 => Err(Refusal::Full),
         size => usize::try_from(size).map_err(|_| Refusal::Failed),
     }
 }

@@ -1,6 +1,6 @@
 //! Messages along declared paths.
 
-use crate::{Refusal, imports, outcome};
+use crate::{Refusal, imports, outcome, proc::Pid};
 
 /// Sends a message along an outgoing path. [`Refusal::TryAgain`] when the target's mailbox is full or it is not
 /// running.
@@ -40,4 +40,71 @@ pub fn undelivered(buffer: &mut [u8]) -> Result<Undelivered<'_>, Refusal> {
     let (unknown, path) = rest.split_first_chunk().ok_or(Refusal::Failed)?;
     let path = core::str::from_utf8(path).map_err(|_| Refusal::Failed)?;
     Ok(Undelivered { path, lost: u32::from_le_bytes(*lost), unknown: u32::from_le_bytes(*unknown) })
+}
+
+/// What sort of mail the last message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Along a path.
+    Path,
+    /// To oneself.
+    Own,
+    /// To the pid.
+    Direct,
+    /// A call, to be replied to.
+    Call,
+    /// A linked space ended; the content is the reason.
+    Exit,
+    /// A monitored space ended; the content is the reason.
+    Down,
+    /// A monitored zhost died; the content is its name.
+    ZhostDown,
+    /// A global name is lost; the content is the name.
+    NameLost,
+    /// A reading of a subscribed sensor.
+    Reading,
+    /// Something was recognised.
+    Event,
+}
+
+/// What sort of mail the last message was.
+pub fn recv_kind() -> Option<Kind> {
+    Some(match imports::recv_kind() {
+        0 => Kind::Path,
+        1 => Kind::Own,
+        2 => Kind::Direct,
+        3 => Kind::Call,
+        4 => Kind::Exit,
+        5 => Kind::Down,
+        6 => Kind::ZhostDown,
+        7 => Kind::NameLost,
+        8 => Kind::Reading,
+        9 => Kind::Event,
+        _ => return None,
+    })
+}
+
+/// Whom the last message came from, or tells of.
+pub fn sender() -> Result<Pid, Refusal> {
+    let mut pid = Pid::default();
+    outcome(imports::sender(pid.0.as_mut_ptr()))?;
+    Ok(pid)
+}
+
+/// Calls the space at the end of a path and waits for its reply.
+pub fn call<'a>(
+    path: &str,
+    message: &[u8],
+    within_ms: u32,
+    reply: &'a mut [u8],
+) -> Result<&'a [u8], Refusal> {
+    let (message, size) = (message.as_ptr(), message.len());
+    let (place, room) = (reply.as_mut_ptr(), reply.len());
+    let size = outcome(imports::call(path.as_ptr(), path.len(), message, size, within_ms, place, room))?;
+    reply.get(..size).ok_or(Refusal::Failed)
+}
+
+/// Replies to the call taken last.
+pub fn reply(message: &[u8]) -> Result<(), Refusal> {
+    outcome(imports::reply(message.as_ptr(), message.len())).map(drop)
 }

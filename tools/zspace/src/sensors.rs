@@ -39,3 +39,23 @@ pub fn read_frame<'a>(name: &str, buffer: &'a mut [u8]) -> Result<Frame<'a>, Ref
         pixels,
     })
 }
+
+/// Has the sensor's readings put into the mailbox, every so often.
+pub fn subscribe(name: &str, period_ms: u32) -> Result<(), Refusal> {
+    outcome(imports::sensors::subscribe(name.as_ptr(), name.len(), period_ms)).map(drop)
+}
+
+/// Ends that.
+pub fn unsubscribe(name: &str) -> Result<(), Refusal> {
+    outcome(imports::sensors::unsubscribe(name.as_ptr(), name.len())).map(drop)
+}
+
+/// Has what a recogniser of the package recognises put into the mailbox.
+pub fn recognize(name: &str) -> Result<(), Refusal> {
+    outcome(imports::events::subscribe(name.as_ptr(), name.len())).map(drop)
+}
+
+/// Ends that.
+pub fn ignore(name: &str) -> Result<(), Refusal> {
+    outcome(imports::events::unsubscribe(name.as_ptr(), name.len())).map(drop)
+}

@@ -49,3 +49,35 @@ pub fn self_emit(data: &[u8]) -> Result<(), Refusal> {
 pub fn random(buffer: &mut [u8]) {
     imports::random(buffer.as_mut_ptr(), buffer.len());
 }
+
+/// Waits, after this call of `process`, until something comes.
+pub fn sleep_until_called() {
+    imports::sleep(u32::MAX);
+}
+
+fn read(result: i32, buffer: &[u8]) -> Result<&[u8], Refusal> {
+    buffer.get(..outcome(result)?).ok_or(Refusal::Failed)
+}
+
+/// The value of a key of `config:` in `topology.yaml`.
+pub fn config<'a>(key: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Refusal> {
+    let result = imports::config(key.as_ptr(), key.len(), buffer.as_mut_ptr(), buffer.len());
+    read(result, buffer)
+}
+
+/// A secret that the zhost keeps. Needs `secrets.<name>`.
+pub fn secret<'a>(name: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Refusal> {
+    let result = imports::secret(name.as_ptr(), name.len(), buffer.as_mut_ptr(), buffer.len());
+    read(result, buffer)
+}
+
+/// What the space that spawned this one said.
+pub fn argument(buffer: &mut [u8]) -> Result<&[u8], Refusal> {
+    let result = imports::argument(buffer.as_mut_ptr(), buffer.len());
+    read(result, buffer)
+}
+
+/// Tells the operator how one is: well or not, how busy in percent, and in one's own words.
+pub fn report(healthy: bool, saturation_percent: u8, text: &str) {
+    imports::report(i32::from(healthy), u32::from(saturation_percent), text.as_ptr(), text.len());
+}

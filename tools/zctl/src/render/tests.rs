@@ -218,6 +218,7 @@ fn a_space_shows_why_it_ended_and_what_it_said() {
         incarnation: 2,
         restarts: 1,
         spawned: 3,
+        replicas: vec!["b: has everything".into()],
         endings: vec![Ending { unix_ms: 1_800_000_000_000, start: 1, reason: "trapped: unreachable".into() }],
         report: Some("healthy, 40 % busy".into()),
         budgets: vec![Budget { what: "memory, KiB".into(), used: 64, limit: Some(128) }],
@@ -239,6 +240,7 @@ Messages: 0 in, 7 out
 Capabilities: sensors.camera
 Spawned: 3
 Path: eye -> store (frames)
+Replica: b: has everything
 Reports: healthy, 40 % busy
 Uses: 64 of 128 (memory, KiB)
 Ended: 2027-01-15T08:00:00.000Z start 1: trapped: unreachable

@@ -1,0 +1,176 @@
+//! The data of spaces that run elsewhere: a follower carries out what the primary orders, one order after the other, and
+//! says when it is on flash. It obeys only the primary of the latest placement it knows.
+
+use crate::{
+    disk::{DiskReply, DiskRequest, Purpose, data_version_write},
+    node::Node,
+    replicas::hash,
+    wire::{DataMessage, DataOrder, Frame, KeyRange},
+};
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, VecDeque};
+use zhost_base::{
+    Instant, SpaceKey, ZhostId,
+    planted::{self, Bug},
+};
+use zhost_gossip::document::PlacementVersion;
+use zhost_runtime::{StoreError, Write, table};
+
+/// Bytes of one order: what a space may write in one call, and a little more; a primary that sends more is forgotten.
+const ORDER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Orders that wait; a primary sends far fewer, and is forgotten if it does not.
+const ORDERS_WAITING_MAX: usize = 64;
+
+/// The data of a space that runs elsewhere.
+#[derive(Debug)]
+struct Copy {
+    primary: ZhostId,
+    session: u64,
+    /// What has come of the order that is on its way.
+    partial: Vec<u8>,
+    waiting: VecDeque<DataOrder>,
+    /// The order that is being carried out.
+    busy: Option<DataOrder>,
+    done: u64,
+}
+
+/// All copies on this zhost.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    of: BTreeMap<SpaceKey, Copy>,
+    /// By which placement the data here was last written from elsewhere.
+    versions: BTreeMap<SpaceKey, PlacementVersion>,
+}
+
+impl Copies {
+    pub fn new(versions: BTreeMap<SpaceKey, PlacementVersion>) -> Self {
+        Self { versions, ..Self::default() }
+    }
+
+    /// What a primary that is lost has ordered is void.
+    pub fn forget_primary(&mut self, peer: ZhostId) {
+        self.of.retain(|_, copy| copy.primary != peer);
+    }
+}
+
+impl Node {
+    /// Whether a zhost may order us to write the data of a space, as the primary by that placement.
+    fn obeys(&self, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) -> bool {
+        let known = self.copies.versions.get(key).is_none_or(|known| *known <= version);
+        let placed = self.keepers_of(key).is_none_or(|(keepers, placed)| {
+            placed < version || (placed == version && keepers.primary == peer)
+        });
+        // A space that still runs here writes for itself.
+        (known && placed && self.host.space(key).is_none()) || planted::has(Bug::ObeyAnybody)
+    }
+
+    pub(crate) fn take_part(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        key: SpaceKey,
+        session: u64,
+        (last, bytes): (bool, Vec<u8>),
+    ) {
+        let is_new =
+            self.copies.of.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
+        if is_new {
+            // A session begins with the order to attach; what is left of another is nobody's business any more.
+            let Some(DataOrder::Attach(version)) = DataOrder::decode(&bytes).filter(|_| last) else { return };
+            if !self.obeys(&key, peer, version) {
+                self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+                return;
+            }
+            let busy = Some(DataOrder::Attach(version));
+            let (partial, waiting) = (Vec::new(), VecDeque::new());
+            let copy = Copy { primary: peer, session, partial, waiting, busy, done: 0 };
+            self.copies.of.insert(key.clone(), copy);
+            self.copies.versions.insert(key.clone(), version);
+            let write = data_version_write(&key, version);
+            self.disk(DiskRequest::Commit(vec![write]), Purpose::DataOrder { key, session });
+            return;
+        }
+        let Some(copy) = self.copies.of.get_mut(&key) else { return };
+        copy.partial.extend_from_slice(&bytes);
+        let too_much = copy.partial.len() > ORDER_BYTES_MAX || copy.waiting.len() >= ORDERS_WAITING_MAX;
+        if too_much {
+            self.copies.of.remove(&key);
+            return;
+        }
+        if last {
+            match DataOrder::decode(&std::mem::take(&mut copy.partial)) {
+                Some(order) => copy.waiting.push_back(order),
+                None => drop(self.copies.of.remove(&key)),
+            }
+        }
+        self.carry_out_order(&key);
+    }
+
+    /// Begins the next order of a primary.
+    fn carry_out_order(&mut self, key: &SpaceKey) {
+        let is_free = |copy: &&mut Copy| copy.busy.is_none();
+        let Some(copy) = self.copies.of.get_mut(key).filter(is_free) else { return };
+        let Some(order) = copy.waiting.pop_front() else { return };
+        let session = copy.session;
+        let table = table::data(key);
+        let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
+        let request = match &order {
+            DataOrder::Attach(version) => DiskRequest::Commit(vec![data_version_write(key, *version)]),
+            DataOrder::Compare(range, _) => {
+                let (from, to) = bounds(range);
+                DiskRequest::Scan { table, from, to, size_bytes: ORDER_BYTES_MAX }
+            }
+            DataOrder::Replace(range, entries) => {
+                let (from, to) = bounds(range);
+                let entries = entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+                DiskRequest::Replace { table, from, to, entries }
+            }
+            DataOrder::Write(changes) => {
+                let write = |(key, value): &(ByteBuf, Option<ByteBuf>)| Write {
+                    table: table.clone(),
+                    key: key.to_vec(),
+                    value: value.as_ref().map(|value| value.to_vec()),
+                };
+                DiskRequest::Commit(changes.iter().map(write).collect())
+            }
+        };
+        copy.busy = Some(order);
+        self.disk(request, Purpose::DataOrder { key: key.clone(), session });
+    }
+
+    /// An order of a primary was carried out, or failed.
+    pub(crate) fn handle_data_order(
+        &mut self,
+        now: Instant,
+        key: SpaceKey,
+        session: u64,
+        result: Result<DiskReply, StoreError>,
+    ) {
+        let Some(copy) = self.copies.of.get_mut(&key).filter(|copy| copy.session == session) else {
+            return;
+        };
+        let (Some(order), Ok(reply)) = (copy.busy.take(), result) else {
+            // Without an answer the primary waits, or does without us.
+            self.copies.of.remove(&key);
+            return;
+        };
+        copy.done += 1;
+        let (peer, done) = (copy.primary, copy.done);
+        let same = match (&order, &reply) {
+            (DataOrder::Compare(_, theirs), DiskReply::Entries(entries, None)) => {
+                hash(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))) == *theirs
+            }
+            _ => false,
+        };
+        let version = self.copies.versions.get(&key).copied();
+        // Another primary may have been made since.
+        if version.is_some_and(|version| self.obeys(&key, peer, version)) {
+            let done = DataMessage::Done { session, order: done, same };
+            self.send(now, peer, &Frame::Data(key.clone(), done));
+            self.carry_out_order(&key);
+        } else {
+            self.copies.of.remove(&key);
+            self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+        }
+    }
+}
