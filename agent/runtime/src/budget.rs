@@ -8,6 +8,9 @@ pub const SLICE_FUEL: u64 = 200_000;
 /// Fuel of a slice that the agent's loop runs itself, before it goes on with its own work.
 pub const SHORT_SLICE_FUEL: u64 = 50_000;
 
+/// Turns of spaces that have just woken up, after which one that needs much has its turn.
+pub const TURNS_PASSED_MAX: u32 = 8;
+
 /// Fuel `on_init` may burn before its watchdog ends the space.
 pub const INIT_FUEL_MAX: u64 = 400_000_000;
 

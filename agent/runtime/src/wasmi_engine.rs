@@ -16,6 +16,10 @@ use zhost_base::SpaceSpec;
 
 const RECURSION_MAX: usize = 512;
 const STACK_MAX_BYTES: usize = 256 * 1024;
+/// Fuel after which the interpreter comes back to us, and is resumed: its `memory.grow` and `table.grow` each leave a
+/// frame on the host's stack until then (wasmi pull request 1946), so that a guest that does nothing else would overflow
+/// it. A stretch of this length takes less than half a megabyte.
+const STRETCH_FUEL: u64 = 5_000;
 /// The interpreter; each program gets an engine of its own, since wasmi frees code only with its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wasmi;
@@ -161,20 +165,9 @@ struct WasmiGuest {
     result: [Val; 1],
 }
 
-impl Guest for WasmiGuest {
-    fn call(&mut self, export: Export) -> bool {
-        match self.instance.get_func(&self.store, export.name()) {
-            Some(function) => {
-                self.call = Call::Fresh(function);
-                self.has_code = export.has_code();
-                self.result = [Val::I32(0)];
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn run(&mut self, fuel: u64) -> (Step, u64) {
+impl WasmiGuest {
+    /// Runs the call until so much fuel is used, or more if it cannot go on with less.
+    fn run_stretch(&mut self, fuel: u64) -> (Step, u64) {
         let required = if let Call::OutOfFuel(call) = &self.call { call.required_fuel() } else { 0 };
         let granted = fuel.max(required);
         let results = if self.has_code { &mut self.result[..] } else { &mut [] };
@@ -214,6 +207,32 @@ impl Guest for WasmiGuest {
             Err(error) => Step::Trapped(error.to_string()),
         };
         (step, granted - self.store.get_fuel().unwrap_or(0).min(granted))
+    }
+}
+
+impl Guest for WasmiGuest {
+    fn call(&mut self, export: Export) -> bool {
+        match self.instance.get_func(&self.store, export.name()) {
+            Some(function) => {
+                self.call = Call::Fresh(function);
+                self.has_code = export.has_code();
+                self.result = [Val::I32(0)];
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn run(&mut self, fuel: u64) -> (Step, u64) {
+        let mut burnt = 0;
+        loop {
+            let (step, used) = self.run_stretch((fuel - burnt).min(STRETCH_FUEL));
+            burnt += used;
+            let goes_on = matches!(self.call, Call::OutOfFuel(_)) && burnt < fuel;
+            if step != Step::Preempted || !goes_on {
+                return (step, burnt);
+            }
+        }
     }
 
     fn answer(&mut self, answer: Result<Vec<u8>, Refusal>) {

@@ -248,6 +248,11 @@ pub struct Worker {
     tasks: BTreeMap<SpaceKey, Task>,
     timers: BTreeSet<(Instant, SpaceKey)>,
     ready: VecDeque<SpaceKey>,
+    /// Have used up a slice and want more: they come after those that have just woken up.
+    busy: VecDeque<SpaceKey>,
+    /// Turns that `busy` has let pass.
+    passed: u32,
+    fuel_burnt: u64,
     /// Wait for a long slice, to store what they wrote.
     storing: VecDeque<SpaceKey>,
     launches: VecDeque<Launch>,
@@ -273,6 +278,9 @@ impl Worker {
             tasks: BTreeMap::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
+            busy: VecDeque::new(),
+            passed: 0,
+            fuel_burnt: 0,
             storing: VecDeque::new(),
             launches: VecDeque::new(),
             events: VecDeque::new(),
@@ -565,7 +573,7 @@ impl Worker {
     /// Whether there is something to do in such a slice.
     pub fn is_ready(&self, slice: Slice) -> bool {
         let only_long = !self.storing.is_empty() || !self.launches.is_empty();
-        !self.ready.is_empty() || (slice == Slice::Long && only_long)
+        !self.ready.is_empty() || !self.busy.is_empty() || (slice == Slice::Long && only_long)
     }
 
     /// Runs one slice of the next space in line.
@@ -582,12 +590,25 @@ impl Worker {
                 return self.store_data(now, &key);
             }
         }
-        let Some(key) = self.ready.pop_front() else { return };
-        self.run(now, &key, slice);
+        let Some((key, fuel)) = self.next_in_line(slice) else { return };
+        self.run(now, &key, slice, fuel);
         self.set_timer(&key);
     }
 
-    fn run(&mut self, now: Instant, key: &SpaceKey, slice: Slice) {
+    /// Whose turn it is, and for how much fuel. Those who need much have their turns between those who have just woken
+    /// up, but now and then even if there are always more of these; and in small slices, so that nobody waits for long.
+    fn next_in_line(&mut self, slice: Slice) -> Option<(SpaceKey, u64)> {
+        self.passed = if self.busy.is_empty() { 0 } else { self.passed + 1 };
+        let is_due = self.passed > budget::TURNS_PASSED_MAX;
+        if !is_due && let Some(key) = self.ready.pop_front() {
+            let fuel = if slice == Slice::Long { budget::SLICE_FUEL } else { budget::SHORT_SLICE_FUEL };
+            return Some((key, fuel));
+        }
+        self.passed = 0;
+        Some((self.busy.pop_front()?, budget::SHORT_SLICE_FUEL))
+    }
+
+    fn run(&mut self, now: Instant, key: &SpaceKey, slice: Slice, fuel: u64) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.queued = false;
         task.wake_at = task.throttle(now);
@@ -598,16 +619,19 @@ impl Worker {
             return self.finish(key, Exit::Closed);
         }
         task.guest.context().enter(now);
-        let fuel = if slice == Slice::Long { budget::SLICE_FUEL } else { budget::SHORT_SLICE_FUEL };
         let (step, fuel) = task.guest.run(fuel);
         task.burn(fuel);
+        self.fuel_burnt += fuel;
         let watchdog = task.fuel_spent > task.fuel_max();
         self.tell_usage(now, key);
         match step {
             Step::Preempted if watchdog => self.handle_watchdog(key),
             Step::Preempted => {
                 self.drain_context(key);
-                self.enqueue(key);
+                if let Some(task) = self.tasks.get_mut(key) {
+                    task.queued = true;
+                    self.busy.push_back(key.clone());
+                }
             }
             Step::Trapped(reason) => self.finish(key, Exit::Crashed(format!("trapped: {reason}"))),
             Step::Returned(code) => self.leave(now, key, slice, Left::Returned(code)),
@@ -769,9 +793,15 @@ impl Worker {
             }
             self.devices.leases().release_all(task.pid);
             self.ready.retain(|ready| ready != key);
+            self.busy.retain(|busy| busy != key);
             self.storing.retain(|storing| storing != key);
             self.events.push_back(WorkerEvent::Exited(key.clone(), task.pid.number, exit));
         }
+    }
+
+    /// Fuel that all guests together have burnt so far.
+    pub fn fuel_burnt(&self) -> u64 {
+        self.fuel_burnt
     }
 
     /// The next event.

@@ -5,7 +5,7 @@ use zhost_sim::vault;
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_deleted_rises() {
     let mut kills = 0;
-    for seed in 0..20 {
+    for seed in 0..25 {
         let vault = vault::run(seed, vault::MISHAPS, false);
         assert!(vault.report.flaws.is_empty(), "seed {seed}: {:?}", vault.report.flaws);
         assert!(vault.acknowledged >= 160, "seed {seed}: {} acknowledged", vault.acknowledged);

@@ -67,6 +67,12 @@ enum Task {
         #[arg(long)]
         bug: Option<String>,
     },
+    /// Make up WASM modules and run them, to see that none harms its worker.
+    Modules {
+        /// How many.
+        #[arg(long, default_value_t = 5000)]
+        count: u32,
+    },
     /// Fuzz the parsers of foreign bytes.
     Fuzz {
         /// Which target; all if left out.
@@ -89,6 +95,7 @@ fn main() -> ExitCode {
         Task::Sim { bug: Some(bug), .. } => test::hunt(&bug),
         Task::Sim { seeds, trace, vault: true, .. } => test::vault(&seeds, trace),
         Task::Sim { seeds, zhosts, trace, .. } => test::sim(&seeds, zhosts, trace),
+        Task::Modules { count } => test::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Size => size::run(),
     };

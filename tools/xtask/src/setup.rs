@@ -17,6 +17,8 @@ pub enum GuestRoute {
 
 /// The target of guests.
 pub const GUEST_TARGET: &str = "wasm32-unknown-unknown";
+/// The target of programs that know nothing of zhost.
+const PROGRAM_TARGET: &str = "wasm32-wasip1";
 /// The static target of the agent on this computer.
 pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
@@ -44,6 +46,10 @@ pub fn run(guests: GuestRoute) -> Outcome {
         eprintln!(
             "setup: rustup has no {AGENT_TARGET}; the agent is built for this computer's own libc instead"
         );
+    }
+    // Only a test of an ordinary program needs it.
+    if !has_rustup_target(PROGRAM_TARGET) && !add_rustup_target(PROGRAM_TARGET) {
+        eprintln!("setup: rustup has no {PROGRAM_TARGET}; a test is skipped");
     }
     if !has_library_source() {
         eprintln!("setup: rustup component add rust-src");

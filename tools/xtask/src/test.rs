@@ -12,6 +12,8 @@ const FAILED_SEEDS: &str = include_str!("../../../tests/sim/failed-seeds.txt");
 const FRESH_SEEDS: u64 = 1000;
 /// Seeds within which every planted bug must be found.
 const HUNT_SEEDS: &str = "0..2000";
+/// Modules that CI makes up and runs.
+const CI_MODULES: u32 = 5000;
 /// How long CI fuzzes each target.
 const CI_FUZZ_SECONDS: u32 = 10;
 /// Crates that need no operating system.
@@ -57,6 +59,8 @@ pub fn run() -> Outcome {
         sim(&format!("{first}..{}", first + FRESH_SEEDS), 7, false)?;
         vault(&format!("{first}..{}", first + FRESH_SEEDS / 10), false)?;
         hunt("all")?;
+        say("modules that a machine made up");
+        modules(CI_MODULES)?;
         say("fuzzing, briefly");
         fuzz::run(None, CI_FUZZ_SECONDS)?;
     }
@@ -69,6 +73,14 @@ fn say(what: &str) {
 
 fn cargo(args: &[&str]) -> Outcome {
     steps::run(&mut steps::command("cargo", args))
+}
+
+/// Makes up modules and runs them, to see that none harms its worker.
+pub fn modules(count: u32) -> Outcome {
+    let mut command =
+        steps::command("cargo", &["nextest", "run", "--package", "zhost-runtime", "--cargo-quiet"]);
+    command.args(["--success-output", "final", "no_module_harms_its_worker"]);
+    steps::run(command.env("ZHOST_MODULES", count.to_string()))
 }
 
 /// Plants bugs in the simulator, one after the other, and sees whether it finds them.

@@ -2,4 +2,7 @@
 
 mod bench;
 mod conformance;
+mod containment;
 mod guests;
+mod smith;
+mod wasi;

@@ -1,0 +1,174 @@
+//! A space that misbehaves is contained: its neighbour answers within twice the time it takes when all is quiet, counted
+//! in fuel that the worker burns between a message and its answer.
+
+use crate::bench::{Bench, LOG, MEMORY, SLEEP, key, name};
+use std::time::Duration;
+use zhost_base::Batch;
+use zhost_runtime::{Exit, Sender, Slice, WorkerCommand, WorkerEvent};
+
+/// What a microsecond of the bench is in fuel: a slice takes as long as it burns.
+const FUEL_PER_US: u64 = 200;
+/// Fuel that the neighbour needs for an answer, more or less.
+const ANSWER_LOOPS: u32 = 20_000;
+
+/// Works a while for each message, then answers.
+fn neighbour() -> String {
+    format!(
+        r#"(import "net" "recv_next" (func $recv (param i32 i32) (result i32)))
+        (import "net" "emit_to" (func $emit (param i32 i32 i32 i32) (result i32)))
+        {SLEEP} {MEMORY} (data (i32.const 0) "out")
+        (func (export "on_process") (result i32) (local $n i32)
+            (if (i32.ge_s (call $recv (i32.const 64) (i32.const 64)) (i32.const 0)) (then
+                (loop $work
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $work (i32.lt_u (local.get $n) (i32.const {ANSWER_LOOPS}))))
+                (drop (call $emit (i32.const 0) (i32.const 3) (i32.const 64) (i32.const 1)))))
+            (call $sleep (i32.const -1)) (i32.const 0))"#
+    )
+}
+
+/// The worst time from a message to its answer, in fuel, over many messages.
+fn worst_latency(rogue: Option<&str>) -> u64 {
+    let mut bench = Bench::new();
+    bench.start("neighbour", &[], &neighbour());
+    if let Some(rogue) = rogue {
+        bench.start("rogue", &["sys.log", "data.write"], rogue);
+    }
+    let (mut worst, mut asked, mut answered): (u64, Option<u64>, u32) = (0, None, 0);
+    let mut clock = 0_u64;
+    let mut turns = 0;
+    while answered < 50 {
+        turns += 1;
+        assert!(turns < 200_000, "the neighbour does not answer");
+        // A message comes at any point of others' slices.
+        if asked.is_none() && turns % 7 == 0 {
+            asked = Some(clock);
+            let deliver = WorkerCommand::Deliver {
+                key: key("neighbour"),
+                from: name("partner"),
+                sender: Sender::default(),
+                path: name("in"),
+                payloads: Batch::from_iter([b"x".as_slice()]),
+            };
+            bench.worker.handle_command(bench.now, deliver);
+        }
+        bench.worker.handle_timeout(bench.now);
+        let before = bench.worker.fuel_burnt();
+        if bench.worker.is_ready(Slice::Long) {
+            bench.worker.run_slice(bench.now, Slice::Long);
+        }
+        let burnt = bench.worker.fuel_burnt() - before;
+        clock += burnt;
+        bench.now += Duration::from_micros(burnt / FUEL_PER_US + 1);
+        while let Some(event) = bench.worker.poll_event() {
+            match &event {
+                WorkerEvent::Emitted(from, ..) if *from == key("neighbour") => {
+                    answered += 1;
+                    worst = worst.max(clock - asked.take().expect("one answer for each message"));
+                    let credit = WorkerCommand::Credit { key: from.clone(), path: 0, messages: 1, bytes: 1 };
+                    bench.worker.handle_command(bench.now, credit);
+                }
+                WorkerEvent::Started(started, _) => {
+                    let target = WorkerCommand::Target { key: started.clone(), path: 0, up: true };
+                    bench.worker.handle_command(bench.now, target);
+                }
+                // What the node would do, without any mercy.
+                WorkerEvent::Exited(from, ..) if *from == key("rogue") => {
+                    if let Some(rogue) = rogue {
+                        bench.start("rogue", &["sys.log", "data.write"], rogue);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    worst
+}
+
+fn process(body: &str) -> String {
+    format!(r#"{LOG} {MEMORY} (func (export "on_process") (result i32) {body})"#)
+}
+
+#[test]
+fn a_rogue_costs_its_neighbour_at_most_as_much_again() {
+    let quiet = worst_latency(None);
+    let rogues = [
+        ("spins", process("(loop $l (br $l)) (i32.const 0)")),
+        ("traps", process("(unreachable)")),
+        ("leaks", process("(loop $l (drop (memory.grow (i32.const 1))) (br $l)) (i32.const 0)")),
+        (
+            "floods its log",
+            process(
+                "(loop $l (call $log (i32.const 1) (i32.const 0) (i32.const 200)) (br $l)) (i32.const 0)",
+            ),
+        ),
+        (
+            "floods its peer",
+            format!(
+                r#"(import "net" "emit_to" (func $emit (param i32 i32 i32 i32) (result i32))) {MEMORY} (data (i32.const 0) "out")
+                (func (export "on_process") (result i32)
+                    (loop $l (drop (call $emit (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 1000))) (br $l)) (i32.const 0))"#
+            ),
+        ),
+    ];
+    for (what, rogue) in rogues {
+        let beside = worst_latency(Some(&rogue));
+        assert!(beside <= 2 * quiet, "{what}: {beside} units of fuel beside it, {quiet} when all is quiet");
+    }
+}
+
+#[test]
+fn who_never_returns_from_on_close_is_ended() {
+    let mut bench = Bench::new();
+    let body = format!(
+        r#"{MEMORY} (func (export "on_process") (result i32) (i32.const 0))
+        (func (export "on_close") (result i32) (loop $l (br $l)) (i32.const 0))"#
+    );
+    bench.start("clinger", &[], &body);
+    bench.run_for(Duration::from_millis(10));
+    bench.worker.handle_command(bench.now, WorkerCommand::Stop(key("clinger")));
+    bench.run_for(Duration::from_secs(6));
+    assert_eq!(bench.exit_of("clinger"), Some(&Exit::Closed));
+}
+
+/// What a guest may use of the host's stack, whatever it does; threads have four times as much.
+const HOST_STACK_BYTES: usize = 512 * 1024;
+
+#[test]
+fn whatever_a_guest_does_again_and_again_the_hosts_stack_suffices() {
+    let endless = [
+        "(drop (memory.grow (i32.const 0)))",
+        "(drop (memory.grow (i32.const 1)))",
+        "(drop (memory.grow (i32.const -1)))",
+        "(drop (table.grow (ref.null func) (i32.const 0)))",
+        "(drop (table.grow (ref.null func) (i32.const 1)))",
+        "(memory.fill (i32.const 0) (i32.const 0) (i32.const 1))",
+        "(memory.copy (i32.const 0) (i32.const 1) (i32.const 1))",
+        "(table.fill (i32.const 0) (ref.null func) (i32.const 1))",
+        "(table.copy (i32.const 0) (i32.const 0) (i32.const 1))",
+        "(drop (table.size))",
+        "(drop (memory.size))",
+        "(call_indirect (i32.const 0))",
+        "(call $nothing)",
+        "(global.set $g (i64.mul (global.get $g) (i64.const 3)))",
+        "(call $log (i32.const 0) (i32.const 0) (i32.const 0))",
+        "(drop (call $random (i32.const 0) (i32.const 1)))",
+    ];
+    let run = move || {
+        for body in endless {
+            let mut bench = Bench::new();
+            let guest = format!(
+                r#"{LOG} (import "sys" "self_emit" (func $random (param i32 i32) (result i32))) {MEMORY}
+                (table 8 funcref) (elem (i32.const 0) $nothing) (global $g (mut i64) (i64.const 3)) (func $nothing)
+                (func (export "on_process") (result i32) (loop $l {body} (br $l)) (i32.const 0))"#
+            );
+            bench.start("guest", &["sys.log"], &guest);
+            for _ in 0..20 {
+                bench.worker.run_slice(bench.now, Slice::Long);
+            }
+            assert!(bench.worker.fuel_burnt() > 500_000, "{body} was not run");
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(HOST_STACK_BYTES).spawn(run);
+    thread.expect("a thread").join().expect("it ends");
+}

@@ -1,0 +1,93 @@
+//! Modules that a machine made up: whatever they are, a worker survives them within its budgets.
+//!
+//! `ZHOST_MODULES` says how many; CI tries 5,000.
+
+use crate::bench::{Bench, key};
+use std::time::Duration;
+use wasm_smith::{Config, Module};
+use zhost_base::Rng;
+use zhost_runtime::{Exit, WorkerCommand, WorkerEvent};
+
+/// Tried by every test.
+const MODULES: u64 = 300;
+/// Randomness that one module is made of.
+const SEED_BYTES: usize = 4096;
+
+/// Modules that can be guests: they export a memory, `on_init` and `on_process`. Half of them never trap, so that they
+/// run for long.
+fn config(traps: bool) -> Config {
+    let shape = wat::parse_str(
+        r#"(module (memory (export "memory") 1)
+            (func (export "on_init") (result i32) unreachable)
+            (func (export "on_process") (result i32) unreachable))"#,
+    );
+    Config {
+        exports: Some(shape.expect("a module")),
+        disallow_traps: !traps,
+        max_imports: 0,
+        max_memories: 0,
+        min_memories: 0,
+        max_memory32_bytes: 4 << 16,
+        memory_max_size_required: true,
+        allow_start_export: false,
+        threads_enabled: false,
+        shared_everything_threads_enabled: false,
+        gc_enabled: false,
+        exceptions_enabled: false,
+        memory64_enabled: false,
+        tail_call_enabled: false,
+        relaxed_simd_enabled: false,
+        simd_enabled: false,
+        wide_arithmetic_enabled: false,
+        custom_page_sizes_enabled: false,
+        extended_const_enabled: false,
+        ..Config::default()
+    }
+}
+
+fn make(seed: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; SEED_BYTES];
+    Rng::from_number(seed).fill(&mut bytes);
+    let module =
+        Module::new(config(seed.is_multiple_of(2)), &mut arbitrary::Unstructured::new(&bytes)).ok()?;
+    Some(module.to_bytes())
+}
+
+#[test]
+fn no_module_harms_its_worker() {
+    let count = std::env::var("ZHOST_MODULES").ok().and_then(|count| count.parse().ok()).unwrap_or(MODULES);
+    let (mut ran, mut refused, mut crashed) = (0, 0, 0);
+    for seed in 0..count {
+        let Some(wasm) = make(seed) else { continue };
+        let mut bench = Bench::new();
+        bench.start_with("guest", &[], "", &wasm);
+        bench.run_for(Duration::from_millis(20));
+        match bench.exit_of("guest") {
+            Some(Exit::Crashed(reason))
+                if reason.starts_with("its WASM") || reason.starts_with("it needs") =>
+            {
+                refused += 1;
+            }
+            Some(Exit::Crashed(_)) => crashed += 1,
+            _ => ran += 1,
+        }
+        for event in &bench.events {
+            if let WorkerEvent::Used(_, _, usage) = event {
+                assert!(
+                    usage.memory_bytes <= 256 * 1024,
+                    "seed {seed} has {} bytes of memory",
+                    usage.memory_bytes
+                );
+            }
+        }
+        bench.worker.handle_command(bench.now, WorkerCommand::Stop(key("guest")));
+        bench.run_for(Duration::from_secs(6));
+        assert!(bench.exit_of("guest").is_some(), "seed {seed}: it cannot be ended");
+        assert!(
+            !bench.worker.is_ready(zhost_runtime::Slice::Long),
+            "seed {seed}: the worker is not done with it"
+        );
+    }
+    println!("of {count} modules {ran} ran, {crashed} ran and crashed, {refused} were refused");
+    assert!(ran + crashed > count / 2, "only {ran} and {crashed} of {count} modules ran at all");
+}
