@@ -13,7 +13,8 @@ use std::{collections::BTreeSet, time::Duration};
 use zhost_base::Instant;
 use zhost_control::protocol::Request;
 
-const WRITER: &str = r#"(module
+/// Calls the vault with one number after the other, each until it is acknowledged.
+pub const WRITER: &str = r#"(module
   (import "net" "call" (func $call (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "sys" "sleep" (func $sleep (param i32)))
   (import "data" "get" (func $get (param i32 i32 i32 i32) (result i32)))
