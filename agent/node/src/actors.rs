@@ -10,11 +10,9 @@ use crate::{
     node::{Level, Node, Output},
     wire::{Errand, Frame},
 };
+use litemap::LiteMap;
 use serde_bytes::ByteBuf;
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cmp::Reverse, collections::BTreeMap};
 use zhost_base::{
     Batch, Farewell, Generation, Instant, Name, Pid, SpaceKey, Start, TopologyId, ZhostId,
     limits::SPAWNED_PER_ZHOST_MAX,
@@ -53,9 +51,9 @@ pub(crate) struct Spawn {
 #[derive(Debug, Default)]
 pub(crate) struct Actors {
     /// By the number of the local space.
-    asking: BTreeMap<u32, Asking>,
+    asking: LiteMap<u32, Asking>,
     /// Calls that a local space has not answered: who called, and the call's number.
-    called: BTreeMap<u32, BTreeSet<(Pid, u32)>>,
+    called: LiteMap<u32, Vec<(Pid, u32)>>,
     /// Direct messages of a local space that were not consumed yet: how many, of how many bytes.
     sent: BTreeMap<(u32, Pid), (u32, u32)>,
     /// The same of messages to a local space.
@@ -63,9 +61,9 @@ pub(crate) struct Actors {
     /// Wait for their package.
     waiting: Vec<Spawn>,
     /// How many spaces were spawned from here, by zhost.
-    spawned: BTreeMap<ZhostId, u32>,
+    spawned: LiteMap<ZhostId, u32>,
     /// Being started, by number: whom to tell.
-    starting: BTreeMap<u32, Spawn>,
+    starting: LiteMap<u32, Spawn>,
     pub bonds: Bonds,
     pub grants: Grants,
 }
@@ -146,7 +144,7 @@ impl Node {
             Act::Send(to, payloads) => self.send_direct(now, topology, me, to, payloads),
             Act::Reply(to, serial, payload) => {
                 if let Some(calls) = self.actors.called.get_mut(&number) {
-                    calls.remove(&(to, serial));
+                    calls.retain(|call| *call != (to, serial));
                 }
                 let result = Ok(ByteBuf::from(payload));
                 self.run_errand(now, to.zhost, topology, Errand::Reply { to, serial, result });
@@ -391,7 +389,7 @@ impl Node {
             self.run_errand(now, from.zhost, topology, refuse(Refusal::TryAgain));
             return;
         }
-        calls.insert((from, serial));
+        calls.push((from, serial));
         self.signal(to.number, Signal::Call(from, serial, path, payload));
     }
 
@@ -548,7 +546,7 @@ impl Node {
         for (number, serial) in asking {
             self.answer_space(number, serial, Err(Refusal::TimedOut));
         }
-        for calls in self.actors.called.values_mut() {
+        for (_, calls) in self.actors.called.iter_mut() {
             calls.retain(|(caller, _)| !is_gone(caller));
         }
         let sent: Vec<_> = self.actors.sent.iter().filter(|((_, to), _)| is_gone(to)).collect();

@@ -9,11 +9,14 @@ use crate::{
     node::Node,
     wire::{Bond, Errand},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use zhost_base::{
     Farewell, Generation, Instant, Name, Pid, TopologyId, ZhostId, limits::BONDS_PER_SPACE_MAX,
 };
 use zhost_runtime::Signal;
+
+/// Broken ties of which zhosts that are away are to be told; the oldest make room.
+const SEVERED_MAX: usize = 4096;
 
 /// What a local space has to do with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +34,9 @@ pub(crate) enum Tie {
 pub(crate) struct Bonds {
     ties: BTreeSet<(u32, Pid, Tie)>,
     /// Who wants to be told when a zhost dies.
-    zhosts: BTreeSet<(u32, ZhostId)>,
+    zhosts: Vec<(u32, ZhostId)>,
     /// Ties that ended for us while the other's zhost was out of reach: its side is told when it is back.
-    severed: BTreeMap<ZhostId, BTreeSet<(Pid, Pid, Bond)>>,
+    severed: Vec<(Pid, Pid, Bond)>,
 }
 
 impl Bonds {
@@ -48,6 +51,17 @@ impl Bonds {
 
     fn of(&self, number: u32) -> impl Iterator<Item = &(u32, Pid, Tie)> {
         self.ties.range((number, Pid::default(), Tie::Link)..(number + 1, Pid::default(), Tie::Link))
+    }
+
+    fn watches_of(&self, number: u32) -> usize {
+        self.zhosts.iter().filter(|(watcher, _)| *watcher == number).count()
+    }
+
+    fn sever(&mut self, me: Pid, other: Pid, bond: Bond) {
+        if self.severed.len() >= SEVERED_MAX {
+            self.severed.remove(0);
+        }
+        self.severed.push((me, other, bond));
     }
 
     /// Another's side of a bond was undone.
@@ -117,10 +131,12 @@ impl Node {
     /// A local space wants to be told when a zhost dies; at once, if it is dead.
     pub(crate) fn watch_zhost(&mut self, number: u32, name: &Name) {
         let known = self.known_zhosts().find(|(_, profile)| profile.name == *name).map(|(id, _)| id);
-        match known {
-            Some(zhost) if zhost == self.id => {}
-            Some(zhost) => drop(self.actors.bonds.zhosts.insert((number, zhost))),
-            None => self.signal(number, Signal::ZhostDown(name.clone())),
+        let Some(zhost) = known.filter(|_| self.actors.bonds.watches_of(number) < BONDS_PER_SPACE_MAX) else {
+            return self.signal(number, Signal::ZhostDown(name.clone()));
+        };
+        let watch = (number, zhost);
+        if zhost != self.id && !self.actors.bonds.zhosts.contains(&watch) {
+            self.actors.bonds.zhosts.push(watch);
         }
     }
 
@@ -156,7 +172,7 @@ impl Node {
             if tell_it && tie != Tie::Watches {
                 let bond = if tie == Tie::Link { Bond::Link } else { Bond::Monitor };
                 let me = self.pid(number);
-                self.actors.bonds.severed.entry(peer).or_default().insert((me, other, bond));
+                self.actors.bonds.sever(me, other, bond);
             }
             if let Some(signal) = signal(other, tie, Farewell::no_connection()) {
                 self.signal(number, signal);
@@ -172,14 +188,18 @@ impl Node {
         };
         let Ok(name) = self.zhost_name(zhost).parse::<Name>() else { return };
         for number in watchers {
-            self.actors.bonds.zhosts.remove(&(number, zhost));
+            self.actors.bonds.zhosts.retain(|watch| *watch != (number, zhost));
             self.signal(number, Signal::ZhostDown(name.clone()));
         }
     }
 
     /// A zhost is back: its side of the ties that ended meanwhile is told.
     pub(crate) fn tell_severed(&mut self, now: Instant, peer: ZhostId, generation: Generation) {
-        for (me, other, bond) in self.actors.bonds.severed.remove(&peer).unwrap_or_default() {
+        let severed = std::mem::take(&mut self.actors.bonds.severed);
+        let (theirs, others): (Vec<_>, Vec<_>) =
+            severed.into_iter().partition(|(_, other, _)| other.zhost == peer);
+        self.actors.bonds.severed = others;
+        for (me, other, bond) in theirs {
             if other.generation == generation {
                 let ended = Errand::Ended(me, other, bond, Farewell::no_connection());
                 // The topology does not matter: a tie is found by its two ends.

@@ -6,7 +6,8 @@
 //! phases of Paxos (Lamport, 1998), with placement versions as ballots.
 
 use crate::{node::Node, wire::Frame};
-use std::{collections::BTreeMap, time::Duration};
+use litemap::LiteMap;
+use std::time::Duration;
 use zhost_base::{Instant, TopologyId, ZhostId};
 use zhost_gossip::{
     document::{Document, DocumentKey, PlacementVersion, Slot},
@@ -22,17 +23,17 @@ struct Count {
     serial: u64,
     floor: PlacementVersion,
     /// Who refuses what is below the floor, and what is on flash there.
-    answers: BTreeMap<ZhostId, Option<u64>>,
+    answers: LiteMap<ZhostId, Option<u64>>,
     ask_again_at: Instant,
 }
 
 /// All counts of this zhost, and what it has promised to others.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    counts: BTreeMap<TopologyId, Count>,
+    counts: LiteMap<TopologyId, Count>,
     serial: u64,
     /// Below these, placements are refused.
-    floors: BTreeMap<TopologyId, PlacementVersion>,
+    floors: LiteMap<TopologyId, PlacementVersion>,
     /// Somebody answered.
     news: bool,
 }
@@ -93,7 +94,7 @@ impl Node {
         self.census.floors.insert(id, promised.map_or(floor, |promised| promised.max(floor)));
         self.census.serial += 1;
         let (serial, ask_again_at) = (self.census.serial, now + ASK_PERIOD);
-        self.census.counts.insert(id, Count { serial, floor, answers: BTreeMap::new(), ask_again_at });
+        self.census.counts.insert(id, Count { serial, floor, answers: LiteMap::new(), ask_again_at });
         self.ask_majority(now, id);
         // Alone, there is nobody to ask.
         self.is_majority(1).then_some(floor)

@@ -7,8 +7,9 @@ use crate::{
     replicas::hash,
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
+use litemap::LiteMap;
 use serde_bytes::ByteBuf;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use zhost_base::{
     Instant, SpaceKey, ZhostId,
     planted::{self, Bug},
@@ -37,13 +38,13 @@ struct Copy {
 /// All copies on this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
-    of: BTreeMap<SpaceKey, Copy>,
+    of: LiteMap<SpaceKey, Copy>,
     /// By which placement the data here was last written from elsewhere.
-    versions: BTreeMap<SpaceKey, PlacementVersion>,
+    versions: LiteMap<SpaceKey, PlacementVersion>,
 }
 
 impl Copies {
-    pub fn new(versions: BTreeMap<SpaceKey, PlacementVersion>) -> Self {
+    pub fn new(versions: LiteMap<SpaceKey, PlacementVersion>) -> Self {
         Self { versions, ..Self::default() }
     }
 

@@ -1,5 +1,6 @@
 //! What a node keeps on flash, and the requests by which it does.
 
+use litemap::LiteMap;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, net::SocketAddr};
 use zhost_base::{
@@ -143,7 +144,7 @@ pub struct Recovered {
     pub(crate) documents: Vec<(DocumentKey, Document)>,
     pub(crate) horizon: u64,
     pub(crate) blobs: BTreeMap<BlobDigest, u32>,
-    pub(crate) data_versions: BTreeMap<SpaceKey, PlacementVersion>,
+    pub(crate) data_versions: LiteMap<SpaceKey, PlacementVersion>,
 }
 
 impl Recovered {

@@ -4,6 +4,7 @@ use crate::{
     node::{Level, Node, Output},
     supervision::{Decision, Supervision},
 };
+use litemap::LiteMap;
 use std::collections::{BTreeMap, VecDeque};
 use zhost_base::{
     Farewell, Instant, Pid, SpaceKey, SpaceSpec, TopologySpec,
@@ -67,9 +68,9 @@ pub(crate) struct Host {
     spaces: BTreeMap<SpaceKey, LocalSpace>,
     /// Outlive their spaces, so that one can read why a space ended.
     logs: BTreeMap<SpaceKey, VecDeque<Line>>,
-    endings: BTreeMap<SpaceKey, VecDeque<Ending>>,
+    endings: LiteMap<SpaceKey, VecDeque<Ending>>,
     /// By the number of their start.
-    numbers: BTreeMap<u32, SpaceKey>,
+    numbers: LiteMap<u32, SpaceKey>,
     incarnations: u32,
 }
 

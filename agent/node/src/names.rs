@@ -8,8 +8,9 @@ use crate::{
     node::{Level, Node},
     wire::Errand,
 };
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use zhost_base::{Instant, Name, Pid, TopologyId, ZhostId, id::rendezvous, limits::NAMES_PER_SPACE_MAX};
 use zhost_gossip::{
     document::PlacementVersion,
@@ -19,16 +20,16 @@ use zhost_runtime::{Refusal, Signal};
 
 /// How long a grant is remembered by the super: by then everybody knows the row.
 const GRANT_TTL: Duration = Duration::from_secs(15);
-/// Grants remembered; the oldest make room.
+/// Grants remembered; beyond it none are given until some are known to everybody.
 const GRANTS_MAX: usize = 4096;
 
 /// What this zhost has granted lately, and what its own spaces hold.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
-    granted: BTreeMap<(TopologyId, Name), (Pid, Instant)>,
+    granted: LiteMap<(TopologyId, Name), (Pid, Instant)>,
     counter: u32,
     /// Names of local spaces.
-    held: BTreeMap<(TopologyId, Name), (u32, PlacementVersion)>,
+    held: LiteMap<(TopologyId, Name), (u32, PlacementVersion)>,
 }
 
 impl Grants {
@@ -128,7 +129,7 @@ impl Node {
             return None;
         }
         if grants.granted.len() >= GRANTS_MAX {
-            grants.granted.pop_first();
+            return None;
         }
         grants.granted.insert(key, (pid, now + GRANT_TTL));
         grants.counter += 1;

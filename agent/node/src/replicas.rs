@@ -11,12 +11,10 @@ use crate::{
     node::{Level, Node, Output},
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
+use litemap::LiteMap;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
     Instant, SpaceKey, ZhostId,
     planted::{self, Bug},
@@ -41,14 +39,14 @@ struct Follower {
     /// What is being compared or replaced; nothing when the walk is over.
     walk: Option<Walk>,
     /// By the number of its order, which commit it was.
-    commits: BTreeMap<u64, u64>,
+    commits: LiteMap<u64, u64>,
 }
 
 /// A walk through the table.
 #[derive(Debug, Default)]
 struct Walk {
     range: KeyRange,
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    entries: LiteMap<Vec<u8>, Vec<u8>>,
     /// Committed since the entries were asked for.
     since: Changes,
     /// Under which number the comparison, or the replacement, was sent.
@@ -61,7 +59,7 @@ struct Walk {
 struct Primary {
     number: u32,
     version: PlacementVersion,
-    followers: BTreeMap<ZhostId, Follower>,
+    followers: LiteMap<ZhostId, Follower>,
     /// Followers that have everything, and must have what is acknowledged.
     synced: BTreeSet<ZhostId>,
     /// A commit that waits for its followers.
@@ -73,7 +71,7 @@ struct Primary {
 /// All replicated data of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Replicas {
-    primaries: BTreeMap<SpaceKey, Primary>,
+    primaries: LiteMap<SpaceKey, Primary>,
     /// When followers that were out of reach, or refused, are tried again.
     retry_at: Option<Instant>,
 }
@@ -148,7 +146,7 @@ impl Node {
             let primary = self.replicas.primaries.entry(key.clone()).or_insert_with(|| Primary {
                 number,
                 version,
-                followers: BTreeMap::new(),
+                followers: LiteMap::new(),
                 synced: BTreeSet::new(),
                 pending: None,
                 latest: 0,
@@ -197,7 +195,7 @@ impl Node {
         self.log(Level::Debug, text);
         let session = self.rng.number();
         let follower =
-            Follower { session, sent: 0, done: 0, walk: Some(Walk::default()), commits: BTreeMap::new() };
+            Follower { session, sent: 0, done: 0, walk: Some(Walk::default()), commits: LiteMap::new() };
         if let Some(primary) = self.replicas.primaries.get_mut(key) {
             primary.followers.insert(peer, follower);
             self.order(now, key, peer, &DataOrder::Attach(version));
@@ -295,7 +293,12 @@ impl Node {
         };
         primary.pending = Some(commit);
         primary.latest = commit;
-        for walk in primary.followers.values_mut().filter_map(|follower| follower.walk.as_mut()) {
+        for walk in primary
+            .followers
+            .iter_mut()
+            .map(|(_, follower)| follower)
+            .filter_map(|follower| follower.walk.as_mut())
+        {
             let within = changes.iter().filter(|(key, _)| walk.range.to.is_none() || walk.contains(key));
             let within: Vec<_> = within.map(|(key, value)| (key.clone(), value.clone())).collect();
             walk.since.extend(within);
@@ -411,7 +414,7 @@ impl Node {
 
     /// A zhost is lost: followers there are attached anew when it is back, and its orders are void.
     pub(crate) fn lose_keeper(&mut self, now: Instant, peer: ZhostId) {
-        for primary in self.replicas.primaries.values_mut() {
+        for primary in self.replicas.primaries.iter_mut().map(|(_, primary)| primary) {
             if primary.followers.remove(&peer).is_some() {
                 self.replicas.retry_at.get_or_insert(now + RETRY_PERIOD);
             }

@@ -206,7 +206,8 @@ impl Context {
 
     /// Takes what is to be known of messages to one pid that did not arrive: the pid, then as for a path.
     pub(crate) fn next_unsent(&mut self) -> Result<Vec<u8>, Refusal> {
-        let (pid, undelivered) = self.unsent.pop_first().ok_or(Refusal::NotFound)?;
+        let pid = *self.unsent.first().ok_or(Refusal::NotFound)?.0;
+        let undelivered = self.unsent.remove(&pid).ok_or(Refusal::NotFound)?;
         Ok([&pid.encode()[..], &undelivered.lost.to_le_bytes(), &undelivered.unknown.to_le_bytes()].concat())
     }
 }

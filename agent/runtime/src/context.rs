@@ -9,6 +9,7 @@ use crate::{
     sensing::Subscription,
     wasi::Output,
 };
+use litemap::LiteMap;
 use std::{collections::BTreeMap, sync::Arc};
 use zhost_base::{Batch, Instant, Name, Pid, RecognizerSpec, Rng, SpaceKey, SpaceSpec, limits};
 
@@ -137,8 +138,8 @@ pub struct Context {
     /// By path.
     pub(crate) undelivered: BTreeMap<Name, Undelivered>,
     /// By pid.
-    pub(crate) unsent: BTreeMap<Pid, Undelivered>,
-    pub(crate) correspondents: BTreeMap<Pid, Correspondence>,
+    pub(crate) unsent: LiteMap<Pid, Undelivered>,
+    pub(crate) correspondents: LiteMap<Pid, Correspondence>,
     /// Questions asked so far.
     pub(crate) asks: u32,
     pub(crate) waiting: Option<Waiting>,
@@ -193,8 +194,8 @@ impl Context {
             effects: Vec::new(),
             was_refused: false,
             undelivered: BTreeMap::new(),
-            unsent: BTreeMap::new(),
-            correspondents: BTreeMap::new(),
+            unsent: LiteMap::new(),
+            correspondents: LiteMap::new(),
             asks: 0,
             waiting: None,
             traps_exits: false,

@@ -1,7 +1,7 @@
 //! Devices as spaces see them.
 
+use litemap::LiteMap;
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -115,10 +115,10 @@ pub trait Devices: Send + Sync {
 
 /// Devices that one space has for itself at a time.
 #[derive(Debug, Default)]
-pub struct Leases(Mutex<BTreeMap<String, Pid>>);
+pub struct Leases(Mutex<LiteMap<String, Pid>>);
 
 impl Leases {
-    fn table(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Pid>> {
+    fn table(&self) -> std::sync::MutexGuard<'_, LiteMap<String, Pid>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

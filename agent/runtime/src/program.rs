@@ -4,10 +4,8 @@ use crate::{
     interpreter::{Interpreter, Program},
     store::{Store, blob_key, table},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-};
+use litemap::LiteMap;
+use std::sync::{Arc, Weak};
 use zhost_base::{BlobDigest, Name, RecognizerSpec, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
 use zhost_mex::{Package, PublicKey, Trust};
 
@@ -25,14 +23,14 @@ pub(crate) struct Programs {
     interpreter: Box<dyn Interpreter>,
     store: Arc<dyn Store>,
     publishers: Vec<PublicKey>,
-    loaded: BTreeMap<(BlobDigest, Name), Weak<Loaded>>,
+    loaded: LiteMap<(BlobDigest, Name), Weak<Loaded>>,
     /// The package opened last: its other spaces are likely to follow.
     recent: Option<(BlobDigest, Package)>,
 }
 
 impl Programs {
     pub fn new(interpreter: Box<dyn Interpreter>, store: Arc<dyn Store>, publishers: Vec<PublicKey>) -> Self {
-        Self { interpreter, store, publishers, loaded: BTreeMap::new(), recent: None }
+        Self { interpreter, store, publishers, loaded: LiteMap::new(), recent: None }
     }
 
     /// Forgets what only the next launch would need.
