@@ -8,7 +8,7 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use zhost_base::{
-    Name, PathSpec, SpaceKind, SpaceSpec, TopologyId, TopologySpec,
+    Name, PathSpec, SpaceKind, SpaceSpec, Start, TopologyId, TopologySpec,
     limits::{
         CAPABILITIES_MAX, PATHS_PER_TOPOLOGY_MAX, REPLICAS_MAX, SETTING_SIZE_MAX_BYTES, SETTINGS_MAX,
         SPACES_PER_TOPOLOGY_MAX,
@@ -154,6 +154,10 @@ fn check_space(space: &SpaceSpec) -> Result<(), MexError> {
         return Err(rule(format!(
             "space {name}: config.{key} is longer than {SETTING_SIZE_MAX_BYTES} bytes"
         )));
+    }
+    let keeps_data = space.replicas > 0 || space.capabilities.iter().any(|c| c.as_str() == "data.write");
+    if space.start == Start::Spawned && keeps_data {
+        return Err(rule(format!("space {name}: a spawned space keeps no data; let it tell a DATA space")));
     }
     if space.replicas > 0 && space.kind != SpaceKind::Data {
         return Err(rule(format!("space {name}: only a DATA space has replicas")));

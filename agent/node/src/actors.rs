@@ -20,7 +20,7 @@ use zhost_base::{
 use zhost_gossip::row::{LoadBand, Row, RowKey};
 use zhost_runtime::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
 
-/// Calls a space has not answered yet; further ones are refused with "try again".
+/// Calls a space has not answered; beyond it, the oldest has failed.
 const CALLS_PER_SPACE_MAX: usize = 256;
 /// Direct messages a space has not consumed yet; more come back.
 const DIRECT_PER_SPACE_MAX: u32 = crate::messages::MAILBOX_MAX_MESSAGES;
@@ -107,7 +107,9 @@ impl Node {
     }
 
     pub(crate) fn answer_space(&mut self, number: u32, serial: u32, answer: Result<Vec<u8>, Refusal>) {
-        self.actors.asking.remove(&number);
+        if self.actors.asking.get(&number).is_some_and(|asking| asking.serial == serial) {
+            self.actors.asking.remove(&number);
+        }
         if let Some(key) = self.host.key_of(number).cloned() {
             self.output(Output::Worker(WorkerCommand::Answer { key, number, serial, answer }));
         }
@@ -213,7 +215,9 @@ impl Node {
     ) {
         self.note_asking(number, serial, to);
         if !self.run_errand(now, to, topology, errand) {
-            self.answer_space(number, serial, Err(Refusal::NotFound));
+            let is_alive = self.membership.generation(to).is_some();
+            let refusal = if is_alive { Refusal::TryAgain } else { Refusal::NotFound };
+            self.answer_space(number, serial, Err(refusal));
         }
     }
 
@@ -385,11 +389,13 @@ impl Node {
             return;
         }
         let calls = self.actors.called.entry(to.number).or_default();
-        if calls.len() >= CALLS_PER_SPACE_MAX {
-            self.run_errand(now, from.zhost, topology, refuse(Refusal::TryAgain));
-            return;
-        }
         calls.push((from, serial));
+        // One that is not answered by now will not be: only the call taken last can be replied to.
+        let oldest = if calls.len() > CALLS_PER_SPACE_MAX { Some(calls.remove(0)) } else { None };
+        if let Some((caller, serial)) = oldest {
+            let reply = Errand::Reply { to: caller, serial, result: Err(Refusal::Failed as i8) };
+            self.run_errand(now, caller.zhost, topology, reply);
+        }
         self.signal(to.number, Signal::Call(from, serial, path, payload));
     }
 
@@ -438,8 +444,17 @@ impl Node {
         let memory = spec.map(|spec| u64::from(spec.memory_bytes));
         let memory_of = |key: &SpaceKey| self.space_spec(key).map_or(0, |spec| u64::from(spec.memory_bytes));
         let taken: u64 = self.host.keys().map(memory_of).sum();
+        let number = self.host.next_number();
+        let stem: String = spawn.space.as_str().chars().take(SPAWNED_STEM_MAX).collect();
+        let name = format!("{stem}.{number}").parse::<Name>();
+        let is_free = |name: &Name| {
+            let key = SpaceKey { topology: spawn.topology, space: name.clone() };
+            document.spec.space(name).is_none() && self.host.space(&key).is_none()
+        };
+        let name = name.ok().filter(|name| is_free(name) && self.obeyed_placement(spawn.topology).is_some());
         let refusal = match memory {
             None => Some(Refusal::NotFound),
+            Some(_) if name.is_none() => Some(Refusal::TryAgain),
             Some(_) if self.host.spawned() >= SPAWNED_PER_ZHOST_MAX => Some(Refusal::Full),
             Some(memory) if taken + memory > u64::from(self.config.memory_bytes) => Some(Refusal::Full),
             Some(_) => None,
@@ -447,9 +462,7 @@ impl Node {
         if let Some(refusal) = refusal {
             return self.refuse_spawn(now, spawn, refusal);
         }
-        let number = self.host.next_number();
-        let stem: String = spawn.space.as_str().chars().take(SPAWNED_STEM_MAX).collect();
-        let Ok(name) = format!("{stem}.{number}").parse::<Name>() else { return };
+        let Some(name) = name else { return };
         let key = SpaceKey { topology: spawn.topology, space: name };
         let launch = zhost_runtime::Launch {
             key: key.clone(),

@@ -49,6 +49,12 @@ impl Census {
         self.counts.remove(&id);
     }
 
+    /// Keeps what is about known topologies.
+    pub fn retain(&mut self, known: impl Fn(&TopologyId) -> bool) {
+        self.counts.retain(|id, _| known(id));
+        self.floors.retain(|id, _| known(id));
+    }
+
     /// Whether somebody answered since this was asked last.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
@@ -136,6 +142,9 @@ impl Node {
         (serial, id): (u64, TopologyId),
         floor: PlacementVersion,
     ) {
+        if self.ledger.topology(id).is_none() {
+            return;
+        }
         let floor = self.census.floors.get(&id).map_or(floor, |promised| floor.max(*promised));
         self.census.floors.insert(id, floor);
         self.send_placement(now, peer, id);

@@ -44,6 +44,8 @@ impl Node {
     pub(crate) fn reconcile_topologies(&mut self, now: Instant) {
         let ids: Vec<TopologyId> = self.ledger.topologies().map(|(id, _)| id).collect();
         self.coordinator.obeyed.retain(|id, _| ids.contains(id));
+        self.census.retain(|id| ids.contains(id));
+        self.copies.retain(|key| ids.contains(&key.topology));
         for id in ids {
             if let Some(placement) = self.obeyed_placement(id) {
                 let slot = placement.version.slot;
@@ -61,7 +63,7 @@ impl Node {
         let Some((slot, term)) = self.reign_slot() else { return };
         let Some(topology) = self.ledger.topology(id).filter(|topology| topology.wanted == Wanted::Running)
         else {
-            return;
+            return self.census.end(id);
         };
         let is_common = slot == Slot::Full && topology.spec.spaces.iter().any(|space| space.replicas > 0);
         let is_with_majority = is_common && self.is_with_majority(id);
@@ -87,6 +89,7 @@ impl Node {
             usable: &usable[index],
             is_full: slot == Slot::Full,
             is_with_majority,
+            is_fresh: base.is_none(),
             synced: &synced[index],
             seed: id.seed().wrapping_add(index as u64),
         };

@@ -48,6 +48,16 @@ impl Copies {
         Self { versions, ..Self::default() }
     }
 
+    /// Nobody orders anything about the data of a space that starts here.
+    pub fn forget(&mut self, key: &SpaceKey) {
+        self.of.remove(key);
+    }
+
+    /// Keeps what is about known topologies.
+    pub fn retain(&mut self, known: impl Fn(&SpaceKey) -> bool) {
+        self.of.retain(|key, _| known(key));
+    }
+
     /// What a primary that is lost has ordered is void.
     pub fn forget_primary(&mut self, peer: ZhostId) {
         self.of.retain(|_, copy| copy.primary != peer);
@@ -77,7 +87,12 @@ impl Node {
             self.copies.of.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
         if is_new {
             // A session begins with the order to attach; what is left of another is nobody's business any more.
-            let Some(DataOrder::Attach(version)) = DataOrder::decode(&bytes).filter(|_| last) else { return };
+            let is_known = self.ledger.topology(key.topology).is_some();
+            let Some(DataOrder::Attach(version)) = DataOrder::decode(&bytes).filter(|_| last && is_known)
+            else {
+                self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+                return;
+            };
             if !self.obeys(&key, peer, version) {
                 self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
                 return;
@@ -95,24 +110,35 @@ impl Node {
         copy.partial.extend_from_slice(&bytes);
         let too_much = copy.partial.len() > ORDER_BYTES_MAX || copy.waiting.len() >= ORDERS_WAITING_MAX;
         if too_much {
-            self.copies.of.remove(&key);
-            return;
+            return self.refuse(now, &key, peer, session);
         }
         if last {
             match DataOrder::decode(&std::mem::take(&mut copy.partial)) {
                 Some(order) => copy.waiting.push_back(order),
-                None => drop(self.copies.of.remove(&key)),
+                None => return self.refuse(now, &key, peer, session),
             }
         }
-        self.carry_out_order(&key);
+        self.carry_out_order(now, &key);
+    }
+
+    /// Ends a session: the primary may begin another.
+    fn refuse(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, session: u64) {
+        self.copies.of.remove(key);
+        self.send(now, peer, &Frame::Data(key.clone(), DataMessage::Refused { session }));
     }
 
     /// Begins the next order of a primary.
-    fn carry_out_order(&mut self, key: &SpaceKey) {
+    fn carry_out_order(&mut self, now: Instant, key: &SpaceKey) {
         let is_free = |copy: &&mut Copy| copy.busy.is_none();
         let Some(copy) = self.copies.of.get_mut(key).filter(is_free) else { return };
         let Some(order) = copy.waiting.pop_front() else { return };
-        let session = copy.session;
+        let (session, peer) = (copy.session, copy.primary);
+        let version = self.copies.versions.get(key).copied();
+        // Another primary may have been made since it attached, or the space may run here now.
+        if !version.is_some_and(|version| self.obeys(key, peer, version)) {
+            return self.refuse(now, key, peer, session);
+        }
+        let Some(copy) = self.copies.of.get_mut(key) else { return };
         let table = table::data(key);
         let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
         let request = match &order {
@@ -150,13 +176,12 @@ impl Node {
         let Some(copy) = self.copies.of.get_mut(&key).filter(|copy| copy.session == session) else {
             return;
         };
+        let peer = copy.primary;
         let (Some(order), Ok(reply)) = (copy.busy.take(), result) else {
-            // Without an answer the primary waits, or does without us.
-            self.copies.of.remove(&key);
-            return;
+            return self.refuse(now, &key, peer, session);
         };
         copy.done += 1;
-        let (peer, done) = (copy.primary, copy.done);
+        let done = copy.done;
         let same = match (&order, &reply) {
             (DataOrder::Compare(_, theirs), DiskReply::Entries(entries, None)) => {
                 hash(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))) == *theirs
@@ -168,10 +193,9 @@ impl Node {
         if version.is_some_and(|version| self.obeys(&key, peer, version)) {
             let done = DataMessage::Done { session, order: done, same };
             self.send(now, peer, &Frame::Data(key.clone(), done));
-            self.carry_out_order(&key);
+            self.carry_out_order(now, &key);
         } else {
-            self.copies.of.remove(&key);
-            self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+            self.refuse(now, &key, peer, session);
         }
     }
 }

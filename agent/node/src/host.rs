@@ -278,6 +278,7 @@ impl Node {
             used_at: now,
             supervision: Supervision::default(),
         };
+        self.copies.forget(&key);
         self.host.spaces.insert(key.clone(), space);
         self.launch_space(now, &key);
     }
@@ -333,7 +334,7 @@ impl Node {
             revision: space.revision,
             incarnation: space.launch.pid.number,
             restarts: space.restarts,
-            synced: self.replicas.synced(key),
+            synced: self.synced(key),
         };
         self.set_row(now, RowKey::Space(key.clone()), Row::Space(row));
     }

@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     pub usable: &'a BTreeSet<ZhostId>,
     /// Whether the term is a full one.
     pub is_full: bool,
+    /// Whether the topology has never been placed, so that there is no data.
+    pub is_fresh: bool,
     /// Whether a majority has the last decision on flash.
     pub is_with_majority: bool,
     /// The replicas that the primary says it waits for, under the last decision.
@@ -51,21 +53,17 @@ pub(crate) fn decide(
     let mut others: Vec<ZhostId> = view.usable.iter().copied().filter(|id| id != primary).collect();
     others.sort_by_key(|id| std::cmp::Reverse(rendezvous(view.seed, *id)));
     let Some(old) = old else {
-        // There is no data yet.
+        // Either there is no data yet, or the primary alone has it.
         others.truncate(wanted);
-        return Some(Keepers {
-            space: spec.name.clone(),
-            primary: *primary,
-            replicas: others,
-            joining: Vec::new(),
-            confirmed: false,
-        });
+        let (replicas, joining) = if view.is_fresh { (others, Vec::new()) } else { (Vec::new(), others) };
+        let space = spec.name.clone();
+        return Some(Keepers { space, primary: *primary, replicas, joining, confirmed: false });
     };
     if !view.is_full {
         return Some(old.clone());
     }
     let has_it = |id: &ZhostId| {
-        let is_synced = old.primary == *primary && view.synced.contains(id);
+        let is_synced = old.primary == *primary && old.joining.contains(id) && view.synced.contains(id);
         *id == old.primary || old.replicas.contains(id) || is_synced
     };
     // A former primary may hold writes that were never acknowledged: it joins anew.
@@ -101,7 +99,8 @@ mod tests {
 
     fn next(old: &Keepers, usable: &[ZhostId], is_full: bool, synced: &[ZhostId]) -> (Home, Keepers) {
         let usable = usable.iter().copied().collect();
-        let view = View { usable: &usable, is_full, is_with_majority: false, synced, seed: 7 };
+        let view =
+            View { usable: &usable, is_full, is_with_majority: false, is_fresh: false, synced, seed: 7 };
         let home = home(old, &view);
         let keepers = decide(&spec(), Some(old), &home, &view).unwrap();
         (home, keepers)
@@ -137,6 +136,7 @@ mod tests {
             usable: &usable,
             is_full: true,
             is_with_majority,
+            is_fresh: false,
             synced: &[],
             seed: 7,
         };
@@ -155,7 +155,14 @@ mod tests {
     #[test]
     fn without_data_anybody_will_do() {
         let usable = [A, B, C].into_iter().collect();
-        let view = View { usable: &usable, is_full: true, is_with_majority: true, synced: &[], seed: 7 };
+        let view = View {
+            usable: &usable,
+            is_full: true,
+            is_with_majority: true,
+            is_fresh: true,
+            synced: &[],
+            seed: 7,
+        };
         let first = decide(&spec(), None, &Home::On(A), &view).unwrap();
         assert_eq!((first.primary, first.replicas.len(), first.joining.len()), (A, 1, 0));
     }

@@ -18,6 +18,8 @@ use zhost_gossip::{
 };
 use zhost_runtime::{Refusal, Signal};
 
+/// Names that the spaces of one zhost hold together: registry rows are needed for other things, too.
+const NAMES_MAX: usize = 256;
 /// How long a grant is remembered by the super: by then everybody knows the row.
 const GRANT_TTL: Duration = Duration::from_secs(15);
 /// Grants remembered; beyond it none are given until some are known to everybody.
@@ -85,6 +87,7 @@ impl Node {
             (Some(holder), _) if holder == me => Ok(Vec::new()),
             (Some(_), _) => Err(Refusal::Taken),
             (None, _) if held >= NAMES_PER_SPACE_MAX => Err(Refusal::Full),
+            (None, _) if self.actors.grants.held() >= NAMES_MAX => Err(Refusal::Full),
             (None, None) => Err(Refusal::TryAgain),
             (None, Some(granter)) => {
                 let claim = Errand::Claim(name, me, serial);

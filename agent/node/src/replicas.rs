@@ -24,6 +24,8 @@ use zhost_runtime::{Changes, StoreError, WorkerCommand, table};
 
 /// How long until a follower that was lost, or refused, is tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
+/// How long a follower may be silent while it has orders, before it is attached anew.
+const FOLLOWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of entries compared, or sent, at once.
 const RANGE_BYTES: usize = 64 * 1024;
 /// Bytes of one part of an order.
@@ -36,6 +38,8 @@ struct Follower {
     /// Orders sent and carried out.
     sent: u64,
     done: u64,
+    /// When it last said something, or was first asked.
+    heard_at: Instant,
     /// What is being compared or replaced; nothing when the walk is over.
     walk: Option<Walk>,
     /// By the number of its order, which commit it was.
@@ -86,11 +90,6 @@ impl Replicas {
         let followers = self.primaries.get(key).into_iter().flat_map(|primary| primary.followers.values());
         followers.filter(|follower| follower.has_all()).count()
     }
-
-    /// The replicas without which a local space acknowledges nothing.
-    pub fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
-        self.primaries.get(key).map(|primary| primary.synced.iter().copied().collect()).unwrap_or_default()
-    }
 }
 
 pub(crate) fn hash<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> [u8; 16] {
@@ -138,6 +137,7 @@ impl Node {
         for (key, number) in local {
             let Some((keepers, version)) = self.keepers_of(&key) else { continue };
             if keepers.primary != self.id {
+                self.replicas.primaries.remove(&key);
                 self.output(Output::Worker(WorkerCommand::Abandon(key)));
                 continue;
             }
@@ -187,6 +187,14 @@ impl Node {
         all.map(|id| format!("{}: {}", self.zhost_name(*id), state(id))).collect()
     }
 
+    /// The replicas without which a local space acknowledges nothing under the placement in force.
+    pub(crate) fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
+        let Some((keepers, version)) = self.keepers_of(key) else { return Vec::new() };
+        let primary = self.replicas.primaries.get(key).filter(|primary| primary.version == version);
+        let synced = primary.into_iter().flat_map(|primary| &primary.synced);
+        synced.filter(|id| keepers.replicas.contains(id) || keepers.joining.contains(id)).copied().collect()
+    }
+
     fn attach(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
         if self.membership.generation(peer).is_none() {
             return;
@@ -194,8 +202,14 @@ impl Node {
         let text = format!("attaching {} to the data of {}", self.zhost_name(peer), key.space);
         self.log(Level::Debug, text);
         let session = self.rng.number();
-        let follower =
-            Follower { session, sent: 0, done: 0, walk: Some(Walk::default()), commits: LiteMap::new() };
+        let follower = Follower {
+            session,
+            sent: 0,
+            done: 0,
+            heard_at: now,
+            walk: Some(Walk::default()),
+            commits: LiteMap::new(),
+        };
         if let Some(primary) = self.replicas.primaries.get_mut(key) {
             primary.followers.insert(peer, follower);
             self.order(now, key, peer, &DataOrder::Attach(version));
@@ -206,7 +220,11 @@ impl Node {
     /// Sends an order to a follower; gives its number.
     fn order(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, order: &DataOrder) -> Option<u64> {
         let follower = self.replicas.primaries.get_mut(key)?.followers.get_mut(&peer)?;
+        if follower.sent == follower.done {
+            follower.heard_at = now;
+        }
         follower.sent += 1;
+        self.replicas.retry_at.get_or_insert(now + FOLLOWER_TIMEOUT);
         let (session, number) = (follower.session, follower.sent);
         let bytes = order.encode();
         let parts = bytes.chunks(PART_BYTES).count();
@@ -229,10 +247,16 @@ impl Node {
     }
 
     pub(crate) fn replicas_timeout(&mut self, now: Instant) {
-        if self.replicas.retry_at.is_some_and(|at| at <= now) {
-            self.replicas.retry_at = None;
-            self.refresh_replicas(now);
+        if self.replicas.retry_at.is_none_or(|at| at > now) {
+            return;
         }
+        let mut is_waiting = false;
+        for (_, primary) in self.replicas.primaries.iter_mut() {
+            primary.followers.retain(|_, f| f.sent == f.done || now.since(f.heard_at) < FOLLOWER_TIMEOUT);
+            is_waiting |= primary.followers.values().any(|follower| follower.sent > follower.done);
+        }
+        self.replicas.retry_at = is_waiting.then_some(now + RETRY_PERIOD);
+        self.refresh_replicas(now);
     }
 
     /// Reads the next entries for a follower that has not seen all of them.
@@ -325,7 +349,7 @@ impl Node {
         let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
         let complete: BTreeSet<ZhostId> =
             primary.followers.iter().filter(|(_, follower)| follower.has_all()).map(|(id, _)| *id).collect();
-        let fresh = complete.difference(&primary.synced).count() > 0;
+        let is_new = complete.difference(&primary.synced).count() > 0;
         primary.synced.extend(&complete);
         let counts = |id: &ZhostId| replicas.contains(id) || primary.synced.contains(id);
         let wait = !confirmed
@@ -337,11 +361,14 @@ impl Node {
             let key = key.clone();
             self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
         }
-        if fresh {
+        if is_new {
             self.log(
                 Level::Debug,
                 format!("all data of {} is on {} other zhosts", key.space, complete.len()),
             );
+        }
+        let told = self.space_row(self.id, key).map(|row| row.synced.clone());
+        if told.is_some_and(|told| told != self.synced(key)) {
             self.write_space_row(now, key);
         }
     }
@@ -383,7 +410,8 @@ impl Node {
             return;
         };
         follower.done = order;
-        follower.commits.remove(&order);
+        follower.heard_at = now;
+        follower.commits.retain(|sent, _| *sent > order);
         if let Some(walk) = follower.walk.as_mut().filter(|walk| walk.order == Some(order)) {
             if same || walk.replaced {
                 match walk.range.to.take() {

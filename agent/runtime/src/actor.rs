@@ -175,7 +175,9 @@ impl Context {
         if payload.len() > MESSAGE_SIZE_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
-        if !self.correspondents.contains_key(&to) && self.correspondents.len() >= CORRESPONDENTS_MAX {
+        let is_full =
+            self.correspondents.len() >= CORRESPONDENTS_MAX || self.unsent.len() >= CORRESPONDENTS_MAX;
+        if !self.correspondents.contains_key(&to) && is_full {
             self.was_refused = true;
             return Err(Refusal::TryAgain);
         }

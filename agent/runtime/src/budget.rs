@@ -72,5 +72,11 @@ pub const COMMAND_MAX_BYTES: usize = 16 * 1024;
 /// What a space is told when it is spawned.
 pub const ARGUMENT_MAX_BYTES: usize = 4096;
 
+/// Ends of spaces and zhosts, and lost names, that wait in a mailbox; a guest that lets more pile up has crashed.
+pub const SIGNALS_WAITING_MAX: usize = 2048;
+
+/// What a guest may do to others while what it wrote is not stored; one that does more has crashed.
+pub const EFFECTS_MAX: usize = 8192;
+
 /// Entries of a guest's tables.
 pub const TABLE_ENTRIES_MAX: usize = 10_000;

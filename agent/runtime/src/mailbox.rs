@@ -28,6 +28,12 @@ pub enum Kind {
     Event = 9,
 }
 
+impl Kind {
+    fn is_signal(self) -> bool {
+        matches!(self, Self::Exit | Self::Down | Self::ZhostDown | Self::NameLost)
+    }
+}
+
 /// Where messages came from, for those who give credit back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender {
@@ -117,6 +123,8 @@ pub(crate) struct Mailbox {
     letters: VecDeque<Letters>,
     /// Messages of the guest to itself.
     own: usize,
+    /// Of ends of spaces and zhosts, and of lost names.
+    signals: usize,
     consumed: Vec<Consumed>,
     last: Option<Last>,
 }
@@ -129,7 +137,13 @@ impl Mailbox {
         if letters.kind == Kind::Own {
             self.own += letters.payloads.len();
         }
+        self.signals += usize::from(letters.kind.is_signal());
         self.letters.push_back(letters);
+    }
+
+    /// How many ends of spaces and zhosts, and lost names, wait.
+    pub fn signals(&self) -> usize {
+        self.signals
     }
 
     pub fn is_empty(&self) -> bool {
@@ -193,6 +207,7 @@ impl Mailbox {
         if letters.kind == Kind::Own {
             self.own -= 1;
         }
+        self.signals -= usize::from(letters.kind.is_signal());
         if letters.payloads.at(letters.position).is_none() {
             self.consumed.extend(letters.take_consumed());
             self.letters.pop_front();

@@ -16,7 +16,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use zhost_base::{Batch, BlobDigest, Instant, Name, Pid, Rng, SpaceKey, limits::PATH_WINDOW_MESSAGES};
+use zhost_base::{
+    Batch, BlobDigest, Farewell, Instant, Name, Pid, Rng, SpaceKey, limits::PATH_WINDOW_MESSAGES,
+};
 use zhost_mex::PublicKey;
 
 /// How often a running guest's use of its budgets is told.
@@ -327,6 +329,12 @@ impl Worker {
             WorkerCommand::Signal { key, number, signal } => {
                 if self.is_there(&key, number) {
                     self.handle_signal(&key, signal);
+                } else if let Signal::Exit(pid, Farewell { normal: false, reason }) = signal {
+                    self.end_launch(
+                        &key,
+                        number,
+                        &format!("the space {pid}, with which it is linked, ended: {reason}"),
+                    );
                 }
             }
             WorkerCommand::Answer { key, number, serial, answer } => {
@@ -349,6 +357,16 @@ impl Worker {
 
     fn is_there(&self, key: &SpaceKey, number: u32) -> bool {
         self.tasks.get(key).is_some_and(|task| task.pid.number == number)
+    }
+
+    /// A space ends before it has begun.
+    fn end_launch(&mut self, key: &SpaceKey, number: u32, reason: &str) {
+        let is_meant = |launch: &Launch| launch.key == *key && launch.pid.number == number;
+        if let Some(index) = self.launches.iter().position(is_meant) {
+            self.launches.remove(index);
+            let exit = Exit::Crashed(reason.to_owned());
+            self.events.push_back(WorkerEvent::Exited(key.clone(), number, exit));
+        }
     }
 
     fn stop(&mut self, now: Instant, key: &SpaceKey) {
@@ -385,7 +403,12 @@ impl Worker {
 
     fn put(&mut self, key: &SpaceKey, letters: Letters) {
         if let Some(task) = self.tasks.get_mut(key) {
-            task.guest.context().mailbox.push(letters);
+            let mailbox = &mut task.guest.context().mailbox;
+            mailbox.push(letters);
+            if mailbox.signals() > budget::SIGNALS_WAITING_MAX {
+                let reason = "it does not take the signals that it asked for";
+                return self.finish(key, Exit::Crashed(reason.into()));
+            }
         }
         self.enqueue(key);
     }
@@ -626,6 +649,10 @@ impl Worker {
         self.tell_usage(now, key);
         match step {
             Step::Preempted if watchdog => self.handle_watchdog(key),
+            Step::Preempted if self.does_too_much(key) => {
+                let reason = "it does too much to others before what it wrote can be stored";
+                self.finish(key, Exit::Crashed(reason.into()));
+            }
             Step::Preempted => {
                 self.drain_context(key);
                 if let Some(task) = self.tasks.get_mut(key) {
@@ -638,6 +665,11 @@ impl Worker {
             Step::Waiting => self.leave(now, key, slice, Left::Waits),
             Step::Exited(code) => self.leave(now, key, slice, Left::Exited(code)),
         }
+    }
+
+    fn does_too_much(&mut self, key: &SpaceKey) -> bool {
+        let effects = |task: &mut Task| task.guest.context().effects.len();
+        self.tasks.get_mut(key).map_or(0, effects) > budget::EFFECTS_MAX
     }
 
     fn handle_watchdog(&mut self, key: &SpaceKey) {
@@ -698,6 +730,8 @@ impl Worker {
                 } else if stop {
                     self.answer(key, None, Err(Refusal::TimedOut));
                 }
+                // It may have been answered while what it wrote was not durable yet.
+                self.enqueue(key);
             }
             Left::Exited(0) => self.finish(key, Exit::Ended(0)),
             Left::Exited(code) => self.finish(key, Exit::Crashed(format!("it exited with code {code}"))),

@@ -2,9 +2,9 @@
 
 use crate::bench::{Bench, IDLE, LOG, MEMORY, SLEEP, key, module, name, spec};
 use std::time::Duration;
-use zhost_base::Batch;
+use zhost_base::{Batch, Farewell, Pid};
 use zhost_runtime::{
-    Exit, Interpreter, LoadError, LogLevel, Sender, Slice, Store, Wasmi, WorkerCommand, WorkerEvent,
+    Exit, Interpreter, LoadError, LogLevel, Sender, Signal, Slice, Store, Wasmi, WorkerCommand, WorkerEvent,
     budget::LOG_LINES_BURST, table,
 };
 
@@ -231,4 +231,48 @@ fn messages_arrive_in_order_and_are_reported_consumed() {
         _ => (0, 0),
     });
     assert_eq!(consumed.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1)), (3, 11));
+}
+
+#[test]
+fn a_guest_whose_wait_ends_before_its_data_is_stored_goes_on() {
+    let mut bench = Bench::new();
+    let body = format!(
+        r#"(import "data" "put" (func $put (param i32 i32 i32 i32) (result i32)))
+        (import "net" "call" (func $call (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        {MEMORY} (data (i32.const 0) "out") (func (export "on_process") (result i32)
+            (drop (call $put (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 3)))
+            (call $call (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 3) (i32.const 1) (i32.const 64) (i32.const 64)))"#
+    );
+    bench.start("guest", &["data.write"], &body);
+    bench.worker.run_slice(bench.now, Slice::Long);
+    // It calls, and nobody has stored what it wrote when its patience ends.
+    bench.worker.run_slice(bench.now, Slice::Short);
+    bench.now += Duration::from_millis(5);
+    bench.worker.handle_timeout(bench.now);
+    bench.run_for(Duration::from_millis(5));
+    assert_eq!(bench.exit_of("guest"), Some(&Exit::Ended(-6)));
+}
+
+#[test]
+fn a_space_that_is_being_loaded_ends_with_the_one_it_is_linked_with() {
+    let mut bench = Bench::new();
+    bench.start("child", &[], &format!("{MEMORY} {IDLE}"));
+    let farewell = Farewell { normal: false, reason: "gone".into() };
+    let signal = Signal::Exit(Pid::default(), farewell);
+    bench.worker.handle_command(bench.now, WorkerCommand::Signal { key: key("child"), number: 1, signal });
+    bench.run_for(Duration::from_millis(5));
+    assert!(matches!(bench.exit_of("child"), Some(Exit::Crashed(reason)) if reason.contains("gone")));
+}
+
+#[test]
+fn who_never_takes_its_signals_ends_before_they_fill_the_memory() {
+    let mut bench = Bench::new();
+    bench.start("deaf", &[], &format!("{MEMORY} {IDLE}"));
+    bench.run_for(Duration::from_millis(5));
+    for _ in 0..=zhost_runtime::budget::SIGNALS_WAITING_MAX {
+        let signal = Signal::ZhostDown(name("z"));
+        bench.worker.handle_command(bench.now, WorkerCommand::Signal { key: key("deaf"), number: 1, signal });
+    }
+    bench.run_for(Duration::from_millis(5));
+    assert!(matches!(bench.exit_of("deaf"), Some(Exit::Crashed(reason)) if reason.contains("signals")));
 }
