@@ -48,4 +48,4 @@ pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;
 pub use node::{Level, Load, Node, Output, Port};
 pub use topology_state::TopologyState;
-pub use wire::{Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};
+pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

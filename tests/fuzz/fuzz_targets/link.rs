@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let _ = b.handle_bytes(bytes);
     let _ = zhost_node::Frame::decode(bytes);
+    let _ = zhost_node::DataOrder::decode(bytes);
     let now = Instant::from_micros(1);
     let mut arrivals = Arrivals::default();
     match Hop::decode(bytes) {
