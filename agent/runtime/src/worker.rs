@@ -1,13 +1,14 @@
 //! Gives many guests their turns: one slice of fuel each, round and round.
 
 use crate::{
-    actor::{Act, Signal, Until},
+    actor::{Signal, Until},
     budget,
-    context::{Context, Effect, LogLevel, OutgoingPath, Refusal, Report, Rest, Undelivered},
-    data::{Changes, Data},
+    context::{Context, Effect, OutgoingPath, Refusal, Rest},
+    data::Data,
     device::Devices,
+    exchange::{Exit, Launch, Usage, WorkerCommand, WorkerEvent},
     interpreter::{Export, Guest, Interpreter, Step},
-    mailbox::{Consumed, Kind, Letters, Origin, Sender},
+    mailbox::{Kind, Letters, Origin},
     program::{Loaded, Programs},
     store::Store,
 };
@@ -16,177 +17,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use zhost_base::{
-    Batch, BlobDigest, Farewell, Instant, Name, Pid, Rng, SpaceKey, limits::PATH_WINDOW_MESSAGES,
-};
+use zhost_base::{Batch, Farewell, Instant, Name, Pid, Rng, SpaceKey, limits::PATH_WINDOW_MESSAGES};
 use zhost_mex::PublicKey;
 
 /// How often a running guest's use of its budgets is told.
 const USAGE_PERIOD: Duration = Duration::from_secs(1);
-
-/// What a space needs to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launch {
-    /// Which space.
-    pub key: SpaceKey,
-    /// Its name in the package; a spawned space has another one in `key`.
-    pub space: Name,
-    /// Which start.
-    pub pid: Pid,
-    /// The package with its WASM, complete in the store.
-    pub package: BlobDigest,
-    /// Size of the package.
-    pub package_bytes: u32,
-    /// What the space that spawned it tells it.
-    pub argument: Vec<u8>,
-}
-
-/// What the node tells a worker. Commands about a space or start that is not there are ignored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkerCommand {
-    /// Start a space.
-    Start(Launch),
-    /// Close a space, within [`budget::CLOSE_TIMEOUT`].
-    Stop(SpaceKey),
-    /// End a space whose last write nobody will ever acknowledge.
-    Abandon(SpaceKey),
-    /// Put messages into a mailbox.
-    Deliver {
-        /// Of this space.
-        key: SpaceKey,
-        /// The space that sent them.
-        from: Name,
-        /// Whose credit they used.
-        sender: Sender,
-        /// The path they came along.
-        path: Name,
-        /// Their contents.
-        payloads: Batch,
-    },
-    /// The target of an outgoing path is running (anew), or not.
-    Target {
-        /// The sending space.
-        key: SpaceKey,
-        /// Index of its outgoing path.
-        path: u8,
-        /// Whether messages can be taken.
-        up: bool,
-    },
-    /// The target of an outgoing path consumed messages.
-    Credit {
-        /// The sending space.
-        key: SpaceKey,
-        /// Index of its outgoing path.
-        path: u8,
-        /// How many.
-        messages: u32,
-        /// Of how many bytes.
-        bytes: u32,
-    },
-    /// Messages of an outgoing path did not arrive, or may not have.
-    Undelivered {
-        /// The sending space.
-        key: SpaceKey,
-        /// Index of its outgoing path.
-        path: u8,
-        /// How many.
-        undelivered: Undelivered,
-    },
-    /// Something befell a space.
-    Signal {
-        /// Which space.
-        key: SpaceKey,
-        /// Which start of it.
-        number: u32,
-        /// What.
-        signal: Signal,
-    },
-    /// An answer to what a space asked.
-    Answer {
-        /// Which space.
-        key: SpaceKey,
-        /// Which start of it.
-        number: u32,
-        /// Which question.
-        serial: u32,
-        /// The answer.
-        answer: Result<Vec<u8>, Refusal>,
-    },
-    /// What a space wrote is as durable as it wants.
-    Replicated {
-        /// Which space.
-        key: SpaceKey,
-        /// Which start of it.
-        number: u32,
-        /// Up to which of its commits.
-        commit: u64,
-    },
-}
-
-impl WorkerCommand {
-    /// The space it is about.
-    pub fn key(&self) -> &SpaceKey {
-        match self {
-            Self::Start(launch) => &launch.key,
-            Self::Stop(key)
-            | Self::Abandon(key)
-            | Self::Deliver { key, .. }
-            | Self::Target { key, .. }
-            | Self::Credit { key, .. }
-            | Self::Undelivered { key, .. }
-            | Self::Signal { key, .. }
-            | Self::Answer { key, .. }
-            | Self::Replicated { key, .. } => key,
-        }
-    }
-}
-
-/// How a space ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// It was told to.
-    Closed,
-    /// It asked for it with this code.
-    Ended(i32),
-    /// It failed, for this reason.
-    Crashed(String),
-}
-
-/// What a running space has used of its budgets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Linear memory.
-    pub memory_bytes: u64,
-    /// Fuel since it started.
-    pub fuel: u64,
-    /// Keys and values.
-    pub storage_bytes: u64,
-    /// Log lines dropped since it started.
-    pub logs_dropped: u64,
-    /// What it says of itself, if anything.
-    pub report: Option<Report>,
-}
-
-/// What a worker tells the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkerEvent {
-    /// `on_init` succeeded.
-    Started(SpaceKey, u32),
-    /// The space is gone.
-    Exited(SpaceKey, u32, Exit),
-    /// It sent messages along an outgoing path.
-    Emitted(SpaceKey, u8, Batch),
-    /// It did something to others.
-    Acted(SpaceKey, u32, Act),
-    /// It consumed messages that another space had sent.
-    Consumed(SpaceKey, Consumed),
-    /// It wrote data, which is in the store, and waits until the commit of this number is on other zhosts too.
-    Wrote(SpaceKey, u32, u64, Changes),
-    /// It wrote a line.
-    Log(SpaceKey, LogLevel, String),
-    /// What it has used so far; told about once a second while it runs.
-    Used(SpaceKey, u32, Usage),
-}
 
 /// What kind of slice to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
