@@ -71,6 +71,8 @@ pub struct Profile {
     pub link_addr: SocketAddr,
     /// Where it answers `zctl`, if not only on a serial line.
     pub control_addr: Option<SocketAddr>,
+    /// Where it answers browsers, if it does.
+    pub web_addr: Option<SocketAddr>,
     /// Whether it may become a super node.
     pub eligible: bool,
     /// Whether it runs spaces.

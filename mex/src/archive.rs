@@ -23,6 +23,69 @@ fn archive_error(reason: impl ToString) -> MexError {
     MexError::Archive(reason.to_string())
 }
 
+/// A file of a UI space, as the archive holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// The bytes in the archive.
+    pub stored: Vec<u8>,
+    /// Whether they are deflated (RFC 1951).
+    pub is_deflated: bool,
+    /// Size of the content.
+    pub size_bytes: u32,
+    /// CRC-32 of the content.
+    pub crc32: u32,
+}
+
+impl Asset {
+    /// Size of the content as a gzip member, of which see [`Self::gzip`].
+    const GZIP_FRAME_BYTES: usize = 18;
+
+    /// The content as one member of a gzip file (RFC 1952), if it is deflated.
+    pub fn gzip(&self) -> Option<Vec<u8>> {
+        if !self.is_deflated {
+            return None;
+        }
+        let mut member = Vec::with_capacity(self.stored.len() + Self::GZIP_FRAME_BYTES);
+        // Deflate, no flags, no time, no hint, from an unknown system.
+        member.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        member.extend_from_slice(&self.stored);
+        member.extend_from_slice(&self.crc32.to_le_bytes());
+        member.extend_from_slice(&self.size_bytes.to_le_bytes());
+        Some(member)
+    }
+
+    /// The content; empty if it cannot be inflated, which a verified package rules out.
+    pub fn plain(&self) -> Vec<u8> {
+        if !self.is_deflated {
+            return self.stored.clone();
+        }
+        let mut content = Vec::with_capacity(self.size_bytes as usize);
+        let inflated = flate2::read::DeflateDecoder::new(&*self.stored);
+        match inflated.take(u64::from(self.size_bytes)).read_to_end(&mut content) {
+            Ok(_) => content,
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// Reads the files whose names begin with `prefix` as they are stored, by the rest of their names. For an archive that
+/// [`read`] accepts.
+pub fn read_stored(bytes: &[u8], prefix: &str) -> Result<BTreeMap<String, Asset>, MexError> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(archive_error)?;
+    let mut assets = BTreeMap::new();
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index_raw(index).map_err(archive_error)?;
+        let name = entry.name().map_err(archive_error)?.into_owned();
+        let Some(name) = name.strip_prefix(prefix) else { continue };
+        let mut stored = Vec::with_capacity(usize::try_from(entry.compressed_size()).unwrap_or(0));
+        entry.read_to_end(&mut stored).map_err(archive_error)?;
+        let size_bytes = u32::try_from(entry.size()).map_err(archive_error)?;
+        let is_deflated = entry.compression() == CompressionMethod::Deflated;
+        assets.insert(name.to_owned(), Asset { stored, is_deflated, size_bytes, crc32: entry.crc32() });
+    }
+    Ok(assets)
+}
+
 /// Reads all files of `bytes`.
 pub fn read(bytes: &[u8]) -> Result<Files, MexError> {
     if bytes.len() > MEX_SIZE_MAX_BYTES {

@@ -15,9 +15,10 @@ mod signature;
 mod topology;
 pub mod yaml;
 
+pub use archive::Asset;
 pub use build::{build, sign};
 pub use error::MexError;
 pub use manifest::{Manifest, Metadata};
-pub use package::{Package, Trust, digest};
+pub use package::{Assets, Package, Trust, digest};
 pub use signature::{KeyError, PublicKey, PublisherKey};
 pub use topology::topology_id;

@@ -1,7 +1,7 @@
 //! A package, opened and verified.
 
 use crate::{
-    archive::{self, Files},
+    archive::{self, Asset, Files},
     error::MexError,
     manifest::{MANIFEST, Manifest},
     recognizer,
@@ -33,6 +33,9 @@ pub struct Package {
     pub(crate) files: Files,
 }
 
+/// Files by name, each with the hash of its content.
+pub type Assets = BTreeMap<String, (String, Asset)>;
+
 /// The digest under which the package with these bytes is known.
 pub fn digest(bytes: &[u8]) -> BlobDigest {
     BlobDigest(Sha256::digest(bytes).into())
@@ -58,6 +61,22 @@ impl Package {
     /// The WASM of a space.
     pub fn wasm(&self, space: &Name) -> Option<&[u8]> {
         self.files.get(&format!("spaces/{space}/core.wasm")).map(Vec::as_slice)
+    }
+
+    /// The files of a UI space as the archive holds them, by their names below the space, with the SHA-256 of their
+    /// contents in hexadecimal digits. `bytes` are those the package was opened from.
+    pub fn assets(&self, bytes: &[u8], space: &Name) -> Result<Assets, MexError> {
+        let prefix = format!("spaces/{space}/");
+        let mut stored = archive::read_stored(bytes, &prefix)?;
+        stored.remove("space.yaml");
+        let listed = self.manifest.integrity.iter().flatten();
+        let hashes: BTreeMap<&str, &str> =
+            listed.filter_map(|(path, hash)| Some((path.strip_prefix(&prefix)?, hash.as_str()))).collect();
+        let with_hash = |(name, asset): (String, Asset)| {
+            let hash = hashes.get(name.as_str()).map(|hash| (*hash).to_owned())?;
+            Some((name, (hash, asset)))
+        };
+        Ok(stored.into_iter().filter_map(with_hash).collect())
     }
 
     /// Every file with its size in bytes.
@@ -107,6 +126,9 @@ pub(crate) fn checked_content(manifest: &Manifest, files: &Files) -> Result<Topo
         let has_wasm = files.contains_key(&file("core.wasm"));
         if space.kind != SpaceKind::Ui && !has_wasm {
             return Err(MexError::Missing(file("core.wasm")));
+        }
+        if space.kind == SpaceKind::Ui && !files.contains_key(&file("index.html")) {
+            return Err(MexError::Missing(file("index.html")));
         }
     }
     let recognizers = files.iter().filter(|(name, _)| name.starts_with("recognizers/"));

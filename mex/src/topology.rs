@@ -155,6 +155,11 @@ fn check_space(space: &SpaceSpec) -> Result<(), MexError> {
             "space {name}: config.{key} is longer than {SETTING_SIZE_MAX_BYTES} bytes"
         )));
     }
+    if space.kind == SpaceKind::Ui && (!space.capabilities.is_empty() || space.start == Start::Spawned) {
+        return Err(rule(format!(
+            "space {name}: a UI space is files for a browser; it has no capabilities and is not spawned"
+        )));
+    }
     let keeps_data = space.replicas > 0 || space.capabilities.iter().any(|c| c.as_str() == "data.write");
     if space.start == Start::Spawned && keeps_data {
         return Err(rule(format!("space {name}: a spawned space keeps no data; let it tell a DATA space")));

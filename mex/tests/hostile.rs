@@ -177,7 +177,8 @@ fn contradictions_are_named() {
         ("to: store", "to: shop", "shop, which is not declared"),
         ("to: store", "to: eye", "to itself"),
         ("samoza/v1", "samoza/v9", "samoza/v1"),
-        ("type: DATA", "type: UI", "core.wasm, which nothing in it declares"),
+        ("type: DATA", "type: UI", "it has no capabilities"),
+        ("type: DATA, capabilities: [data.write]", "type: UI", "spaces/store/index.html is missing"),
         ("[data.write]", "[data.write], resources: {memoryKiB: 1}", "memoryKiB"),
         ("[data.write]", "[data.write], path: spaces/eye", "expected spaces/store"),
         ("{name: eye,", "{name: e/ye,", "cannot stand there"),
@@ -186,6 +187,28 @@ fn contradictions_are_named() {
         let error = refused_source("topology.yaml", from, to);
         assert!(error.contains(expected), "{to}: {error}");
     }
+}
+
+#[test]
+fn a_ui_space_holds_files_and_no_wasm() {
+    let page = |wasm: bool| {
+        let mut files = source();
+        let topology = TOPOLOGY.replace("type: DATA, capabilities: [data.write]", "type: UI");
+        files.insert("topology.yaml".into(), topology.into());
+        files.insert("spaces/store/index.html".into(), "<p>store</p>".repeat(50).into());
+        if !wasm {
+            files.remove("spaces/store/core.wasm");
+        }
+        build(files)
+    };
+    let error = page(true).unwrap_err();
+    assert_eq!(error, MexError::Unexpected("spaces/store/core.wasm".into()));
+    let bytes = sign(&page(false).unwrap(), &key()).unwrap();
+    let assets = open(&bytes).unwrap().assets(&bytes, &"store".parse().unwrap()).unwrap();
+    assert_eq!(assets.keys().collect::<Vec<_>>(), ["index.html"]);
+    let (_, asset) = &assets["index.html"];
+    assert_eq!(asset.plain(), "<p>store</p>".repeat(50).into_bytes());
+    assert!(asset.gzip().unwrap().len() < 60);
 }
 
 #[test]

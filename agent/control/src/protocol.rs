@@ -40,6 +40,8 @@ pub enum Request {
     SpaceStatus(String),
     /// Its last log lines.
     SpaceLogs(String),
+    /// An address at which a browser is shown it.
+    SpaceOpen(String),
 }
 
 /// The answer to a [`Request`].
@@ -71,6 +73,8 @@ pub enum Reply {
     Space(SpaceDetail),
     /// To [`Request::SpaceLogs`].
     Logs(Vec<LogLine>),
+    /// To [`Request::SpaceOpen`].
+    Address(String),
     /// To commands that have nothing else to say: how durable their effect is.
     Done(Durability),
     /// The command was not carried out, and why.
@@ -439,6 +443,7 @@ impl Request {
             Self::Spaces => "spaces",
             Self::SpaceStatus(_) => "spaces status",
             Self::SpaceLogs(_) => "spaces logs",
+            Self::SpaceOpen(_) => "spaces open",
         }
     }
 

@@ -384,7 +384,9 @@ impl Node {
         (path, payload): (Option<Name>, Vec<u8>),
     ) {
         let refuse = |refusal: Refusal| Errand::Reply { to: from, serial, result: Err(refusal as i8) };
-        if self.local(topology, to).is_none() {
+        // Nobody in a UI space could answer.
+        let answers = self.local(topology, to).is_some_and(|key| !self.web.serves(&key));
+        if !answers {
             self.run_errand(now, from.zhost, topology, refuse(Refusal::NotFound));
             return;
         }

@@ -25,6 +25,8 @@ pub struct NodeConfig {
     pub addr: SocketAddr,
     /// Where operators reach it, if they do over a network.
     pub control_addr: Option<SocketAddr>,
+    /// Where browsers reach it, if they do.
+    pub web_addr: Option<SocketAddr>,
     /// Addresses to join the cluster at.
     pub join: Vec<SocketAddr>,
     /// Addresses at which everybody on the same network may hear.

@@ -355,6 +355,11 @@ impl Node {
                     self.reconcile_spaces(now);
                 }
             }
+            WorkerEvent::Serves(key, incarnation, assets) => {
+                if self.host.spaces.get(&key).is_some_and(|space| space.launch.pid.number == incarnation) {
+                    self.open_site(key, assets);
+                }
+            }
             WorkerEvent::Exited(key, incarnation, exit) => self.handle_exit(now, &key, incarnation, exit),
             WorkerEvent::Emitted(key, path, payloads) => self.handle_emitted(now, &key, path, payloads),
             WorkerEvent::Acted(key, number, act) => self.handle_act(now, &key, number, act),
@@ -382,11 +387,11 @@ impl Node {
     }
 
     fn handle_exit(&mut self, now: Instant, key: &SpaceKey, incarnation: u32, exit: Exit) {
-        let Some(space) =
-            self.host.spaces.get_mut(key).filter(|space| space.launch.pid.number == incarnation)
-        else {
+        if self.host.spaces.get(key).is_none_or(|space| space.launch.pid.number != incarnation) {
             return;
-        };
+        }
+        self.close_site(key);
+        let Some(space) = self.host.spaces.get_mut(key) else { return };
         let text = match &exit {
             Exit::Closed => "closed".to_owned(),
             Exit::Ended(code) => format!("asked to be stopped with code {code}"),

@@ -40,6 +40,7 @@ mod streams;
 mod supervision;
 mod term;
 mod topology_state;
+mod web;
 mod wire;
 
 pub use config::{NodeConfig, Timing};
@@ -48,4 +49,5 @@ pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;
 pub use node::{Level, Load, Node, Output, Port};
 pub use topology_state::TopologyState;
+pub use web::WebId;
 pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

@@ -167,6 +167,12 @@ impl Node {
         Some((pid, path.name.clone()))
     }
 
+    /// How many messages of a local space are under way along a path, if it leads anywhere at present.
+    pub(crate) fn outstanding(&self, key: &SpaceKey, path: u8) -> Option<u32> {
+        let outgoing = self.messages.outgoing.get(&(key.clone(), path))?;
+        outgoing.target.map(|_| outgoing.outstanding)
+    }
+
     /// A local space sent messages.
     pub(crate) fn handle_emitted(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Batch) {
         let (count, bytes) = measure(&payloads);
@@ -272,8 +278,12 @@ impl Node {
         if let Some(space) = space {
             space.mailbox += count;
             space.messages_in += u64::from(count);
-            let Flow { from, window, path, .. } = flow;
-            let sender = Sender { pid: Pid { zhost: peer, generation, number }, window };
+            let sender = Sender { pid: Pid { zhost: peer, generation, number }, window: flow.window };
+            if self.web.serves(&to) {
+                self.show(&to, &flow.path, &payloads);
+                return self.handle_consumed(&to, (flow.from, sender, flow.path), (count, bytes));
+            }
+            let Flow { from, path, .. } = flow;
             let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
             return self.output(Output::Worker(deliver));
         }
@@ -338,6 +348,9 @@ impl Node {
     fn tell_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
         if undelivered != Undelivered::default() && !planted::has(Bug::KeepQuiet) {
             self.messages.undelivered += u64::from(undelivered.lost + undelivered.unknown);
+            if self.web.serves(key) {
+                return self.show_undelivered(key, path, undelivered);
+            }
             let key = key.clone();
             self.output(Output::Worker(WorkerCommand::Undelivered { key, path, undelivered }));
         }

@@ -21,6 +21,7 @@ use crate::{
     steady::Steady,
     streams::Streams,
     topology_state::Histories,
+    web::{Web, WebId},
     wire::{Frame, Hop},
 };
 use std::{
@@ -28,7 +29,7 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-use zhost_base::{Generation, Instant, Rng, ZhostId};
+use zhost_base::{Generation, Instant, Rng, WEB_CAPABILITY, ZhostId};
 use zhost_control::Server;
 use zhost_gossip::{
     election::Election,
@@ -93,6 +94,16 @@ pub enum Output {
     Disk(u64, DiskRequest),
     /// Tell the workers.
     Worker(WorkerCommand),
+    /// Send a browser these bytes, and nothing after them if they are the last. Bytes that are not may be left out if
+    /// the browser does not keep up; [`Node::handle_web_closed`] is to be called when it is gone.
+    Web {
+        /// The browser's connection.
+        id: WebId,
+        /// What to send.
+        bytes: Vec<u8>,
+        /// Whether the connection ends with them.
+        is_last: bool,
+    },
     /// Tell the operator's log.
     Log(log_level::Level, String),
     /// Spaces are closed and the cluster was told: the process may end.
@@ -143,6 +154,7 @@ pub struct Node {
     pub(crate) messages: Messages,
     /// Under which tunnels through relays are opened.
     pub(crate) tunnel_key: [u8; 32],
+    pub(crate) web: Web,
     pub(crate) commands: Commands,
     pub(crate) histories: Histories,
     pub(crate) control: Server,
@@ -226,6 +238,7 @@ impl Node {
             streams: Streams::default(),
             messages: Messages::default(),
             tunnel_key: config.secret.derive("zhost tunnel v1"),
+            web: Web::default(),
             commands: Commands::default(),
             histories: Histories::default(),
             control: Server::new(
@@ -278,7 +291,9 @@ impl Node {
     }
 
     fn write_profile(&mut self, now: Instant) {
-        let base = zhost_runtime::abi::BASE_CAPABILITIES.iter().filter_map(|name| name.parse().ok());
+        let base = zhost_runtime::abi::BASE_CAPABILITIES.iter().copied();
+        let web = self.config.web_addr.map(|_| WEB_CAPABILITY);
+        let base = base.chain(web).filter_map(|name| name.parse().ok());
         let mut capabilities: Vec<_> = self.config.capabilities.iter().cloned().chain(base).collect();
         capabilities.sort();
         capabilities.dedup();
@@ -290,6 +305,7 @@ impl Node {
             kind: config.kind.clone(),
             link_addr: config.addr,
             control_addr: config.control_addr,
+            web_addr: config.web_addr,
             // Who does not know the cluster yet is no candidate that others should wait for.
             eligible: config.eligible && self.ready,
             runs_spaces: config.runs_spaces,
@@ -324,7 +340,7 @@ impl Node {
     }
 
     /// The node's own time, which stands still while the loop does not run.
-    fn enter(&mut self, now: Instant) -> Instant {
+    pub(crate) fn enter(&mut self, now: Instant) -> Instant {
         let (now, late) = self.steady.enter(now);
         if late {
             self.membership.handle_late();
@@ -427,6 +443,7 @@ impl Node {
             self.config.addr = addr;
             self.config.control_addr =
                 self.config.control_addr.map(|control| SocketAddr::new(addr.ip(), control.port()));
+            self.config.web_addr = self.config.web_addr.map(|web| SocketAddr::new(addr.ip(), web.port()));
             self.membership.handle_address(now, addr);
             self.write_profile(now);
         }
@@ -439,6 +456,7 @@ impl Node {
         if self.shutdown_by.is_none() {
             self.log(Level::Info, "shutting down: closing spaces".into());
             self.shutdown_by = Some(now + SHUTDOWN_MAX);
+            self.reconcile_spaces(now);
         }
         self.settle(now);
     }
@@ -542,7 +560,7 @@ impl Node {
     }
 
     /// Works off the consequences of an input until nothing follows any more.
-    fn settle(&mut self, now: Instant) {
+    pub(crate) fn settle(&mut self, now: Instant) {
         for _ in 0..SETTLE_ROUNDS_MAX {
             let mut progress = self.drain_membership(now);
             progress |= self.drain_links(now);

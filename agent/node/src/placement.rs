@@ -1,7 +1,7 @@
 //! Which zhost suits a space: a pure function of what everybody knows.
 
 use std::collections::BTreeMap;
-use zhost_base::{SpaceSpec, Start, TopologyId, ZhostId, id::rendezvous, limits::SPACES_PER_ZHOST_MAX};
+use zhost_base::{Name, SpaceSpec, Start, TopologyId, ZhostId, id::rendezvous, limits::SPACES_PER_ZHOST_MAX};
 use zhost_gossip::{
     document::{FailureReason, Home},
     row::{LoadBand, Profile},
@@ -26,7 +26,7 @@ pub(crate) type Sites<'a> = BTreeMap<ZhostId, Site<'a>>;
 
 impl Site<'_> {
     fn offers(&self, space: &SpaceSpec) -> bool {
-        space.capabilities.iter().all(|capability| self.profile.capabilities.contains(capability))
+        space.needs().all(|capability| self.profile.capabilities.contains(&capability))
     }
 
     fn in_region(&self, space: &SpaceSpec) -> bool {
@@ -116,9 +116,9 @@ fn choose(topology: TopologyId, index: usize, space: &SpaceSpec, sites: &mut Sit
 }
 
 fn why_nowhere(space: &SpaceSpec, sites: &Sites<'_>) -> FailureReason {
-    let offered = |name| sites.values().any(|site| site.profile.capabilities.contains(name));
-    if let Some(missing) = space.capabilities.iter().find(|name| !offered(*name)) {
-        return FailureReason::Capability(missing.clone());
+    let offered = |name: &Name| sites.values().any(|site| site.profile.capabilities.contains(name));
+    if let Some(missing) = space.needs().find(|name| !offered(name)) {
+        return FailureReason::Capability(missing);
     }
     match (&space.region, &space.zhost_kind) {
         (Some(region), _) if !sites.values().any(|site| site.offers(space) && site.in_region(space)) => {

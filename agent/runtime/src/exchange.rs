@@ -6,7 +6,9 @@ use crate::{
     data::Changes,
     mailbox::{Consumed, Sender},
 };
+use std::sync::Arc;
 use zhost_base::{Batch, BlobDigest, Name, Pid, SpaceKey};
+use zhost_mex::Assets;
 
 /// What a space needs to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +158,8 @@ pub struct Usage {
 pub enum WorkerEvent {
     /// `on_init` succeeded.
     Started(SpaceKey, u32),
+    /// A UI space is there, with these files; it is told before [`Self::Started`].
+    Serves(SpaceKey, u32, Arc<Assets>),
     /// The space is gone.
     Exited(SpaceKey, u32, Exit),
     /// It sent messages along an outgoing path.

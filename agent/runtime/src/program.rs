@@ -6,8 +6,8 @@ use crate::{
 };
 use litemap::LiteMap;
 use std::sync::{Arc, Weak};
-use zhost_base::{BlobDigest, Name, RecognizerSpec, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
-use zhost_mex::{Package, PublicKey, Trust};
+use zhost_base::{BlobDigest, Name, RecognizerSpec, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
+use zhost_mex::{Assets, Package, PublicKey, Trust};
 
 /// A program with what its package says of its space.
 pub(crate) struct Loaded {
@@ -18,6 +18,14 @@ pub(crate) struct Loaded {
     pub recognizers: Vec<RecognizerSpec>,
 }
 
+/// What a space is made of.
+pub(crate) enum Content {
+    /// A guest's.
+    Program(Arc<Loaded>),
+    /// A UI space's.
+    Files(Assets),
+}
+
 /// Programs in use, and where further ones come from.
 pub(crate) struct Programs {
     interpreter: Box<dyn Interpreter>,
@@ -25,7 +33,13 @@ pub(crate) struct Programs {
     publishers: Vec<PublicKey>,
     loaded: LiteMap<(BlobDigest, Name), Weak<Loaded>>,
     /// The package opened last: its other spaces are likely to follow.
-    recent: Option<(BlobDigest, Package)>,
+    recent: Option<Recent>,
+}
+
+struct Recent {
+    digest: BlobDigest,
+    bytes: Vec<u8>,
+    package: Package,
 }
 
 impl Programs {
@@ -38,23 +52,21 @@ impl Programs {
         self.recent = None;
     }
 
-    /// The program of a space of a package of so many bytes.
-    pub fn get(
-        &mut self,
-        digest: BlobDigest,
-        package_bytes: u32,
-        space: &Name,
-    ) -> Result<Arc<Loaded>, String> {
+    /// What a space of a package of so many bytes is made of.
+    pub fn get(&mut self, digest: BlobDigest, package_bytes: u32, space: &Name) -> Result<Content, String> {
         let key = (digest, space.clone());
         if let Some(loaded) = self.loaded.get(&key).and_then(Weak::upgrade) {
-            return Ok(loaded);
+            return Ok(Content::Program(loaded));
         }
         self.loaded.retain(|_, loaded| loaded.strong_count() > 0);
-        if self.recent.as_ref().is_none_or(|(recent, _)| *recent != digest) {
-            self.recent = Some((digest, self.open(digest, package_bytes)?));
-        }
-        let Some((_, package)) = &self.recent else { return Err("its package is gone".into()) };
+        self.open(digest, package_bytes)?;
+        let Some(Recent { package, bytes, .. }) = &self.recent else {
+            return Err("its package is gone".into());
+        };
         let spec = package.topology.space(space).ok_or("its package does not declare it")?.clone();
+        if spec.kind == SpaceKind::Ui {
+            return package.assets(bytes, space).map(Content::Files).map_err(|e| e.to_string());
+        }
         let wasm = package.wasm(space).ok_or("its package holds no WASM for it")?;
         // Checked again here: a zhost takes nobody's word for what it runs.
         let has_path = package.topology.has_path(space);
@@ -64,10 +76,22 @@ impl Programs {
         let recognizers = package.topology.recognizers.clone();
         let loaded = Arc::new(Loaded { program, spec, paths, recognizers });
         self.loaded.insert(key, Arc::downgrade(&loaded));
-        Ok(loaded)
+        Ok(Content::Program(loaded))
     }
 
-    fn open(&self, digest: BlobDigest, package_bytes: u32) -> Result<Package, String> {
+    /// Reads and checks a package, unless it is the one that was read last.
+    fn open(&mut self, digest: BlobDigest, package_bytes: u32) -> Result<(), String> {
+        if self.recent.as_ref().is_none_or(|recent| recent.digest != digest) {
+            self.recent = None;
+            let bytes = self.read(digest, package_bytes)?;
+            let package =
+                Package::open(&bytes, Trust::Publishers(&self.publishers)).map_err(|e| e.to_string())?;
+            self.recent = Some(Recent { digest, bytes, package });
+        }
+        Ok(())
+    }
+
+    fn read(&self, digest: BlobDigest, package_bytes: u32) -> Result<Vec<u8>, String> {
         let mut package = Vec::with_capacity(package_bytes as usize);
         for index in 0..package_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
             let piece = self.store.get(table::BLOBS, &blob_key(digest, index)).map_err(|e| e.to_string())?;
@@ -76,6 +100,6 @@ impl Programs {
         if zhost_mex::digest(&package) != digest {
             return Err("its package is damaged on this zhost's flash".into());
         }
-        Package::open(&package, Trust::Publishers(&self.publishers)).map_err(|e| e.to_string())
+        Ok(package)
     }
 }

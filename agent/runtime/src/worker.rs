@@ -9,16 +9,17 @@ use crate::{
     exchange::{Exit, Launch, Usage, WorkerCommand, WorkerEvent},
     interpreter::{Export, Guest, Interpreter, Step},
     mailbox::{Kind, Letters, Origin},
-    program::{Loaded, Programs},
+    program::{Content, Loaded, Programs},
     store::Store,
 };
+use litemap::LiteMap;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 use zhost_base::{Batch, Farewell, Instant, Name, Pid, Rng, SpaceKey, limits::PATH_WINDOW_MESSAGES};
-use zhost_mex::PublicKey;
+use zhost_mex::{Assets, PublicKey};
 
 /// How often a running guest's use of its budgets is told.
 const USAGE_PERIOD: Duration = Duration::from_secs(1);
@@ -83,6 +84,8 @@ pub struct Worker {
     rng: Rng,
     unix_origin_ms: u64,
     tasks: BTreeMap<SpaceKey, Task>,
+    /// UI spaces, which are files and nothing that runs.
+    sites: LiteMap<SpaceKey, u32>,
     timers: BTreeSet<(Instant, SpaceKey)>,
     ready: VecDeque<SpaceKey>,
     /// Have used up a slice and want more: they come after those that have just woken up.
@@ -113,6 +116,7 @@ impl Worker {
             rng,
             unix_origin_ms,
             tasks: BTreeMap::new(),
+            sites: LiteMap::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             busy: VecDeque::new(),
@@ -210,6 +214,9 @@ impl Worker {
         {
             self.events.push_back(WorkerEvent::Exited(key.clone(), launch.pid.number, Exit::Closed));
         }
+        if let Some(number) = self.sites.remove(key) {
+            self.events.push_back(WorkerEvent::Exited(key.clone(), number, Exit::Closed));
+        }
         let Some(task) = self.tasks.get_mut(key) else { return };
         if task.is_program {
             return self.finish(key, Exit::Closed);
@@ -305,7 +312,13 @@ impl Worker {
     /// Loads a space: reading and checking its package takes long, if it is not in use already.
     fn start(&mut self, now: Instant, launch: Launch) {
         let (key, pid) = (launch.key.clone(), launch.pid);
-        match self.load(launch) {
+        let content = self.programs.get(launch.package, launch.package_bytes, &launch.space);
+        let loaded = match content {
+            Ok(Content::Program(loaded)) => self.load(launch, loaded),
+            Ok(Content::Files(assets)) => return self.open_site(key, pid.number, assets),
+            Err(reason) => Err(reason),
+        };
+        match loaded {
             Ok((guest, loaded)) => {
                 let task = Task {
                     guest,
@@ -335,8 +348,14 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, launch: Launch) -> Result<(Box<dyn Guest>, Arc<Loaded>), String> {
-        let loaded = self.programs.get(launch.package, launch.package_bytes, &launch.space)?;
+    /// A UI space runs nothing: it is there at once.
+    fn open_site(&mut self, key: SpaceKey, number: u32, assets: Assets) {
+        self.events.push_back(WorkerEvent::Serves(key.clone(), number, Arc::new(assets)));
+        self.events.push_back(WorkerEvent::Started(key.clone(), number));
+        self.sites.insert(key, number);
+    }
+
+    fn load(&mut self, launch: Launch, loaded: Arc<Loaded>) -> Result<(Box<dyn Guest>, Arc<Loaded>), String> {
         let spec = loaded.spec.clone();
         let writes = spec.capabilities.iter().any(|declared| declared.as_str() == "data.write");
         let data = Data::open(self.store.clone(), &launch.key, spec.storage_bytes, writes);

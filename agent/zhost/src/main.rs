@@ -6,6 +6,7 @@ mod logger;
 mod network;
 mod settings;
 mod shell;
+mod web;
 mod workers;
 
 use clock::Clock;
@@ -112,6 +113,7 @@ fn node_config(
         kind: settings.parse("kind")?,
         addr: place.addr,
         control_addr: Some(place.control_addr),
+        web_addr: place.web_addr,
         join: settings.parse_list("join")?,
         broadcasts: place.broadcasts.clone(),
         eligible: settings.parse("eligible")?,

@@ -27,6 +27,8 @@ pub struct Place {
     pub addr: SocketAddr,
     /// Where operators reach it.
     pub control_addr: SocketAddr,
+    /// Where browsers reach it, if they do.
+    pub web_addr: Option<SocketAddr>,
     /// Where everybody on the network hears.
     pub broadcasts: Vec<SocketAddr>,
     /// Follows a changing address, unless it was set by hand.
@@ -38,12 +40,20 @@ pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
     let failed = |name: &'static str| move |e: io::Error| settings.complain(name, &e);
     let listen: SocketAddr = settings.parse("listen")?;
     let control: SocketAddr = settings.parse("control")?;
-    let (gossip, links, control) = smol::block_on(async {
+    let web: Option<SocketAddr> = match settings.text("web") {
+        Some("") | None => None,
+        Some(_) => Some(settings.parse("web")?),
+    };
+    let (gossip, links, control, web) = smol::block_on(async {
         let gossip = UdpSocket::bind(listen).await.map_err(failed("listen"))?;
         let listen = gossip.local_addr().map_err(failed("listen"))?;
         let links = TcpListener::bind(listen).await.map_err(failed("listen"))?;
         let control = UdpSocket::bind(control).await.map_err(failed("control"))?;
-        Ok((gossip, links, control))
+        let web = match web {
+            Some(web) => Some(TcpListener::bind(web).await.map_err(failed("web"))?),
+            None => None,
+        };
+        Ok((gossip, links, control, web))
     })?;
     let listen = gossip.local_addr().map_err(failed("listen"))?;
     let control_addr = control.local_addr().map_err(failed("control"))?;
@@ -61,21 +71,25 @@ pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
     } else {
         Vec::new()
     };
-    let control_addr = SocketAddr::new(
-        if control_addr.ip().is_unspecified() { addr.ip() } else { control_addr.ip() },
-        control_addr.port(),
-    );
+    let reached_at = |bound: SocketAddr| match bound.ip().is_unspecified() {
+        true => SocketAddr::new(addr.ip(), bound.port()),
+        false => bound,
+    };
+    let control_addr = reached_at(control_addr);
+    let web_addr = web.as_ref().map(TcpListener::local_addr).transpose().map_err(failed("web"))?;
     let follower = follower.filter(|_| listen.ip().is_unspecified());
     Ok(Place {
         sockets: Sockets {
             gossip,
             links,
             control,
+            web,
             gossip_is_v6: listen.is_ipv6(),
             control_is_v6: control_addr.is_ipv6(),
         },
         addr,
         control_addr,
+        web_addr: web_addr.map(reached_at),
         broadcasts,
         follower,
     })

@@ -25,7 +25,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 23] = [
+pub const SETTINGS: [Setting; 24] = [
     setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
     setting("cluster", "NAME", "the cluster's name", Some("default")),
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
@@ -34,6 +34,7 @@ pub const SETTINGS: [Setting; 23] = [
     setting("listen", "ADDR", "gossip (UDP) and links (TCP)", Some("0.0.0.0:9200")),
     setting("advertise", "ADDR", "how others reach `listen`; found out by itself if left out", None),
     setting("control", "ADDR", "where zctl is answered (UDP)", Some("0.0.0.0:9000")),
+    setting("web", "ADDR", "where browsers are shown UI spaces (TCP); empty: nowhere", Some("0.0.0.0:9080")),
     setting("join", "ADDR,…", "zhosts to join the cluster at, if they are not on the same network", Some("")),
     setting(
         "discover",

@@ -3,6 +3,7 @@
 use crate::{
     clock::Clock,
     network::{self, AddressFollower},
+    web,
     workers::{self, Surroundings, Workers},
 };
 use smol::{
@@ -27,7 +28,7 @@ use std::{
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_hal::kernel;
 use zhost_mex::PublicKey;
-use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port};
+use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port, WebId};
 use zhost_runtime::{Devices, Store, StoreError};
 
 /// Events waiting for the node; those who bring more wait themselves.
@@ -51,6 +52,10 @@ pub enum Event {
     Bytes(ConnectionId, Vec<u8>),
     /// With whether the other kernel refused the connection.
     Closed(ConnectionId, bool),
+    /// A browser asks; what it is answered goes there.
+    Asked(WebId, zhost_web::Request, Sender<web::Answer>),
+    /// A browser is gone.
+    Left(WebId),
     Disk(u64, Result<DiskReply, StoreError>),
     /// The thread of this desk has worked.
     Worker(usize),
@@ -62,6 +67,8 @@ pub struct Sockets {
     pub gossip: UdpSocket,
     pub links: TcpListener,
     pub control: UdpSocket,
+    /// Where browsers ask, if they may.
+    pub web: Option<TcpListener>,
     /// Whether gossip and links are bound to an address of IPv6.
     pub gossip_is_v6: bool,
     /// Whether the control socket is.
@@ -93,6 +100,7 @@ struct Shell {
     events: Sender<Event>,
     connections: BTreeMap<ConnectionId, Connection>,
     accepted: u64,
+    browsers: BTreeMap<WebId, Sender<web::Answer>>,
     workers: Workers,
     disk: mpsc::Sender<(u64, DiskRequest)>,
     follower: Option<AddressFollower>,
@@ -112,6 +120,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
     executor.spawn(receive(sockets.clone(), Port::Gossip, events.clone())).detach();
     executor.spawn(receive(sockets.clone(), Port::Control, events.clone())).detach();
     executor.spawn(accept(sockets.clone(), events.clone())).detach();
+    executor.spawn(web::attend(sockets.clone(), executor.clone(), events.clone())).detach();
     executor.spawn(await_signal(events.clone())?).detach();
     let mut shell = Shell {
         node: make_node(rng),
@@ -121,6 +130,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         events,
         connections: BTreeMap::new(),
         accepted: 1,
+        browsers: BTreeMap::new(),
         workers,
         disk,
         follower,
@@ -304,6 +314,14 @@ impl Shell {
                 self.connections.remove(&connection);
                 self.node.handle_closed(now, connection, refused);
             }
+            Event::Asked(id, request, answers) => {
+                self.browsers.insert(id, answers);
+                self.node.handle_web(now, id, &request);
+            }
+            Event::Left(id) => {
+                self.browsers.remove(&id);
+                self.node.handle_web_closed(id);
+            }
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
             Event::Worker(desk) => self.workers.handle_done(desk),
             Event::Shutdown => self.node.handle_shutdown(now),
@@ -339,6 +357,15 @@ impl Shell {
                 Output::Write(connection, bytes) => self.write(connection, bytes),
                 Output::Close(connection) => {
                     self.connections.remove(&connection);
+                }
+                Output::Web { id, bytes, is_last } => {
+                    // A browser that does not keep up misses what it would have been shown.
+                    if let Some(answers) = self.browsers.get(&id) {
+                        let _ = answers.try_send(web::Answer { bytes, is_last });
+                    }
+                    if is_last {
+                        self.browsers.remove(&id);
+                    }
                 }
                 Output::Disk(token, request) => {
                     // Without its disk thread a zhost must not go on as if it had a disk.

@@ -20,6 +20,9 @@ pub struct TopologySpec {
     pub recognizers: Vec<RecognizerSpec>,
 }
 
+/// What a zhost offers that answers browsers.
+pub const WEB_CAPABILITY: &str = "web";
+
 /// One space of a topology: what it is, may do, needs, and where it may run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpaceSpec {
@@ -45,6 +48,14 @@ pub struct SpaceSpec {
     pub region: Option<Name>,
     /// Only zhosts of this kind may run it.
     pub zhost_kind: Option<Name>,
+}
+
+impl SpaceSpec {
+    /// What its zhost must offer.
+    pub fn needs(&self) -> impl Iterator<Item = Name> {
+        let web = (self.kind == SpaceKind::Ui).then(|| WEB_CAPABILITY.parse().ok()).flatten();
+        self.capabilities.iter().cloned().chain(web)
+    }
 }
 
 /// The type of a space, as in the public MEX format.

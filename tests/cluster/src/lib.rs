@@ -2,6 +2,8 @@
 //!
 //! The demo, `cargo xtask cluster` and the tests of this crate all run clusters through [`Cluster`].
 
+pub mod browser;
+pub mod driver;
 pub mod net;
 pub mod process;
 
@@ -122,20 +124,18 @@ enum Place {
 }
 
 impl Place {
-    /// Where a zhost is to listen, for gossip and links and for `zctl`.
-    fn listen(&self, index: usize) -> (String, String) {
+    /// Where a zhost is to listen: for gossip and links, for `zctl`, and for browsers.
+    fn listen(&self, index: usize) -> [String; 3] {
         match self {
-            Self::Loopback(base) => {
-                (format!("127.0.0.1:{}", base + index), format!("127.0.0.1:{}", base + 100 + index))
-            }
-            Self::Hosts(_) => ("0.0.0.0:9200".into(), "0.0.0.0:9000".into()),
+            Self::Loopback(base) => [0, 100, 50].map(|above| format!("127.0.0.1:{}", base + above + index)),
+            Self::Hosts(_) => [9200, 9000, 9080].map(|port| format!("0.0.0.0:{port}")),
         }
     }
 
     /// Where `zctl` reaches a zhost.
     fn control(&self, index: usize) -> String {
         match self {
-            Self::Loopback(_) => self.listen(index).1,
+            Self::Loopback(_) => self.listen(index)[1].clone(),
             Self::Hosts(hosts) => hosts.socket(index, 9000).to_string(),
         }
     }
@@ -206,20 +206,19 @@ impl Cluster {
         for (index, character) in cast.into_iter().enumerate() {
             let Character { name, region, kind, eligible, memory_mib, .. } = &character;
             let at = |file: &str| dir.join(file).display().to_string();
+            let [links, control, web] = place.listen(index);
             let mut config = format!(
                 "cluster: demo\nname: {name}\nregion: {region}\nkind: {kind}\neligible: {eligible}\nmemory-mib: {memory_mib}\n\
-                 data-dir: {}\nlisten: {}\ncontrol: {}\nsecret-file: {}\ncontrol-secret-file: {}\noperators: {}\npublishers: {}\n\
+                 data-dir: {}\nlisten: {links}\ncontrol: {control}\nweb: {web}\nsecret-file: {}\ncontrol-secret-file: {}\noperators: {}\npublishers: {}\n\
                  {timing}",
                 at(name),
-                place.listen(index).0,
-                place.listen(index).1,
                 at("cluster.secret"),
                 at("control.secret"),
                 operator.trim(),
                 publisher.trim(),
             );
             if let (Place::Loopback(_), 1..) = (&place, index) {
-                config += &format!("join: {}\n", place.listen(0).0);
+                config += &format!("join: {}\n", place.listen(0)[0]);
             }
             if character.camera {
                 config += &format!("camera-replay: {}\ncamera-period-ms: 100\n", at("camera.pgm"));
@@ -337,7 +336,7 @@ impl Drop for Cluster {
     }
 }
 
-/// A first port such that `count` ports from there, and from 100 above, are free on loopback. Each process begins its
+/// A first port such that `count` ports from there, from 50 and from 100 above, are free on loopback. Each process begins its
 /// search elsewhere, so that two that search at once do not meet; all below the kernel's own range.
 fn free_ports(count: usize) -> Outcome<usize> {
     const FIRST: usize = 10_000;
@@ -347,7 +346,8 @@ fn free_ports(count: usize) -> Outcome<usize> {
         let addr = ("127.0.0.1", port as u16);
         UdpSocket::bind(addr).is_ok() && TcpListener::bind(addr).is_ok()
     };
-    let fits = |base: &usize| (0..count).all(|index| free(base + index) && free(base + 100 + index));
+    let fits =
+        |base: &usize| (0..count).all(|index| [0, 50, 100].iter().all(|above| free(base + above + index)));
     let start = std::process::id() as usize;
     let mut bases = (0..SLOTS).map(|slot| FIRST + (start + slot) % SLOTS * SLOT_PORTS);
     bases.find(fits).ok_or_else(|| "no free ports on loopback".into())

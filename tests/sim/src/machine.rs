@@ -115,6 +115,7 @@ impl Machine {
             kind: name("sim".into()),
             addr,
             control_addr: Some(control_addr),
+            web_addr: None,
             join: if index == 0 { Vec::new() } else { vec![addrs(0).0] },
             // Some sites have no broadcasts; there the first board founds the cluster at once.
             broadcasts: if seed.is_multiple_of(2) { vec![BROADCAST] } else { Vec::new() },

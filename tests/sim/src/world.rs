@@ -507,6 +507,8 @@ impl World {
                 }
             }
             Output::Log(level, text) => self.note(format!("z{index} {level:?}: {text}")),
+            // There are no browsers here.
+            Output::Web { .. } => {}
             Output::Finished => self.note(format!("z{index} has finished")),
         }
     }

@@ -5,7 +5,10 @@ use crate::{
     setup::{self, AGENT_TARGET, GUEST_TARGET, GuestRoute},
     steps,
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use zhost_cluster::Programs;
 
 /// The guests of the demo topology.
@@ -31,7 +34,9 @@ pub fn build() -> Outcome<Artifacts> {
     build_guests()?;
     let target = steps::root().join("target");
     let programs = Programs { zhost, zctl: target.join("debug/zctl") };
-    Ok(Artifacts { programs, garden: assemble("garden", &GARDEN)?, duel: assemble("duel", &DUEL)? })
+    let garden = assemble("garden", &GARDEN)?;
+    add_page(&garden, "garden/spaces/cockpit")?;
+    Ok(Artifacts { programs, garden, duel: assemble("duel", &DUEL)? })
 }
 
 /// Builds the agent as it is shipped: optimised, and static where this computer can.
@@ -71,6 +76,21 @@ pub fn build_guests() -> Outcome {
         }
         _ => steps::run(steps::command("cargo", &args).current_dir(spaces)),
     }
+}
+
+/// Adds a UI space's files to a package directory, with the SDK's script.
+fn add_page(package: &Path, page: &str) -> Outcome {
+    let from = steps::root().join("tests/spaces").join(page);
+    let to = package.join("spaces").join(from.file_name().unwrap_or_default());
+    let copy = || {
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        fs::copy(steps::root().join("tools/zspace/web/zhost.js"), to.join("zhost.js"))
+    };
+    copy().map(drop).map_err(|e: std::io::Error| format!("{}: {e}", from.display()))
 }
 
 /// Puts a package's sources and WASM together as a package directory.

@@ -57,7 +57,7 @@ fn up(dir: &Path, count: usize) -> Outcome {
     cluster.zhosts.iter_mut().for_each(|zhost| drop(zhost.process.take()));
     println!(
         "{count} zhosts are running; try:\n  alias zctl={}\n  zctl cluster zhosts\n  zctl topo submit .zhost/garden.mex\n  \
-         zctl topo status garden\nLogs are in .zhost/*.log; end it with: cargo xtask cluster down",
+         zctl topo status garden\n  zctl spaces open cockpit\nLogs are in .zhost/*.log; end it with: cargo xtask cluster down",
         artifacts.programs.zctl.strip_prefix(steps::root()).unwrap_or(&artifacts.programs.zctl).display()
     );
     Ok(())

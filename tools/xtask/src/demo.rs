@@ -7,7 +7,12 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use zhost_cluster::{Cluster, cast};
+use zhost_cluster::{
+    Cluster,
+    browser::{self, Page},
+    cast,
+    driver::Driver,
+};
 
 const ZHOSTS: usize = 5;
 const POLL_PERIOD: Duration = Duration::from_millis(100);
@@ -16,6 +21,18 @@ const REPORT_EVERY: u64 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A super and a local killed at once: running again within this.
 const RECOVERY_MAX: Duration = Duration::from_secs(6);
+
+/// What a person sees in the cockpit: the state, the counts, and of the picture a checksum and its brightness.
+const SEEN_IN_PAGE: &str = "
+    const text = (id) => document.getElementById(id).textContent;
+    const canvas = document.getElementById('picture');
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let [picture, brightness] = [0, 0];
+    for (let at = 0; at < data.length; at += 4) {
+        picture = (picture * 31 + data[at]) % 1000000007;
+        brightness += data[at];
+    }
+    return { state: text('state'), counts: text('counts'), picture, brightness };";
 
 struct Demo {
     cluster: Cluster,
@@ -47,6 +64,7 @@ impl Demo {
     fn play(&mut self, garden: &str) -> Outcome {
         self.form_cluster()?;
         self.submit(garden)?;
+        self.look_at_page()?;
         self.lose_camera()?;
         self.lose_super()?;
         self.bring_back()?;
@@ -127,6 +145,42 @@ impl Demo {
                 .filter(|report| report.frames > 0 && report.brightness > 0 && report.readings > 0))
         })?;
         Ok(())
+    }
+
+    /// The page of the UI space shows the live picture and the counts, and takes orders.
+    fn look_at_page(&mut self) -> Outcome {
+        let address = self.cluster.ask(&["spaces", "open", "cockpit"])?;
+        let address = address["address"].as_str().ok_or("no address of the cockpit")?;
+        self.step("a stranger without a ticket sees nothing", |_| {
+            let bare = address.split('?').next().unwrap_or_default();
+            Ok((browser::ask("GET", bare, &[], b"")?.status == 403).then_some(()))
+        })?;
+        let page = Page::open(address)?;
+        self.step("the cockpit page is served, and shows pictures and counts as they come", |_| {
+            let accepted = page.ask("POST", "-/paths/orders", &[], b"report")?.status == 202;
+            page.watch(&["pictures", "counts", "shown"]).map(|_| accepted.then_some(()))
+        })?;
+        if !Driver::is_there() {
+            self.view.say("  no chromedriver on this computer: no look through a real browser");
+            return Ok(());
+        }
+        let driver = Driver::start(&self.cluster.dir.join("browser"))?;
+        driver.visit(address)?;
+        let mut first = None;
+        self.step("Chromium shows the moving picture and the counts", |_| {
+            let seen = driver.run(SEEN_IN_PAGE)?;
+            let is_live =
+                seen["state"] == "live" && seen["counts"].as_str().is_some_and(|c| c.contains("frames="));
+            let moves = first.get_or_insert_with(|| seen["picture"].clone()) != &seen["picture"];
+            Ok((is_live && moves && seen["brightness"].as_u64() > Some(0)).then_some(()))
+        })?;
+        self.step("its page cannot leave its own place, and an order it sends is accepted", |_| {
+            let blocked =
+                driver.run_async("fetch('/').then(() => arguments[0](false), () => arguments[0](true))")?;
+            driver.run("document.getElementById('report').click()")?;
+            let said = driver.run("return document.getElementById('said').textContent")?;
+            Ok((blocked == true && said == "asked").then_some(()))
+        })
     }
 
     fn lose_camera(&mut self) -> Outcome {

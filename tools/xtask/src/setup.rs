@@ -95,6 +95,14 @@ fn need_network_tools() {
     }
 }
 
+/// A browser, to look at the pages of UI spaces with. Without root the demo looks at them without one.
+pub fn need_browser() {
+    let is_there = steps::succeeds("chromedriver", &["--version"]);
+    if !is_there && let Err(reason) = apt_install(&["chromium", "chromium-driver"]) {
+        eprintln!("setup: pages will not be looked at with a real browser: {reason}");
+    }
+}
+
 /// What only fuzzing needs.
 pub fn need_fuzzer() -> Outcome {
     if !steps::succeeds("c++", &["--version"]) {

@@ -17,13 +17,15 @@ const CI_MODULES: u32 = 5000;
 /// How long CI fuzzes each target.
 const CI_FUZZ_SECONDS: u32 = 10;
 /// Crates that need no operating system.
-const PURE_CRATES: [&str; 5] = ["zhost-base", "zhost-gossip", "zhost-mex", "zhost-link", "zhost-control"];
+const PURE_CRATES: [&str; 6] =
+    ["zhost-base", "zhost-gossip", "zhost-mex", "zhost-link", "zhost-control", "zhost-web"];
 /// Workspaces apart from the main one, whose formatting is checked too.
 const OTHER_WORKSPACES: [&str; 2] = ["tests/spaces/Cargo.toml", "tests/fuzz/Cargo.toml"];
 
 /// Runs all tests.
 pub fn run() -> Outcome {
     setup::run(setup::GuestRoute::Auto)?;
+    setup::need_browser();
     say("formatting");
     cargo(&["fmt", "--all", "--check"])?;
     for manifest in OTHER_WORKSPACES {

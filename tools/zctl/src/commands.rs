@@ -137,6 +137,11 @@ pub enum SpacesCommand {
         /// Name, or topology/name.
         space: String,
     },
+    /// Print an address at which a browser is shown a UI space, for twelve hours; whoever has it sees the page.
+    Open {
+        /// Name, or topology/name.
+        space: String,
+    },
     /// A space's last log lines.
     Logs {
         /// Name, or topology/name.
@@ -211,6 +216,9 @@ impl Command {
             Self::Spaces { command: None } => Request::Spaces,
             Self::Spaces { command: Some(SpacesCommand::Status { space }) } => {
                 Request::SpaceStatus(space.clone())
+            }
+            Self::Spaces { command: Some(SpacesCommand::Open { space }) } => {
+                Request::SpaceOpen(space.clone())
             }
             Self::Spaces { command: Some(SpacesCommand::Logs { space }) } => {
                 Request::SpaceLogs(space.clone())

@@ -29,6 +29,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
             Reply::Topology(reply) => to_json(&reply),
             Reply::Space(reply) => to_json(&reply),
             Reply::Logs(reply) => to_json(&reply),
+            Reply::Address(address) => to_json(&serde_json::json!({ "address": address })),
             Reply::Done(reply) => to_json(&reply),
         };
     }
@@ -47,6 +48,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
         Reply::Topology(reply) => Ok(topology(&reply)),
         Reply::Space(reply) => Ok(space(&reply)),
         Reply::Logs(reply) => Ok(logs(&reply)),
+        Reply::Address(address) => Ok(address + "\n"),
         Reply::Done(reply) => Ok(done(request, reply)),
     }
 }

@@ -3,7 +3,7 @@
 use crate::{Refusal, imports, outcome};
 
 /// Size of the header before a frame's pixels.
-const FRAME_HEADER_BYTES: usize = 20;
+pub const FRAME_HEADER_BYTES: usize = 20;
 
 /// A camera's picture.
 #[derive(Clone, Copy, Debug)]

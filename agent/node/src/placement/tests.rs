@@ -14,6 +14,7 @@ fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -
         kind: name(kind),
         link_addr: ([127, 0, 0, 1], 1).into(),
         control_addr: None,
+        web_addr: None,
         eligible: true,
         runs_spaces: true,
         memory_bytes,

@@ -1,4 +1,4 @@
-//! Watches a camera: tells the brightness of every picture along the path `frames`.
+//! Watches a camera: tells the brightness of every picture along the path `frames`, and shows every fifth picture along `pictures`.
 
 #![no_std]
 
@@ -6,6 +6,8 @@ use zspace::{Refusal, Space, Text, net, sensors, space, sys};
 
 /// Room for a picture of 320 × 240 grey pixels.
 const BUFFER_BYTES: usize = 20 + 320 * 240;
+/// Pictures between those that are shown.
+const SHOW_EVERY: u64 = 5;
 const PERIOD_MS: u32 = 100;
 
 struct Camera {
@@ -23,9 +25,13 @@ impl Space for Camera {
             Ok(frame) => {
                 let sum: u64 = frame.pixels.iter().map(|pixel| u64::from(*pixel)).sum();
                 let brightness = sum / (frame.pixels.len() as u64).max(1);
-                let message = Text::<64>::format(format_args!("{} {brightness}", frame.sequence));
+                let (sequence, size) = (frame.sequence, sensors::FRAME_HEADER_BYTES + frame.pixels.len());
+                let message = Text::<64>::format(format_args!("{sequence} {brightness}"));
                 // A picture nobody can take now is dropped; the next one follows soon.
                 let _ = net::emit_to("frames", message.as_str().as_bytes());
+                if sequence % SHOW_EVERY == 0 {
+                    let _ = net::emit_to("pictures", &self.buffer[..size]);
+                }
             }
             Err(Refusal::TryAgain) => {}
             Err(_) => sys::log(sys::Level::Warn, "the camera cannot be read"),

@@ -1,4 +1,4 @@
-//! Reads the zhost's own sensors and passes the readings on along the path `readings`.
+//! Reads the zhost's own sensors and passes the readings on along the paths `readings` and `shown`.
 
 #![no_std]
 
@@ -19,7 +19,11 @@ impl Space for Sensors {
         for name in ["cpu", "memory", "uptime"] {
             match sensors::read(name, &mut buffer) {
                 // A reading nobody can take now is dropped; the next one follows soon.
-                Ok(json) => drop(net::emit_to("readings", json)),
+                Ok(json) => {
+                    for path in ["readings", "shown"] {
+                        let _ = net::emit_to(path, json);
+                    }
+                }
                 Err(_) => sys::log(sys::Level::Warn, "a sensor cannot be read"),
             }
         }

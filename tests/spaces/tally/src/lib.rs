@@ -1,4 +1,4 @@
-//! Stores what camera and sensors tell it: how many frames and readings, and how bright the pictures are.
+//! Stores and shows what camera and sensors tell it: how many frames and readings, and how bright the pictures are.
 
 #![no_std]
 
@@ -34,6 +34,7 @@ impl Tally {
                     self.report();
                 }
             }
+            "orders" => self.report(),
             _ => self.readings += 1,
         }
     }
@@ -45,6 +46,8 @@ impl Tally {
             self.frames, self.readings
         ));
         sys::log(sys::Level::Info, line.as_str());
+        // Whoever looks will see the next one.
+        let _ = net::emit_to("counts", line.as_str().as_bytes());
     }
 
     fn store(&self) {

@@ -1,0 +1,276 @@
+//! UI spaces: their files for browsers, and the bridge between a page and the paths of its space.
+//!
+//! A page is seen only with a *ticket*, which `zctl spaces open` makes: it names the space and the hour until which it
+//! is good, and every zhost of the cluster can tell a true one. Browsers keep it as a cookie.
+//!
+//! Messages to a UI space go to every browser that has its page open; the last one of each path is kept for those that
+//! come later. Below the page's own address, `-/events` streams them, and what is posted to `-/paths/<path>` is sent
+//! along that path. Everything else is a file of the package.
+
+use crate::node::{Node, Output};
+use litemap::LiteMap;
+use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
+use subtle::ConstantTimeEq;
+use zhost_base::{Batch, Instant, Name, SpaceKey, SpaceKind, ZhostId, limits};
+use zhost_gossip::row::{Row, RowKey};
+use zhost_mex::Assets;
+use zhost_runtime::Undelivered;
+use zhost_web::{
+    BODY_MAX_BYTES, Method, Request, Response, Status, event, media_type, stream_head, text_event,
+};
+
+/// How long a ticket is good.
+const TICKET_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+/// Pages open at once on one zhost; further ones are told to try again.
+const STREAMS_MAX: usize = 32;
+/// Messages of a page that are on their way along one path; more are told to try again. All of them together fit the
+/// path's window.
+const OUTSTANDING_MAX: u32 = limits::PATH_WINDOW_BYTES / BODY_MAX_BYTES as u32;
+
+/// A connection of a browser, as the shell counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WebId(pub u64);
+
+/// A UI space that runs here.
+#[derive(Debug)]
+struct Site {
+    assets: Arc<Assets>,
+    /// The last message of each path, as an event.
+    last: LiteMap<Name, Vec<u8>>,
+}
+
+/// The UI spaces that run here, and who looks at them.
+#[derive(Debug, Default)]
+pub(crate) struct Web {
+    sites: LiteMap<SpaceKey, Site>,
+    streams: LiteMap<WebId, SpaceKey>,
+}
+
+impl Web {
+    /// Whether this UI space runs here.
+    pub fn serves(&self, key: &SpaceKey) -> bool {
+        self.sites.contains_key(key)
+    }
+}
+
+/// Where a request points: `/<topology>/<space>/<rest>`.
+struct Place<'a> {
+    topology: &'a str,
+    space: &'a str,
+    rest: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let (topology, below) = path.strip_prefix('/')?.split_once('/')?;
+        let (space, rest) = match below.split_once('/') {
+            Some((space, rest)) => (space, Some(rest)),
+            None => (below, None),
+        };
+        (!space.is_empty()).then_some(Self { topology, space, rest })
+    }
+
+    fn root(&self) -> String {
+        format!("/{}/{}/", self.topology, self.space)
+    }
+}
+
+impl Node {
+    /// An address at which a browser is shown a UI space for a while.
+    pub(crate) fn web_address(&self, now: Instant, name: &str) -> Result<String, String> {
+        let key = self.resolve_space(name)?;
+        let spec = self.spec_of(&key).ok_or("its topology is gone")?;
+        if spec.space(&key.space).is_none_or(|space| space.kind != SpaceKind::Ui) {
+            return Err(format!("space {} is no UI space: there is nothing to see", key.space));
+        }
+        let host = self.host_of(&key).ok_or("the space does not run at present; see `zctl topo status`")?;
+        let at = self.web_addr_of(host).ok_or("the zhost that runs it answers no browsers")?;
+        let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
+        let until = self.unix_ms(now) / 1000 + TICKET_TTL.as_secs();
+        let ticket = self.ticket(&place, until);
+        Ok(format!("http://{at}{}?{}={ticket}", place.root(), zhost_web::TICKET_PARAMETER))
+    }
+
+    fn web_addr_of(&self, zhost: ZhostId) -> Option<SocketAddr> {
+        match self.registry.row(zhost, &RowKey::Profile)? {
+            Row::Profile(profile) => profile.web_addr,
+            _ => None,
+        }
+    }
+
+    fn ticket(&self, place: &Place<'_>, until: u64) -> String {
+        let purpose = format!("zhost web ticket v1 {} {} {until}", place.topology, place.space);
+        let mut ticket = format!("{until:x}.");
+        for byte in self.config.secret.derive(&purpose) {
+            // Writing to a string cannot fail.
+            let _ = write!(ticket, "{byte:02x}");
+        }
+        ticket
+    }
+
+    /// Whether a ticket is ours, for this space, and still good.
+    fn admits(&self, now: Instant, place: &Place<'_>, ticket: &str) -> bool {
+        let until = ticket.split_once('.').and_then(|(until, _)| u64::from_str_radix(until, 16).ok());
+        until.is_some_and(|until| {
+            let is_true = ticket.as_bytes().ct_eq(self.ticket(place, until).as_bytes());
+            bool::from(is_true) && self.unix_ms(now) / 1000 <= until
+        })
+    }
+
+    /// A browser asks.
+    pub fn handle_web(&mut self, now: Instant, id: WebId, request: &Request) {
+        let now = self.enter(now);
+        let response = self.answer_browser(now, id, request);
+        if let Some(response) = response {
+            let bytes = response.into_bytes(request.method != Method::Head);
+            self.output(Output::Web { id, bytes, is_last: true });
+        }
+        self.settle(now);
+    }
+
+    /// A browser is gone.
+    pub fn handle_web_closed(&mut self, id: WebId) {
+        self.web.streams.remove(&id);
+    }
+
+    fn answer_browser(&mut self, now: Instant, id: WebId, request: &Request) -> Option<Response> {
+        let refuse = |status, text: &str| Some(Response::sentence(status, text));
+        const NO_TICKET: &str =
+            "This address needs a ticket: ask an operator for one (zctl spaces open SPACE).";
+        let Some(place) = Place::of(&request.path) else { return refuse(Status::Forbidden, NO_TICKET) };
+        let Some(ticket) = request.ticket().filter(|ticket| self.admits(now, &place, ticket)) else {
+            return refuse(Status::Forbidden, NO_TICKET);
+        };
+        let root = place.root();
+        if request.ticket_given.is_some() || place.rest.is_none() {
+            let response = Response::new(Status::SeeOther).location(&root);
+            return Some(response.keep_ticket(&root, ticket, TICKET_TTL.as_secs()));
+        }
+        let Ok(key) = self.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
+            return refuse(Status::NotFound, "There is no such space any more.");
+        };
+        let Some(site) = self.web.sites.get(&key) else {
+            let elsewhere = self.host_of(&key).filter(|host| *host != self.id);
+            return match elsewhere.and_then(|host| self.web_addr_of(host)) {
+                Some(addr) => {
+                    let address = format!("http://{addr}{root}?{}={ticket}", zhost_web::TICKET_PARAMETER);
+                    Some(Response::new(Status::TemporaryRedirect).location(&address))
+                }
+                None => {
+                    refuse(Status::Unavailable, "The space does not run at present; try again in a moment.")
+                }
+            };
+        };
+        let rest = place.rest.unwrap_or_default();
+        match (request.method, rest) {
+            (Method::Get, "-/events") if self.web.streams.len() >= STREAMS_MAX => {
+                refuse(Status::Unavailable, "Too many pages are open; try again when one is closed.")
+            }
+            (Method::Get, "-/events") => {
+                let mut bytes = stream_head();
+                site.last.values().for_each(|event| bytes.extend_from_slice(event));
+                self.web.streams.insert(id, key);
+                self.output(Output::Web { id, bytes, is_last: false });
+                None
+            }
+            (Method::Post, _) if !request.is_same_origin => {
+                refuse(Status::Forbidden, "Only the page of this space may send its messages.")
+            }
+            (Method::Post, rest) => match rest.strip_prefix("-/paths/") {
+                Some(path) => Some(self.post(now, &key, path, &request.body)),
+                None => refuse(Status::MethodNotAllowed, "Messages are posted to -/paths/<path>."),
+            },
+            (_, file) => Some(serve(site, &root, file, request)),
+        }
+    }
+
+    /// A page sends a message along a path of its space.
+    fn post(&mut self, now: Instant, key: &SpaceKey, path: &str, payload: &[u8]) -> Response {
+        let Some(index) = self.spec_of(key).and_then(|spec| {
+            let index = spec.paths_from(&key.space).position(|(known, _)| known.name.as_str() == path)?;
+            u8::try_from(index).ok()
+        }) else {
+            return Response::sentence(Status::NotFound, "The space has no such path.");
+        };
+        if self.outstanding(key, index).is_none_or(|outstanding| outstanding >= OUTSTANDING_MAX) {
+            let text = "The space at the other end takes no messages now; try again.";
+            return Response::sentence(Status::Unavailable, text).header("Retry-After", "1");
+        }
+        self.handle_emitted(now, key, index, Batch::from_iter([payload]));
+        Response::new(Status::Accepted)
+    }
+
+    /// A UI space has its files.
+    pub(crate) fn open_site(&mut self, key: SpaceKey, assets: Arc<Assets>) {
+        self.web.sites.insert(key, Site { assets, last: LiteMap::new() });
+    }
+
+    /// A UI space ends: its pages lose their streams, and look for it again.
+    pub(crate) fn close_site(&mut self, key: &SpaceKey) {
+        if self.web.sites.remove(key).is_none() {
+            return;
+        }
+        for id in self.viewers(key) {
+            self.web.streams.remove(&id);
+            self.output(Output::Web { id, bytes: Vec::new(), is_last: true });
+        }
+    }
+
+    fn viewers(&self, key: &SpaceKey) -> Vec<WebId> {
+        self.web.streams.iter().filter(|(_, shown)| *shown == key).map(|(id, _)| *id).collect()
+    }
+
+    /// Messages for a UI space.
+    pub(crate) fn show(&mut self, key: &SpaceKey, path: &Name, payloads: &Batch) {
+        let events: Vec<Vec<u8>> = payloads.iter().map(|payload| event(path.as_str(), payload)).collect();
+        for id in self.viewers(key) {
+            self.output(Output::Web { id, bytes: events.concat(), is_last: false });
+        }
+        if let Some((site, last)) = self.web.sites.get_mut(key).zip(events.last()) {
+            site.last.insert(path.clone(), last.clone());
+        }
+    }
+
+    /// Messages of a page did not arrive, or may not have.
+    pub(crate) fn show_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
+        let Undelivered { lost, unknown } = undelivered;
+        let spec = self.spec_of(key);
+        let Some((path, _)) = spec.and_then(|spec| spec.paths_from(&key.space).nth(usize::from(path))) else {
+            return;
+        };
+        let line = format!("{{\"path\":\"{}\",\"lost\":{lost},\"unknown\":{unknown}}}", path.name);
+        for id in self.viewers(key) {
+            let bytes = text_event("-undelivered", &line);
+            self.output(Output::Web { id, bytes, is_last: false });
+        }
+    }
+}
+
+/// A file of a UI space; of a directory, its `index.html`.
+fn serve(site: &Site, root: &str, file: &str, request: &Request) -> Response {
+    let name = match file.strip_suffix('/').unwrap_or(file) {
+        "" => "index.html".to_owned(),
+        dir if file.ends_with('/') => format!("{dir}/index.html"),
+        file => file.to_owned(),
+    };
+    let Some((hash, asset)) = site.assets.get(&name) else {
+        return Response::sentence(Status::NotFound, "The space has no such file.");
+    };
+    let compressed = asset.gzip().filter(|_| request.accepts_gzip);
+    // The same content in two forms is two things (RFC 9110, section 8.8.3.3).
+    let etag = format!("\"{hash}{}\"", if compressed.is_some() { "-gzip" } else { "" });
+    let has_it = request.has_etag.as_ref().is_some_and(|known| {
+        known == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == etag)
+    });
+    let status = if has_it { Status::NotModified } else { Status::Ok };
+    let response = Response::new(status)
+        .confine(&request.host, root)
+        .header("ETag", &etag)
+        .header("Cache-Control", "no-cache")
+        .header("Vary", "Accept-Encoding");
+    match compressed {
+        _ if has_it => response,
+        Some(gzip) => response.header("Content-Encoding", "gzip").content(media_type(&name), gzip),
+        None => response.content(media_type(&name), asset.plain()),
+    }
+}
