@@ -178,7 +178,7 @@ fn contradictions_are_named() {
         ("to: store", "to: eye", "to itself"),
         ("samoza/v1", "samoza/v9", "samoza/v1"),
         ("type: DATA", "type: UI", "it has no capabilities"),
-        ("type: DATA, capabilities: [data.write]", "type: UI", "spaces/store/index.html is missing"),
+        ("type: DATA, capabilities: [data.write]", "type: UI", "lacks the file spaces/store/index.html"),
         ("[data.write]", "[data.write], resources: {memoryKiB: 1}", "memoryKiB"),
         ("[data.write]", "[data.write], path: spaces/eye", "expected spaces/store"),
         ("{name: eye,", "{name: e/ye,", "cannot stand there"),
