@@ -10,11 +10,9 @@ use crate::{
     datagram::{Datagram, Verdict},
     row::{Reign, Supers},
 };
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 use core::time::Duration;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     Instant, Rng, ZhostId,
@@ -83,7 +81,7 @@ pub enum ElectionOutput {
 struct Campaign {
     term: u64,
     supers: Supers,
-    answers: BTreeMap<ZhostId, Verdict>,
+    answers: LiteMap<ZhostId, Verdict>,
     resend_at: Instant,
     ends_at: Instant,
 }
@@ -232,7 +230,7 @@ impl Election {
         self.campaign = Some(Campaign {
             term: self.highest_term,
             supers: self.wanted_supers(),
-            answers: BTreeMap::new(),
+            answers: LiteMap::new(),
             resend_at: now + RESEND,
             ends_at: now + CAMPAIGN,
         });

@@ -9,7 +9,8 @@
 //! a zhost that was away still holds of the old one.
 
 use crate::document::{Document, DocumentKey, Placement, RosterEntry, Slot, Stamp, TopologyDocument, Wanted};
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     TopologyId, ZhostId,
@@ -56,7 +57,7 @@ struct Entry {
 /// One zhost's copy of the ledger.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    entries: BTreeMap<DocumentKey, Entry>,
+    entries: LiteMap<DocumentKey, Entry>,
     revision: u64,
     horizon: u64,
 }
@@ -127,7 +128,7 @@ impl Ledger {
 
     /// What a peer with this digest may lack, as by [`Self::documents_of`].
     pub fn documents_lacking(&self, digest: &[(DocumentKey, u64)]) -> Vec<LedgerMessage> {
-        let theirs: BTreeMap<_, _> = digest.iter().copied().collect();
+        let theirs: LiteMap<_, _> = digest.iter().copied().collect();
         let differs =
             |(key, entry): &(&DocumentKey, &Entry)| theirs.get(*key) != Some(&entry.document.fingerprint());
         self.documents_of(self.entries.iter().filter(differs).map(|(key, _)| *key))

@@ -14,11 +14,12 @@ mod rumour;
 
 use crate::datagram::{Datagram, PLAIN_SIZE_MAX_BYTES};
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     vec,
     vec::Vec,
 };
 use core::{net::SocketAddr, time::Duration};
+use litemap::LiteMap;
 use probe::{Probe, Purpose};
 use rumour::News;
 pub use rumour::{ACCUSERS_MAX, Accusers, Rumour, Standing};
@@ -146,7 +147,7 @@ impl Member {
 pub struct Membership {
     me: Peer,
     incarnation: u32,
-    members: BTreeMap<ZhostId, Member>,
+    members: LiteMap<ZhostId, Member>,
     up: usize,
     suspects: BTreeSet<ZhostId>,
     /// Who answered the last probe over the link alone.
@@ -156,7 +157,7 @@ pub struct Membership {
     /// Whether the last probe went to the next live member by id.
     ring: bool,
     next_probe: Instant,
-    probes: BTreeMap<u32, Probe>,
+    probes: LiteMap<u32, Probe>,
     serial: u32,
     /// How much this zhost doubts itself, 0 to [`DOUBT_MAX`].
     doubt: u32,
@@ -186,14 +187,14 @@ impl Membership {
         Self {
             me,
             incarnation: 0,
-            members: BTreeMap::new(),
+            members: LiteMap::new(),
             up: 0,
             suspects: BTreeSet::new(),
             deaf: BTreeSet::new(),
             round: Vec::new(),
             ring: false,
             next_probe: now,
-            probes: BTreeMap::new(),
+            probes: LiteMap::new(),
             serial: rng.number() as u32,
             doubt: 0,
             news: News::default(),

@@ -7,10 +7,8 @@
 //! owner afresh, so that a collected deletion is never undone.
 
 use crate::row::{Row, RowKey};
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     Generation, Instant, ZhostId,
@@ -117,7 +115,7 @@ struct Owner {
     generation: Generation,
     version: u64,
     floor: u64,
-    rows: BTreeMap<RowKey, Cell>,
+    rows: LiteMap<RowKey, Cell>,
 }
 
 /// Why a row was not written. Nothing changed.
@@ -133,7 +131,7 @@ pub enum RowRefused {
 #[derive(Debug)]
 pub struct Registry {
     me: ZhostId,
-    owners: BTreeMap<ZhostId, Owner>,
+    owners: LiteMap<ZhostId, Owner>,
     /// Tombstones of our own rows and when they may go, oldest first.
     graves: Vec<(Instant, u64)>,
     revision: u64,
@@ -146,7 +144,7 @@ impl Registry {
         let own = Owner { generation, ..Owner::default() };
         Self {
             me,
-            owners: BTreeMap::from([(me, own)]),
+            owners: LiteMap::from_iter([(me, own)]),
             graves: Vec::new(),
             revision: 1,
             digest_cursor: ZhostId(0),
@@ -264,9 +262,13 @@ impl Registry {
         message
     }
 
+    fn owners_between(&self, low: ZhostId, high: ZhostId) -> impl Iterator<Item = (&ZhostId, &Owner)> {
+        self.owners.iter().filter(move |(id, _)| (low..=high).contains(*id))
+    }
+
     /// A digest of the owners from `low` to at most `high`.
     fn digest_of(&self, carrier: Carrier, low: ZhostId, high: ZhostId, answer: bool) -> RegistryMessage {
-        let mut range = self.owners.range(low..=high.max(low)).map(|(id, owner)| owner.digest_entry(*id));
+        let mut range = self.owners_between(low, high.max(low)).map(|(id, owner)| owner.digest_entry(*id));
         let owners: Vec<DigestEntry> = range.by_ref().take(carrier.digest_owners_max()).collect();
         let high = match (range.next(), owners.last()) {
             (Some(_), Some(last)) => last.owner,
@@ -326,10 +328,10 @@ impl Registry {
         alive: impl Fn(ZhostId) -> Option<Generation>,
     ) -> Vec<RegistryMessage> {
         let mut answers = Vec::new();
-        let by_owner: BTreeMap<ZhostId, &DigestEntry> =
+        let by_owner: LiteMap<ZhostId, &DigestEntry> =
             theirs.iter().map(|entry| (entry.owner, entry)).collect();
         let their = |id: ZhostId| by_owner.get(&id).copied();
-        let lacking = self.owners.range(low..=high).filter_map(|(id, owner)| match their(*id) {
+        let lacking = self.owners_between(low, high).filter_map(|(id, owner)| match their(*id) {
             Some(entry) => owner.newer_than(entry).then_some((*id, Some(*entry))),
             None => (owner.version > 0).then_some((*id, None)),
         });

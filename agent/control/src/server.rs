@@ -4,12 +4,9 @@ use crate::{
     packet::{self, Channel, Kind, Packet},
     transfer::{Received, Receiver, Sender},
 };
+use litemap::LiteMap;
 use snow::HandshakeState;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use zhost_base::{
     Instant, Rng,
     limits::{CONTROL_HANDSHAKES_BURST, CONTROL_HANDSHAKES_PER_SECOND, CONTROL_SESSIONS_MAX},
@@ -47,7 +44,7 @@ pub struct Server {
     key: [u8; 32],
     /// Public keys of the operators who may command.
     operators: Vec<[u8; 32]>,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: LiteMap<SessionId, Session>,
     /// The sessions that began last.
     begun: VecDeque<SessionId>,
     tokens: u32,
@@ -64,7 +61,7 @@ impl Server {
             identity,
             key,
             operators,
-            sessions: BTreeMap::new(),
+            sessions: LiteMap::new(),
             begun: VecDeque::new(),
             tokens: CONTROL_HANDSHAKES_BURST,
             refilled_at: now,

@@ -1,7 +1,8 @@
 //! One message across a lossy network: fragments, selective acknowledgement, retransmission.
 
 use crate::packet::{FRAGMENT_SIZE_BYTES, Packet};
-use std::{collections::BTreeMap, time::Duration};
+use litemap::LiteMap;
+use std::time::Duration;
 use zhost_base::{Instant, limits::CONTROL_MESSAGE_MAX_BYTES};
 
 const FRAGMENTS_MAX: u32 = CONTROL_MESSAGE_MAX_BYTES.div_ceil(FRAGMENT_SIZE_BYTES) as u32;
@@ -28,7 +29,7 @@ pub struct Sender {
     base: u32,
     next: u32,
     window: u32,
-    flights: BTreeMap<u32, Flight>,
+    flights: LiteMap<u32, Flight>,
     rtt: Option<Duration>,
     rto: Duration,
 }
@@ -44,7 +45,7 @@ impl Sender {
             base: 0,
             next: 0,
             window: WINDOW_START,
-            flights: BTreeMap::new(),
+            flights: LiteMap::new(),
             rtt: None,
             rto: RTO_START,
         }
@@ -149,7 +150,7 @@ pub struct Receiver {
     count: u32,
     bytes: Vec<u8>,
     next: u32,
-    early: BTreeMap<u32, Vec<u8>>,
+    early: LiteMap<u32, Vec<u8>>,
 }
 
 impl Receiver {
@@ -202,6 +203,7 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use zhost_base::Rng;
 
     /// Sends `size` bytes over a network that loses `loss` packets in a thousand; gives the time it took.

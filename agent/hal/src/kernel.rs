@@ -1,6 +1,6 @@
 //! What every Linux kernel tells about its machine.
 
-use crate::Sensor;
+use crate::Device;
 use std::{
     fs,
     sync::{Mutex, PoisonError},
@@ -53,7 +53,7 @@ impl Cpu {
     }
 }
 
-impl Sensor for Cpu {
+impl Device for Cpu {
     fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
         Ok(Reading::Json(format!("{{\"type\":\"cpu\",\"value\":{},\"unit\":\"percent\"}}", self.percent()?)))
     }
@@ -75,7 +75,7 @@ impl Memory {
     }
 }
 
-impl Sensor for Memory {
+impl Device for Memory {
     fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
         let (used, total) = self.kib()?;
         Ok(Reading::Json(format!(
@@ -88,7 +88,7 @@ impl Sensor for Memory {
 #[derive(Clone, Copy, Debug)]
 pub struct Uptime;
 
-impl Sensor for Uptime {
+impl Device for Uptime {
     fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
         let text = read("/proc/uptime")?;
         let seconds = text.split('.').next().and_then(|s| s.parse::<u64>().ok());
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn this_machines_sensors_read() {
-        for sensor in [&Cpu::default() as &dyn Sensor, &Memory, &Uptime] {
+        for sensor in [&Cpu::default() as &dyn Device, &Memory, &Uptime] {
             assert!(
                 matches!(sensor.read(Instant::ZERO), Ok(Reading::Json(json)) if json.contains("\"value\":"))
             );

@@ -1,21 +1,57 @@
 //! Hardware backends, one file each, behind the runtime's device traits.
 //!
-//! | backend | capability | what it reads |
+//! | backend | capability | what it is |
 //! |---|---|---|
 //! | [`kernel`] | `sensors.cpu`, `sensors.memory`, `sensors.uptime` | `/proc` of the running kernel |
-//! | [`replay_camera`] | `sensors.camera` | a recorded sequence of PGM pictures |
+//! | [`v4l2`] | `sensors.camera`, `sensors.camera-1`, … | cameras |
+//! | [`thermal`], [`hwmon`], [`iio`], [`one_wire`] | `sensors.<driver>-<channel>` and the like | what the kernel's drivers measure |
+//! | [`gpio`] | `sensors.<name>`, `actuators.<name>` | lines by name, with edges |
+//! | [`i2c`], [`lm75`] | `actuators.<name>`, `sensors.<name>` | a bus, and a thermometer on one |
+//! | [`spi`], [`uart`], [`pwm`] | `actuators.<name>` | what they are called |
+//! | [`secrets`] | `secrets.<name>` | files that only the zhost may read |
+//! | [`watchdog`] | (the agent's own) | resets a board that hangs |
+//!
+//! What the kernel knows is found, also later; what is wired by hand is told ([`wiring`]). Each backend has a twin that
+//! plays a recording: a copy of `/sys` for those that read attributes, `replay_…` for the others.
 
+pub mod background;
+pub mod gpio;
+pub mod hwmon;
+pub mod i2c;
+pub mod iio;
 pub mod kernel;
+pub mod lm75;
+pub mod machine;
+pub mod one_wire;
+pub mod pwm;
+pub mod replay_bytes;
 pub mod replay_camera;
+pub mod replay_gpio;
+pub mod replay_i2c;
+pub mod secrets;
+pub mod spi;
+pub mod thermal;
+pub mod uart;
+pub mod v4l2;
+pub mod watchdog;
+pub mod wiring;
 
-use std::{collections::BTreeMap, sync::Arc};
-use zhost_base::{Instant, Name};
-use zhost_runtime::{DeviceError, Devices, Leases, Reading};
+mod board;
 
-/// One sensor.
-pub trait Sensor: Send + Sync {
+pub use board::Board;
+pub use machine::Machine;
+pub use wiring::Wire;
+
+use std::{path::PathBuf, sync::Arc};
+use zhost_base::Instant;
+use zhost_runtime::{DeviceError, Reading};
+
+/// One device.
+pub trait Device: Send + Sync {
     /// Reads it, without waiting for it.
-    fn read(&self, now: Instant) -> Result<Reading, DeviceError>;
+    fn read(&self, _now: Instant) -> Result<Reading, DeviceError> {
+        Err(DeviceError::Missing)
+    }
 
     /// Gives it a command, if it is one that takes any.
     fn command(&self, _now: Instant, _command: &[u8]) -> Result<Vec<u8>, DeviceError> {
@@ -23,47 +59,22 @@ pub trait Sensor: Send + Sync {
     }
 }
 
-/// The sensors of a board, by capability.
-#[derive(Default)]
-pub struct Board {
-    sensors: BTreeMap<Name, Arc<dyn Sensor>>,
-    leases: Leases,
+/// A device that may be there.
+pub struct Found {
+    /// The capability that unlocks it.
+    capability: String,
+    /// The file it is known by.
+    source: PathBuf,
+    /// Looks closer, if it is not known yet.
+    open: Box<dyn FnOnce() -> Option<Arc<dyn Device>>>,
 }
 
-impl Board {
-    /// A board with the sensors that every Linux kernel has.
-    pub fn discover() -> Self {
-        let mut board = Self::default();
-        board.add("sensors.cpu", Arc::new(kernel::Cpu::default()));
-        board.add("sensors.memory", Arc::new(kernel::Memory));
-        board.add("sensors.uptime", Arc::new(kernel::Uptime));
-        board
-    }
-
-    /// Adds a sensor under the capability that unlocks it; one that is there already is replaced.
-    pub fn add(&mut self, capability: &str, sensor: Arc<dyn Sensor>) {
-        if let Ok(name) = capability.parse() {
-            self.sensors.insert(name, sensor);
-        }
-    }
-}
-
-impl Devices for Board {
-    fn capabilities(&self) -> Vec<Name> {
-        self.sensors.keys().cloned().collect()
-    }
-
-    fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {
-        let sensor = self.sensors.iter().find(|(name, _)| name.as_str() == capability);
-        sensor.ok_or(DeviceError::Missing)?.1.read(now)
-    }
-
-    fn command(&self, now: Instant, capability: &str, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
-        let device = self.sensors.iter().find(|(name, _)| name.as_str() == capability);
-        device.ok_or(DeviceError::Missing)?.1.command(now, command)
-    }
-
-    fn leases(&self) -> &Leases {
-        &self.leases
+impl Found {
+    fn new(
+        capability: String,
+        source: PathBuf,
+        open: impl FnOnce() -> Option<Arc<dyn Device>> + 'static,
+    ) -> Self {
+        Self { capability, source, open: Box::new(open) }
     }
 }

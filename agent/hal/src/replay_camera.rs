@@ -1,7 +1,7 @@
 //! A camera that plays recorded pictures: binary PGM (`P5`) pictures, one behind the other in one file, as Netpbm
 //! defines it. For laptops and tests; the pictures repeat for ever.
 
-use crate::Sensor;
+use crate::Device;
 use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 use zhost_base::Instant;
 use zhost_runtime::{DeviceError, Frame, Reading};
@@ -74,7 +74,7 @@ fn parse_number(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((number, &bytes[end..]))
 }
 
-impl Sensor for ReplayCamera {
+impl Device for ReplayCamera {
     fn read(&self, now: Instant) -> Result<Reading, DeviceError> {
         let sequence = now.as_micros() / (self.period.as_micros() as u64).max(1);
         let picture = &self.pictures[(sequence % self.pictures.len() as u64) as usize];

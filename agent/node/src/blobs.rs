@@ -5,11 +5,9 @@ use crate::{
     node::{Level, Node},
     wire::Frame,
 };
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
     BlobDigest, Instant, ZhostId,
     id::rendezvous,
@@ -43,10 +41,10 @@ struct Pull {
 /// The blobs of a zhost.
 #[derive(Default)]
 pub(crate) struct Blobs {
-    complete: BTreeMap<BlobDigest, u32>,
-    pulls: BTreeMap<BlobDigest, Pull>,
+    complete: LiteMap<BlobDigest, u32>,
+    pulls: LiteMap<BlobDigest, Pull>,
     /// Received in full, the last piece on its way to flash.
-    closing: BTreeMap<BlobDigest, u32>,
+    closing: LiteMap<BlobDigest, u32>,
     /// When to look again for blobs that could not be had.
     retry_at: Option<Instant>,
     /// Failures in a row.
@@ -58,7 +56,7 @@ fn pieces(size_bytes: u32) -> u32 {
 }
 
 impl Blobs {
-    pub fn new(complete: BTreeMap<BlobDigest, u32>) -> Self {
+    pub fn new(complete: LiteMap<BlobDigest, u32>) -> Self {
         Self { complete, ..Self::default() }
     }
 
@@ -72,7 +70,7 @@ impl Blobs {
     }
 
     pub fn handle_holder_gone(&mut self, now: Instant, holder: ZhostId) {
-        for pull in self.pulls.values_mut().filter(|pull| pull.holder == holder) {
+        for pull in self.pulls.iter_mut().map(|(_, value)| value).filter(|pull| pull.holder == holder) {
             pull.deadline = now;
         }
     }
@@ -97,8 +95,8 @@ impl Node {
     }
 
     /// The blobs this zhost should have, with their sizes.
-    fn needed_blobs(&self) -> BTreeMap<BlobDigest, u32> {
-        let mut needed = BTreeMap::new();
+    fn needed_blobs(&self) -> LiteMap<BlobDigest, u32> {
+        let mut needed = LiteMap::new();
         for (id, topology) in self.ledger.topologies() {
             let runs_here = self
                 .obeyed_placement(id)
@@ -113,7 +111,7 @@ impl Node {
 
     /// Starts pulls for what is needed and missing, and drops what no topology refers to.
     pub(crate) fn refresh_blobs(&mut self, now: Instant) {
-        let needed = if self.ready { self.needed_blobs() } else { BTreeMap::new() };
+        let needed = if self.ready { self.needed_blobs() } else { LiteMap::new() };
         self.blobs.pulls.retain(|digest, _| needed.contains_key(digest));
         self.blobs.retry_at = None;
         for (digest, size_bytes) in needed {

@@ -9,7 +9,8 @@ use crate::{
     disk::{DiskRequest, Purpose, document_removal, horizon_write},
     node::Node,
 };
-use std::{collections::BTreeMap, time::Duration};
+use litemap::LiteMap;
+use std::time::Duration;
 use zhost_base::{Instant, TopologyId, ZhostId};
 use zhost_gossip::document::{Document, DocumentKey, Stamp, TopologyDocument, Wanted};
 
@@ -21,9 +22,9 @@ const KEEP: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(crate) struct Burials {
     /// Deleted topologies by the fingerprints of their documents, and since when we hold these in this run.
-    tombstones: BTreeMap<TopologyId, (u64, Instant)>,
+    tombstones: LiteMap<TopologyId, (u64, Instant)>,
     /// When others last held the same ledger as we.
-    agreed: BTreeMap<ZhostId, Instant>,
+    agreed: LiteMap<ZhostId, Instant>,
     next_look: Option<Instant>,
 }
 
@@ -42,7 +43,7 @@ impl Burials {
 
 impl Node {
     pub(crate) fn refresh_burials(&mut self, now: Instant) {
-        let seen: BTreeMap<TopologyId, u64> =
+        let seen: LiteMap<TopologyId, u64> =
             self.ledger.tombstones().map(|(id, document)| (id, document.fingerprint())).collect();
         let known = &mut self.burials.tombstones;
         known.retain(|id, (fingerprint, _)| seen.get(id) == Some(fingerprint));

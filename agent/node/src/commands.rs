@@ -5,10 +5,8 @@ use crate::{
     node::{Level, Node},
     wire::Frame,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use litemap::LiteMap;
+use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
     BlobDigest, Instant, SpaceKey, SpaceKind, TopologyId, ZhostId,
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES},
@@ -62,7 +60,7 @@ struct Command {
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
     serial: u64,
-    under_way: BTreeMap<u64, Command>,
+    under_way: LiteMap<u64, Command>,
 }
 
 impl Commands {
@@ -305,7 +303,7 @@ impl Node {
 
     /// A zhost has a document on its flash.
     pub(crate) fn note_copy(&mut self, now: Instant, holder: ZhostId, key: DocumentKey, fingerprint: u64) {
-        for command in self.commands.under_way.values_mut() {
+        for command in self.commands.under_way.iter_mut().map(|(_, value)| value) {
             if let Waiting::Copies { key: k, fingerprint: f, stored, .. } = &mut command.waiting
                 && (*k, *f) == (key, fingerprint)
             {

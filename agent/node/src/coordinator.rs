@@ -5,7 +5,8 @@ use crate::{
     node::{Level, Node},
     placement::{self, Site, Sites},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use litemap::LiteMap;
+use std::collections::BTreeSet;
 use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_gossip::{
     document::{
@@ -18,7 +19,7 @@ use zhost_gossip::{
 #[derive(Debug, Default)]
 pub(crate) struct Coordinator {
     /// The slot each topology's placement was last obeyed from.
-    obeyed: BTreeMap<TopologyId, Slot>,
+    obeyed: LiteMap<TopologyId, Slot>,
 }
 
 /// The zhosts where a space could be.
@@ -96,7 +97,7 @@ impl Node {
         let decided = topology.spec.spaces.iter().enumerate().filter(|(_, space)| space.replicas > 0);
         let decided =
             decided.filter_map(|(index, space)| Some((index, keepers::home(old(space)?, &view(index)))));
-        let decided: BTreeMap<usize, Home> = decided.collect();
+        let decided: LiteMap<usize, Home> = decided.collect();
         let homes = placement::place(id, &topology.spec.spaces, &homes, &decided, &mut sites);
         let kept = topology.spec.spaces.iter().zip(&homes).enumerate().filter(|(_, (s, _))| s.replicas > 0);
         let kept =

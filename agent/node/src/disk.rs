@@ -2,7 +2,7 @@
 
 use litemap::LiteMap;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 use zhost_base::{
     BlobDigest, Generation, SpaceKey, ZhostId,
     limits::{MEMBERS_MAX, TOPOLOGIES_MAX},
@@ -143,7 +143,7 @@ pub struct Recovered {
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) documents: Vec<(DocumentKey, Document)>,
     pub(crate) horizon: u64,
-    pub(crate) blobs: BTreeMap<BlobDigest, u32>,
+    pub(crate) blobs: LiteMap<BlobDigest, u32>,
     pub(crate) data_versions: LiteMap<SpaceKey, PlacementVersion>,
 }
 

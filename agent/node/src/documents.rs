@@ -5,7 +5,8 @@ use crate::{
     node::{Level, Node},
     wire::Frame,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use litemap::LiteMap;
+use std::collections::BTreeSet;
 use zhost_base::{
     Instant, ZhostId,
     planted::{self, Bug},
@@ -19,11 +20,11 @@ use zhost_gossip::{
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     /// Peers to be told when a document is on our flash.
-    waiting: BTreeMap<(DocumentKey, u64), BTreeSet<ZhostId>>,
+    waiting: LiteMap<(DocumentKey, u64), BTreeSet<ZhostId>>,
     /// Documents that reached our flash and are to be passed on, with those who had them before us.
-    fresh: BTreeMap<DocumentKey, BTreeSet<ZhostId>>,
+    fresh: LiteMap<DocumentKey, BTreeSet<ZhostId>>,
     /// What is to be acknowledged, by peer.
-    stored: BTreeMap<ZhostId, Vec<(DocumentKey, u64)>>,
+    stored: LiteMap<ZhostId, Vec<(DocumentKey, u64)>>,
     spread_at: Option<Instant>,
 }
 

@@ -4,8 +4,9 @@ use crate::{
     node::{Level, Node, Output, Port},
     wire::{Frame, Hop},
 };
+use litemap::LiteMap;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -40,9 +41,9 @@ pub(crate) struct Gossip {
     pushed_version: u64,
     seen_revision: u64,
     strangers: BTreeSet<(IpAddr, String)>,
-    ledger_compared: BTreeMap<ZhostId, Instant>,
-    members_compared: BTreeMap<ZhostId, Instant>,
-    registry_compared: BTreeMap<ZhostId, Instant>,
+    ledger_compared: LiteMap<ZhostId, Instant>,
+    members_compared: LiteMap<ZhostId, Instant>,
+    registry_compared: LiteMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
     /// The hashes of registry and ledger at these revisions of theirs.
     hashed: ((u64, u64), (u64, u64)),
@@ -56,9 +57,9 @@ impl Gossip {
             pushed_version: 0,
             seen_revision: 0,
             strangers: BTreeSet::new(),
-            ledger_compared: BTreeMap::new(),
-            members_compared: BTreeMap::new(),
-            registry_compared: BTreeMap::new(),
+            ledger_compared: LiteMap::new(),
+            members_compared: LiteMap::new(),
+            registry_compared: LiteMap::new(),
             remembered_peers: Vec::new(),
             hashed: Default::default(),
         }

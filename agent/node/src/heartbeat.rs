@@ -7,10 +7,8 @@ use crate::{
     node::{Level, Node},
     wire::{Frame, Heartbeat},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use litemap::LiteMap;
+use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{Generation, Instant, ZhostId};
 use zhost_gossip::row::{LoadBand, Row, RowKey};
 
@@ -34,12 +32,12 @@ pub(crate) struct Heartbeats {
     /// When the coarse load was last told to everybody.
     load_told_at: Option<Instant>,
     /// The zhosts that report to us; those we took over start their clock then.
-    table: BTreeMap<ZhostId, Entry>,
+    table: LiteMap<ZhostId, Entry>,
 }
 
 impl Heartbeats {
     pub fn new(now: Instant) -> Self {
-        Self { counter: 0, send_at: now, check_at: now, load_told_at: None, table: BTreeMap::new() }
+        Self { counter: 0, send_at: now, check_at: now, load_told_at: None, table: LiteMap::new() }
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -94,7 +92,7 @@ impl Node {
 
     /// Judges the zhosts that report to us, in rows of our own that everybody sees.
     fn check_heartbeats(&mut self, now: Instant) {
-        let mine: BTreeMap<ZhostId, Generation> = self
+        let mine: LiteMap<ZhostId, Generation> = self
             .registry
             .owners()
             .filter(|(id, _)| matches!(self.registry.row(*id, &RowKey::Super), Some(Row::Super(s)) if *s == self.id))

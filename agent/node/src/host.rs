@@ -5,7 +5,7 @@ use crate::{
     supervision::{Decision, Supervision},
 };
 use litemap::LiteMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use zhost_base::{
     Farewell, Instant, Pid, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
@@ -65,9 +65,9 @@ pub(crate) struct Ending {
 /// All spaces of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
-    spaces: BTreeMap<SpaceKey, LocalSpace>,
+    spaces: LiteMap<SpaceKey, LocalSpace>,
     /// Outlive their spaces, so that one can read why a space ended.
-    logs: BTreeMap<SpaceKey, VecDeque<Line>>,
+    logs: LiteMap<SpaceKey, VecDeque<Line>>,
     endings: LiteMap<SpaceKey, VecDeque<Ending>>,
     /// By the number of their start.
     numbers: LiteMap<u32, SpaceKey>,
@@ -216,8 +216,8 @@ impl Node {
     }
 
     /// What the ledger wants to run on this zhost.
-    fn wishes(&self) -> BTreeMap<SpaceKey, Wish> {
-        let mut wishes = BTreeMap::new();
+    fn wishes(&self) -> LiteMap<SpaceKey, Wish> {
+        let mut wishes = LiteMap::new();
         if !self.ready || self.is_shutting_down() {
             return wishes;
         }

@@ -1,7 +1,8 @@
 //! What a referee may look at: the simulator compares these between nodes.
 
 use crate::node::Node;
-use std::collections::{BTreeMap, BTreeSet};
+use litemap::LiteMap;
+use std::collections::BTreeSet;
 use zhost_base::{SpaceKey, ZhostId, limits};
 use zhost_gossip::{
     document::{DocumentKey, PlacementVersion},
@@ -22,7 +23,7 @@ pub struct Inspection {
     /// Documents it holds of topologies, deleted ones and placements included.
     pub topology_documents: usize,
     /// Version, state and reason of every topology, by name.
-    pub topologies: BTreeMap<String, (String, &'static str, Option<String>)>,
+    pub topologies: LiteMap<String, (String, &'static str, Option<String>)>,
     /// The spaces it runs.
     pub running: BTreeSet<SpaceKey>,
     /// How many spaces it ever started.

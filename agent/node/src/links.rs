@@ -3,8 +3,9 @@
 //! When a link to a live member ends without a word, both sides look at once whether somebody still listens there: a
 //! kernel that refuses the connection is evidence that the process is gone.
 
+use litemap::LiteMap;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
@@ -79,19 +80,19 @@ pub(crate) struct Links {
     identity: Identity,
     key: [u8; 32],
     rng: Rng,
-    connections: BTreeMap<ConnectionId, Connection>,
-    by_peer: BTreeMap<ZhostId, ConnectionId>,
-    retries: BTreeMap<ZhostId, Retry>,
+    connections: LiteMap<ConnectionId, Connection>,
+    by_peer: LiteMap<ZhostId, ConnectionId>,
+    retries: LiteMap<ZhostId, Retry>,
     /// Where live members are.
-    members: BTreeMap<ZhostId, SocketAddr>,
+    members: LiteMap<ZhostId, SocketAddr>,
     wanted: BTreeSet<ZhostId>,
     /// Needed for the time being, and until when.
-    on_demand: BTreeMap<ZhostId, Instant>,
+    on_demand: LiteMap<ZhostId, Instant>,
     /// Connections with something to write.
     unflushed: BTreeSet<ConnectionId>,
     serial: u64,
-    pings: BTreeMap<ZhostId, (u64, Instant)>,
-    rtt_us: BTreeMap<ZhostId, u64>,
+    pings: LiteMap<ZhostId, (u64, Instant)>,
+    rtt_us: LiteMap<ZhostId, u64>,
     next_tidy: Instant,
     revision: u64,
     outputs: VecDeque<LinkOutput>,
@@ -103,16 +104,16 @@ impl Links {
             identity,
             key,
             rng,
-            connections: BTreeMap::new(),
-            by_peer: BTreeMap::new(),
-            retries: BTreeMap::new(),
-            members: BTreeMap::new(),
+            connections: LiteMap::new(),
+            by_peer: LiteMap::new(),
+            retries: LiteMap::new(),
+            members: LiteMap::new(),
             wanted: BTreeSet::new(),
-            on_demand: BTreeMap::new(),
+            on_demand: LiteMap::new(),
             unflushed: BTreeSet::new(),
             serial: 0,
-            pings: BTreeMap::new(),
-            rtt_us: BTreeMap::new(),
+            pings: LiteMap::new(),
+            rtt_us: LiteMap::new(),
             next_tidy: now + TIDY_PERIOD,
             revision: 0,
             outputs: VecDeque::new(),
@@ -151,7 +152,7 @@ impl Links {
     pub fn handle_members(
         &mut self,
         now: Instant,
-        members: BTreeMap<ZhostId, SocketAddr>,
+        members: LiteMap<ZhostId, SocketAddr>,
         wanted: BTreeSet<ZhostId>,
     ) {
         let gone: Vec<_> =

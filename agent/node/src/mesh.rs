@@ -4,10 +4,8 @@ use crate::{
     node::{Level, Node},
     routes::{Graph, Route, band_rtt_us, rtt_band},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use litemap::LiteMap;
+use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
     Instant, ZhostId,
     id::rendezvous,
@@ -42,10 +40,10 @@ const AVOID: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Mesh {
     /// Links that do not pass things on at present, and until when they are avoided.
-    avoided: BTreeMap<(ZhostId, ZhostId), Instant>,
-    routes: BTreeMap<ZhostId, (Route, u64)>,
+    avoided: LiteMap<(ZhostId, ZhostId), Instant>,
+    routes: LiteMap<ZhostId, (Route, u64)>,
     /// Since when those who were gone are back.
-    up_since: BTreeMap<ZhostId, Instant>,
+    up_since: LiteMap<ZhostId, Instant>,
     gone: BTreeSet<ZhostId>,
     /// Whether a large part of the others stopped answering at once.
     pub looks_cut: bool,
@@ -72,7 +70,7 @@ impl Node {
     /// Tells the links where the members are and which of them should be neighbours: all in a small cluster; else
     /// the supers, the next by id (so that the mesh is connected for certain), some near and some random ones.
     pub(crate) fn refresh_links(&mut self, now: Instant) {
-        let members: BTreeMap<_, _> = self.membership.peers().map(|peer| (peer.id, peer.addr)).collect();
+        let members: LiteMap<_, _> = self.membership.peers().map(|peer| (peer.id, peer.addr)).collect();
         let wanted = if members.len() < MESH_FULL_MAX {
             members.keys().copied().collect()
         } else {
@@ -232,7 +230,7 @@ impl Node {
 
     /// The ways to everybody, over the links announced and our own. What others announce is looked at as seldom as
     /// by [`Self::refresh`].
-    pub(crate) fn routes(&mut self, now: Instant) -> &BTreeMap<ZhostId, (Route, u64)> {
+    pub(crate) fn routes(&mut self, now: Instant) -> &LiteMap<ZhostId, (Route, u64)> {
         let (links, registry) = (self.links.revision(), self.registry.revision());
         let is_current = self.mesh.seen.is_some_and(|(seen_links, seen_registry, at)| {
             let rests = now.since(at) < self.refresh_period();

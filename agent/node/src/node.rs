@@ -24,12 +24,13 @@ use crate::{
     web::{Web, WebId},
     wire::{Frame, Hop},
 };
+use litemap::LiteMap;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
-use zhost_base::{Generation, Instant, Rng, WEB_CAPABILITY, ZhostId};
+use zhost_base::{Generation, Instant, Name, Rng, WEB_CAPABILITY, ZhostId};
 use zhost_control::Server;
 use zhost_gossip::{
     election::Election,
@@ -180,7 +181,7 @@ pub struct Node {
     finished: bool,
     seen: (u64, u64, u64, bool),
     disk_serial: u64,
-    disk_purposes: BTreeMap<u64, Purpose>,
+    disk_purposes: LiteMap<u64, Purpose>,
     outputs: VecDeque<Output>,
 }
 
@@ -264,7 +265,7 @@ impl Node {
             finished: false,
             seen: (0, 0, 0, false),
             disk_serial: 0,
-            disk_purposes: BTreeMap::new(),
+            disk_purposes: LiteMap::new(),
             outputs: VecDeque::new(),
             rng,
             config,
@@ -432,6 +433,15 @@ impl Node {
         let now = self.enter(now);
         self.load = load;
         self.write_load_band(now);
+        self.settle(now);
+    }
+
+    /// The machine has other devices.
+    pub fn handle_capabilities(&mut self, now: Instant, capabilities: Vec<Name>) {
+        let now = self.enter(now);
+        self.log(Level::Info, "the devices of this zhost have changed".into());
+        self.config.capabilities = capabilities;
+        self.write_profile(now);
         self.settle(now);
     }
 

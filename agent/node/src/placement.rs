@@ -1,6 +1,6 @@
 //! Which zhost suits a space: a pure function of what everybody knows.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use zhost_base::{Name, SpaceSpec, Start, TopologyId, ZhostId, id::rendezvous, limits::SPACES_PER_ZHOST_MAX};
 use zhost_gossip::{
     document::{FailureReason, Home},
@@ -22,7 +22,7 @@ pub(crate) struct Site<'a> {
 }
 
 /// The zhosts that may run spaces.
-pub(crate) type Sites<'a> = BTreeMap<ZhostId, Site<'a>>;
+pub(crate) type Sites<'a> = LiteMap<ZhostId, Site<'a>>;
 
 impl Site<'_> {
     fn offers(&self, space: &SpaceSpec) -> bool {
@@ -60,7 +60,7 @@ pub(crate) fn place(
     topology: TopologyId,
     spaces: &[SpaceSpec],
     homes: &[Home],
-    decided: &BTreeMap<usize, Home>,
+    decided: &LiteMap<usize, Home>,
     sites: &mut Sites<'_>,
 ) -> Vec<Home> {
     let mut placed: Vec<Option<Home>> = vec![None; spaces.len()];

@@ -1,7 +1,7 @@
 //! What operators are told: read from registry, ledger and the local spaces, without side effects.
 
 use crate::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, node::Node};
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_control::protocol::{
     Budget, Cluster, Ending, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, Service,
@@ -170,7 +170,7 @@ impl Node {
     }
 
     fn cluster(&self) -> Cluster {
-        let mut topologies: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut topologies: LiteMap<&str, u32> = LiteMap::new();
         for (id, topology) in self.ledger.topologies() {
             *topologies.entry(self.topology_state(id, topology).0.as_str()).or_default() += 1;
         }

@@ -1,9 +1,7 @@
 //! The ways between zhosts: a pure function of the links that everybody announces.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-};
+use litemap::LiteMap;
+use std::{cmp::Reverse, collections::BinaryHeap};
 use zhost_base::{ZhostId, limits::HOPS_MAX};
 
 /// What passing a relay costs beside the round trip of its links.
@@ -14,7 +12,7 @@ const AVOIDED_COST_US: u64 = 60_000_000;
 
 /// Links with their round trips, microseconds; each stands under both its ends.
 #[derive(Debug, Default)]
-pub(crate) struct Graph(BTreeMap<ZhostId, BTreeMap<ZhostId, u64>>);
+pub(crate) struct Graph(LiteMap<ZhostId, LiteMap<ZhostId, u64>>);
 
 /// All zhosts from the sender to the receiver.
 pub(crate) type Route = Vec<ZhostId>;
@@ -37,8 +35,8 @@ impl Graph {
 
     /// The ways of least round trip from `me` to everybody that can be reached over at most [`HOPS_MAX`] links
     /// (Dijkstra, 1959).
-    pub fn routes(&self, me: ZhostId) -> BTreeMap<ZhostId, (Route, u64)> {
-        let mut routes: BTreeMap<ZhostId, (Route, u64)> = BTreeMap::new();
+    pub fn routes(&self, me: ZhostId) -> LiteMap<ZhostId, (Route, u64)> {
+        let mut routes: LiteMap<ZhostId, (Route, u64)> = LiteMap::new();
         let mut queue = BinaryHeap::from([Reverse((0, vec![me]))]);
         while let Some(Reverse((cost, route))) = queue.pop() {
             let Some(here) = route.last().copied().filter(|here| !routes.contains_key(here)) else {

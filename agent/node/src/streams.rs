@@ -10,10 +10,8 @@ use crate::{
     routes::Route,
     wire::{Frame, Hop, NoRoute, Parcel, Relayed},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use litemap::LiteMap;
+use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
     Instant, ZhostId,
     limits::{HOPS_MAX, MEMBERS_MAX},
@@ -49,12 +47,12 @@ struct Conversation {
 /// All conversations of a zhost.
 #[derive(Default)]
 pub(crate) struct Streams {
-    conversations: BTreeMap<ZhostId, Conversation>,
+    conversations: LiteMap<ZhostId, Conversation>,
     /// Those with something to send, or a way to choose.
     restless: BTreeSet<ZhostId>,
     arrivals: Arrivals,
-    echoes: BTreeMap<u64, (ZhostId, Instant)>,
-    echo_rtt_us: BTreeMap<ZhostId, u64>,
+    echoes: LiteMap<u64, (ZhostId, Instant)>,
+    echo_rtt_us: LiteMap<ZhostId, u64>,
     serial: u64,
     /// Packets passed on for others.
     pub relayed: u64,

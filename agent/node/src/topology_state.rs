@@ -1,7 +1,8 @@
 //! The state of a topology, computed alike on every zhost from ledger and registry.
 
 use crate::node::Node;
-use std::collections::{BTreeMap, VecDeque};
+use litemap::LiteMap;
+use std::collections::VecDeque;
 use zhost_base::{Instant, SpaceKey, TopologyId, limits::TRANSITIONS_MAX};
 use zhost_gossip::{
     document::{Home, TopologyDocument, Wanted},
@@ -39,7 +40,7 @@ impl TopologyState {
 /// The state changes this zhost saw.
 #[derive(Debug, Default)]
 pub(crate) struct Histories {
-    changes: BTreeMap<TopologyId, VecDeque<(u64, TopologyState)>>,
+    changes: LiteMap<TopologyId, VecDeque<(u64, TopologyState)>>,
 }
 
 impl Histories {

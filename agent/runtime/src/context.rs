@@ -10,7 +10,7 @@ use crate::{
     wasi::Output,
 };
 use litemap::LiteMap;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use zhost_base::{Batch, Instant, Name, Pid, RecognizerSpec, Rng, SpaceKey, SpaceSpec, limits};
 
 /// Severity of a log line.
@@ -136,7 +136,7 @@ pub struct Context {
     /// An import said "try again" since the guest was last woken for it.
     pub(crate) was_refused: bool,
     /// By path.
-    pub(crate) undelivered: BTreeMap<Name, Undelivered>,
+    pub(crate) undelivered: LiteMap<Name, Undelivered>,
     /// By pid.
     pub(crate) unsent: LiteMap<Pid, Undelivered>,
     pub(crate) correspondents: LiteMap<Pid, Correspondence>,
@@ -193,7 +193,7 @@ impl Context {
             rest: None,
             effects: Vec::new(),
             was_refused: false,
-            undelivered: BTreeMap::new(),
+            undelivered: LiteMap::new(),
             unsent: LiteMap::new(),
             correspondents: LiteMap::new(),
             asks: 0,
@@ -295,7 +295,8 @@ impl Context {
     /// Takes what is to be known of messages of one path that did not arrive: two little-endian numbers, of
     /// those lost and of those whose fate is unknown, then the path's name.
     pub(crate) fn next_undelivered(&mut self) -> Result<Vec<u8>, Refusal> {
-        let (path, Undelivered { lost, unknown }) = self.undelivered.pop_first().ok_or(Refusal::NotFound)?;
+        let path = self.undelivered.first().map(|(path, _)| path.clone()).ok_or(Refusal::NotFound)?;
+        let Undelivered { lost, unknown } = self.undelivered.remove(&path).unwrap_or_default();
         Ok([&lost.to_le_bytes()[..], &unknown.to_le_bytes()[..], path.as_str().as_bytes()].concat())
     }
 

@@ -77,6 +77,8 @@ impl Frame {
 pub enum DeviceError {
     /// There is no such device here.
     Missing,
+    /// It is there and has nothing to say yet.
+    NotYet,
     /// It is there but failed, for this reason.
     Failed(String),
     /// Another space has the lease.
@@ -89,6 +91,7 @@ impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no such device here"),
+            Self::NotYet => f.write_str("the device has nothing to say yet"),
             Self::Failed(reason) => write!(f, "the device failed: {reason}"),
             Self::Leased(pid) => write!(f, "the space {pid} has it"),
             Self::Command(reason) => write!(f, "the device does not understand: {reason}"),

@@ -26,6 +26,7 @@ impl From<DeviceError> for Refusal {
     fn from(error: DeviceError) -> Self {
         match error {
             DeviceError::Missing => Self::NotFound,
+            DeviceError::NotYet => Self::TryAgain,
             DeviceError::Failed(_) | DeviceError::Command(_) => Self::Failed,
             DeviceError::Leased(_) => Self::Taken,
         }
@@ -175,7 +176,7 @@ impl Subscription {
                 Some(frame.describe())
             }
             (Ok(Reading::Bytes(_)), None) => None,
-            (Err(_), Some(_)) => None,
+            (Err(_), Some(_)) | (Err(DeviceError::NotYet), None) => None,
             (Err(error), None) => {
                 Some(format!("{{\"type\":\"error\",\"text\":\"{}\"}}", plain(&error.to_string())))
             }

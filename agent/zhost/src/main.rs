@@ -23,7 +23,7 @@ use std::{
 };
 use zhost_base::Rng;
 use zhost_gossip::seal::ClusterSecret;
-use zhost_hal::{Board, replay_camera::ReplayCamera};
+use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
 use zhost_node::{Node, NodeConfig, Recovered, Timing};
 use zhost_runtime::{Devices, Store, Wasmi};
 
@@ -70,7 +70,9 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
     );
     let publishers = config.publishers.clone();
     let Place { sockets, follower, .. } = place;
-    let machine = Machine { clock, sockets, follower, store, devices: board, publishers, data_dir };
+    let watchdog = settings.text("watchdog").map(|file| Watchdog::arm(Path::new(file)));
+    let watchdog = watchdog.transpose().map_err(|e| settings.complain("watchdog", &e))?;
+    let machine = Machine { clock, sockets, follower, store, board, watchdog, publishers, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
     shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
@@ -78,7 +80,14 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
 }
 
 fn board(settings: &Settings) -> Result<Board, SettingsError> {
-    let mut board = Board::discover();
+    let machine = match settings.text("hardware-replay") {
+        Some(dir) => Hardware::recorded(Path::new(dir)),
+        None => Hardware::real(),
+    };
+    let mut board = Board::new(machine, settings.text("secrets-dir").map(PathBuf::from));
+    for wire in settings.parse_list::<Wire>("devices")? {
+        board.wire(&wire).map_err(|e| settings.complain("devices", &e))?;
+    }
     if let Some(file) = settings.text("camera-replay") {
         let period = Duration::from_millis(settings.parse("camera-period-ms")?);
         let camera = ReplayCamera::open(Path::new(file), period)

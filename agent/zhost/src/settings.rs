@@ -1,6 +1,7 @@
 //! Where settings come from: flags over environment over the config file over defaults.
 
-use std::{collections::BTreeMap, env, ffi::OsString, fmt, fs, path::Path};
+use litemap::LiteMap;
+use std::{env, ffi::OsString, fmt, fs, path::Path};
 use zhost_mex::yaml;
 
 /// Size of a config file.
@@ -25,7 +26,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 24] = [
+pub const SETTINGS: [Setting; 28] = [
     setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
     setting("cluster", "NAME", "the cluster's name", Some("default")),
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
@@ -54,6 +55,26 @@ pub const SETTINGS: [Setting; 24] = [
     setting("eligible", "BOOL", "may become a super node", Some("true")),
     setting("run-spaces", "BOOL", "runs spaces", Some("true")),
     setting("memory-mib", "N", "memory given to spaces", Some("64")),
+    setting(
+        "devices",
+        "NAME=KIND:WHERE,…",
+        "what is wired to the board: gpio-in:LINE, gpio-out:LINE, i2c:i2c-1, lm75:i2c-1@48, spi:spidev0.0@HZ, \
+         uart:ttyS0@BAUD, pwm:pwmchip0@CHANNEL",
+        Some(""),
+    ),
+    setting("secrets-dir", "DIR", "secrets for spaces: file x, mode 600, is secrets.x", None),
+    setting(
+        "watchdog",
+        "FILE",
+        "feed this hardware watchdog, such as /dev/watchdog, while all is well",
+        None,
+    ),
+    setting(
+        "hardware-replay",
+        "DIR",
+        "play recorded hardware instead of this computer's (see agent/hal)",
+        None,
+    ),
     setting("camera-replay", "FILE", "offer sensors.camera, playing recorded PGM pictures", None),
     setting("camera-period-ms", "N", "time between two recorded pictures", Some("200")),
     setting("heartbeat-ms", "N", "how often to report to the super node", Some("10000")),
@@ -81,7 +102,7 @@ pub enum Invocation {
 
 /// Values by name, each with where it came from.
 #[derive(Default)]
-pub struct Settings(BTreeMap<&'static str, (String, String)>);
+pub struct Settings(LiteMap<&'static str, (String, String)>);
 
 fn known(name: &str) -> Option<&'static str> {
     SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.name)

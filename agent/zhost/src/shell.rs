@@ -6,6 +6,7 @@ use crate::{
     web,
     workers::{self, Surroundings, Workers},
 };
+use litemap::LiteMap;
 use smol::{
     LocalExecutor, Timer,
     channel::{Receiver, Sender},
@@ -14,7 +15,6 @@ use smol::{
     net::{TcpListener, TcpStream, UdpSocket},
 };
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     rc::Rc,
@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
-use zhost_hal::kernel;
+use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
 use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port, WebId};
 use zhost_runtime::{Devices, Store, StoreError};
@@ -81,7 +81,8 @@ pub struct Machine {
     pub sockets: Sockets,
     pub follower: Option<AddressFollower>,
     pub store: Arc<dyn Store>,
-    pub devices: Arc<dyn Devices>,
+    pub board: Arc<Board>,
+    pub watchdog: Option<Watchdog>,
     pub publishers: Vec<PublicKey>,
     pub data_dir: std::path::PathBuf,
 }
@@ -98,9 +99,9 @@ struct Shell {
     sockets: Rc<Sockets>,
     executor: Rc<LocalExecutor<'static>>,
     events: Sender<Event>,
-    connections: BTreeMap<ConnectionId, Connection>,
+    connections: LiteMap<ConnectionId, Connection>,
     accepted: u64,
-    browsers: BTreeMap<WebId, Sender<web::Answer>>,
+    browsers: LiteMap<WebId, Sender<web::Answer>>,
     workers: Workers,
     disk: mpsc::Sender<(u64, DiskRequest)>,
     follower: Option<AddressFollower>,
@@ -110,9 +111,14 @@ struct Shell {
 /// Runs the node until it has finished.
 pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<()> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
-    let Machine { clock, sockets, follower, store, devices, publishers, data_dir } = machine;
-    let surroundings =
-        Surroundings { store: store.clone(), devices, publishers, clock, events: events.clone() };
+    let Machine { clock, sockets, follower, store, board, watchdog, publishers, data_dir } = machine;
+    let surroundings = Surroundings {
+        store: store.clone(),
+        devices: board.clone(),
+        publishers,
+        clock,
+        events: events.clone(),
+    };
     let workers = Workers::start(&surroundings, &mut rng)?;
     let disk = workers::start_disk(store, events.clone())?;
     let executor = Rc::new(LocalExecutor::new());
@@ -128,15 +134,15 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         sockets,
         executor: executor.clone(),
         events,
-        connections: BTreeMap::new(),
+        connections: LiteMap::new(),
         accepted: 1,
-        browsers: BTreeMap::new(),
+        browsers: LiteMap::new(),
         workers,
         disk,
         follower,
         finished: false,
     };
-    smol::block_on(executor.run(shell.run(inbox, &data_dir)));
+    smol::block_on(executor.run(shell.run(inbox, &data_dir, &board, watchdog)));
     Ok(())
 }
 
@@ -249,7 +255,13 @@ async fn write(
 }
 
 impl Shell {
-    async fn run(&mut self, inbox: Receiver<Event>, data_dir: &std::path::Path) {
+    async fn run(
+        &mut self,
+        inbox: Receiver<Event>,
+        data_dir: &std::path::Path,
+        board: &Board,
+        mut watchdog: Option<Watchdog>,
+    ) {
         let cpu = kernel::Cpu::default();
         let mut load_at = self.clock.now();
         self.drain().await;
@@ -257,6 +269,12 @@ impl Shell {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
                 self.node.handle_load(self.clock.now(), measure_load(&cpu, data_dir));
+                if board.look_around() {
+                    self.node.handle_capabilities(self.clock.now(), board.capabilities());
+                }
+                if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
+                    log::warn!("feeding the watchdog: {error}");
+                }
                 // While the machine has no address, it keeps the last one.
                 if let Some(addr) = self.follower.as_ref().and_then(|follower| follower.addr().ok()) {
                     self.node.handle_address(self.clock.now(), addr);
@@ -279,6 +297,9 @@ impl Shell {
             self.node.handle_timeout(self.clock.now());
             self.drain().await;
             self.run_spaces().await;
+        }
+        if let Some(Err(error)) = watchdog.map(Watchdog::disarm) {
+            log::warn!("calling the watchdog off: {error}");
         }
     }
 

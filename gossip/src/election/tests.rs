@@ -1,6 +1,7 @@
 //! Elections: one leader, by majority where there is one, and never toppled by newcomers.
 
 use super::*;
+use alloc::collections::BTreeMap;
 use alloc::vec;
 
 /// A cluster of elections with instant messages and disks.

@@ -103,7 +103,7 @@ impl Membership {
         self.ring = !self.ring;
         if self.ring {
             let up = |(id, member): (&ZhostId, &Member)| member.is_up().then_some(*id);
-            let mut after = self.members.range(self.me.id..).filter_map(up);
+            let mut after = self.members.iter().filter(|(id, _)| **id >= self.me.id).filter_map(up);
             return after.next().or_else(|| self.members.iter().find_map(up));
         }
         if self.round.is_empty() {

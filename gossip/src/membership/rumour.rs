@@ -1,7 +1,8 @@
 //! What members say of each other, and how often each piece of news is passed on.
 
 use super::Peer;
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tinyvec::ArrayVec;
 use zhost_base::{Generation, ZhostId};
@@ -60,7 +61,7 @@ impl Rumour {
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// With how often it was told.
-    told: BTreeMap<ZhostId, (u32, Rumour)>,
+    told: LiteMap<ZhostId, (u32, Rumour)>,
 }
 
 impl News {

@@ -1,6 +1,7 @@
 //! Membership over a perfect and a lossy network, in virtual time.
 
 use super::*;
+use alloc::collections::BTreeMap;
 
 struct Net {
     now: Instant,

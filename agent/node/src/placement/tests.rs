@@ -1,6 +1,7 @@
 //! Placement: capability, region, kind, room, and homes that stay.
 
 use super::*;
+use litemap::LiteMap;
 use zhost_base::{Name, SpaceKind};
 
 fn name(text: &str) -> Name {
@@ -49,7 +50,7 @@ fn sites(profiles: &[Profile]) -> Sites<'_> {
 const ID: TopologyId = TopologyId([3; 16]);
 
 fn homes(profiles: &[Profile], spaces: &[SpaceSpec], before: &[Home]) -> Vec<Home> {
-    place(ID, spaces, before, &BTreeMap::new(), &mut sites(profiles))
+    place(ID, spaces, before, &LiteMap::new(), &mut sites(profiles))
 }
 
 #[test]
@@ -115,9 +116,9 @@ fn slow_and_freshly_returned_zhosts_are_the_last_choice() {
     let mut sites = sites(&profiles);
     sites.get_mut(&ZhostId(0)).unwrap().is_slow = true;
     sites.get_mut(&ZhostId(1)).unwrap().is_fresh = true;
-    let placed = place(ID, &spaces, &[], &BTreeMap::new(), &mut sites);
+    let placed = place(ID, &spaces, &[], &LiteMap::new(), &mut sites);
     assert_eq!(placed, [Home::On(ZhostId(2)), Home::On(ZhostId(2))]);
     // With nobody else they do.
     sites.remove(&ZhostId(2));
-    assert!(matches!(place(ID, &spaces[..1], &[], &BTreeMap::new(), &mut sites)[0], Home::On(_)));
+    assert!(matches!(place(ID, &spaces[..1], &[], &LiteMap::new(), &mut sites)[0], Home::On(_)));
 }

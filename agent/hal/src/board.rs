@@ -1,0 +1,124 @@
+//! The devices of one zhost: those found, those told, and which of them are there at present.
+
+use crate::{
+    Device, Found, Machine, Wire, hwmon, iio, kernel, machine::failed, one_wire, secrets, thermal, v4l2,
+};
+use litemap::LiteMap;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use zhost_base::{Instant, Name};
+use zhost_runtime::{DeviceError, Devices, Leases, Reading};
+
+/// Devices that are found by themselves; further ones are left out, so that those that were told have room in what a
+/// zhost can say of itself.
+const FOUND_MAX: usize = 12;
+
+/// The devices of a zhost.
+pub struct Board {
+    machine: Machine,
+    secrets: Option<PathBuf>,
+    fixed: LiteMap<Name, Arc<dyn Device>>,
+    /// By the file each is known by; nothing for a file that is no device of ours.
+    found: Mutex<LiteMap<PathBuf, Option<(Name, Arc<dyn Device>)>>>,
+    leases: Leases,
+}
+
+type FoundDevices<'a> = MutexGuard<'a, LiteMap<PathBuf, Option<(Name, Arc<dyn Device>)>>>;
+
+impl Board {
+    /// The devices of a machine, with the sensors that every Linux kernel has, and the secrets in a directory.
+    pub fn new(machine: Machine, secrets: Option<PathBuf>) -> Self {
+        let (fixed, found) = (LiteMap::new(), Mutex::new(LiteMap::new()));
+        let mut board = Self { machine, secrets, fixed, found, leases: Leases::default() };
+        board.add("sensors.cpu", Arc::new(kernel::Cpu::default()));
+        board.add("sensors.memory", Arc::new(kernel::Memory));
+        board.add("sensors.uptime", Arc::new(kernel::Uptime));
+        board.look_around();
+        board
+    }
+
+    /// Adds a device under the capability that unlocks it; one that is there already is replaced.
+    pub fn add(&mut self, capability: &str, device: Arc<dyn Device>) {
+        if let Ok(name) = capability.parse() {
+            self.fixed.insert(name, device);
+        }
+    }
+
+    /// Adds a device that is wired to the board.
+    pub fn wire(&mut self, wire: &Wire) -> Result<(), DeviceError> {
+        let capability = wire.capability();
+        let name = capability.parse().map_err(|e| failed(Path::new(&capability), e))?;
+        self.fixed.insert(name, wire.device(&self.machine)?);
+        Ok(())
+    }
+
+    fn found(&self) -> FoundDevices<'_> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks which devices have come and gone; whether any did.
+    pub fn look_around(&self) -> bool {
+        let machine = &self.machine;
+        let finders = [v4l2::find, thermal::find, one_wire::find, iio::find, hwmon::find];
+        let secrets = self.secrets.iter().flat_map(|dir| secrets::find(dir));
+        let candidates: Vec<Found> =
+            secrets.chain(finders.into_iter().flat_map(|find| find(machine))).collect();
+        let mut found = self.found();
+        let before: Vec<Name> = found.values().flatten().map(|(name, _)| name.clone()).collect();
+        found.retain(|source, _| candidates.iter().any(|candidate| candidate.source == *source));
+        for Found { capability, source, open } in candidates {
+            if !found.contains_key(&source) && found.values().flatten().count() < FOUND_MAX {
+                let device = self.free_name(&found, &capability).and_then(|name| Some((name, open()?)));
+                found.insert(source, device);
+            }
+        }
+        before != found.values().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    }
+
+    /// The capability, with a number behind it if there is such a device already; nothing if it is too long for a name.
+    fn free_name(&self, found: &FoundDevices<'_>, capability: &str) -> Option<Name> {
+        let is_free = |name: &Name| {
+            !self.fixed.contains_key(name) && !found.values().flatten().any(|(taken, _)| taken == name)
+        };
+        let numbered = |number: usize| match number {
+            0 => capability.parse().ok(),
+            number => format!("{capability}-{number}").parse().ok(),
+        };
+        (0..=FOUND_MAX).map_while(numbered).find(is_free)
+    }
+
+    fn device(&self, capability: &str) -> Result<Arc<dyn Device>, DeviceError> {
+        let fixed =
+            self.fixed.iter().find(|(name, _)| name.as_str() == capability).map(|(_, device)| device.clone());
+        let found = || {
+            let found = self.found();
+            let mut devices = found.values().flatten();
+            devices.find(|(name, _)| name.as_str() == capability).map(|(_, device)| device.clone())
+        };
+        fixed.or_else(found).ok_or(DeviceError::Missing)
+    }
+}
+
+impl Devices for Board {
+    fn capabilities(&self) -> Vec<Name> {
+        let found = self.found();
+        let names = found.values().flatten().map(|(name, _)| name);
+        let mut names: Vec<Name> = self.fixed.keys().chain(names).cloned().collect();
+        names.sort();
+        names
+    }
+
+    fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {
+        self.device(capability)?.read(now)
+    }
+
+    fn command(&self, now: Instant, capability: &str, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
+        self.device(capability)?.command(now, command)
+    }
+
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
+}

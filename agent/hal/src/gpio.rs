@@ -1,0 +1,272 @@
+//! GPIO lines: `/dev/gpiochipN`, second version of the character device (kernel: include/uapi/linux/gpio.h).
+#![expect(unsafe_code, reason = "ioctl")]
+
+use crate::{
+    Device,
+    machine::{Machine, failed, unopened},
+};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::Errno,
+    ioctl::{Opcode, Updater, ioctl, opcode},
+};
+use std::{
+    fs::File,
+    os::fd::{FromRawFd, OwnedFd},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use zhost_base::Instant;
+use zhost_runtime::{DeviceError, Reading};
+
+/// Chips and lines of a chip that are looked through for a name.
+const LINES_MAX: u32 = 1024;
+const CONSUMER: &[u8] = b"zhost";
+/// Edges the kernel keeps for us; of further ones it drops the oldest.
+const EDGES_MAX: u32 = 256;
+
+const FLAG_INPUT: u64 = 1 << 2;
+const FLAG_OUTPUT: u64 = 1 << 3;
+const FLAGS_EDGES: u64 = 1 << 4 | 1 << 5;
+
+/// `struct gpiochip_info`.
+#[repr(C)]
+struct ChipInfo {
+    name: [u8; 32],
+    label: [u8; 32],
+    lines: u32,
+}
+
+/// `struct gpio_v2_line_attribute`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Attribute {
+    id: u32,
+    padding: u32,
+    value: u64,
+}
+
+/// `struct gpio_v2_line_info`.
+#[repr(C)]
+struct LineInfo {
+    name: [u8; 32],
+    consumer: [u8; 32],
+    offset: u32,
+    attribute_count: u32,
+    flags: u64,
+    attributes: [Attribute; 10],
+    padding: [u32; 4],
+}
+
+/// `struct gpio_v2_line_config`.
+#[repr(C)]
+struct LineConfig {
+    flags: u64,
+    attribute_count: u32,
+    padding: [u32; 5],
+    attributes: [(Attribute, u64); 10],
+}
+
+/// `struct gpio_v2_line_request`.
+#[repr(C)]
+struct LineRequest {
+    offsets: [u32; 64],
+    consumer: [u8; 32],
+    config: LineConfig,
+    line_count: u32,
+    event_buffer_size: u32,
+    padding: [u32; 5],
+    fd: i32,
+}
+
+/// `struct gpio_v2_line_values`.
+#[repr(C)]
+struct LineValues {
+    bits: u64,
+    mask: u64,
+}
+
+/// Size of `struct gpio_v2_line_event`.
+const EVENT_SIZE_BYTES: usize = 48;
+
+const GET_CHIP_INFO: Opcode = opcode::read::<ChipInfo>(0xb4, 0x01);
+const GET_LINE_INFO: Opcode = opcode::read_write::<LineInfo>(0xb4, 0x05);
+const GET_LINE: Opcode = opcode::read_write::<LineRequest>(0xb4, 0x07);
+const GET_VALUES: Opcode = opcode::read_write::<LineValues>(0xb4, 0x0e);
+const SET_VALUES: Opcode = opcode::read_write::<LineValues>(0xb4, 0x0f);
+
+// The kernel's own sizes, on every architecture.
+const _: () = assert!(
+    size_of::<ChipInfo>() == 68
+        && size_of::<LineInfo>() == 256
+        && size_of::<LineRequest>() == 592
+        && size_of::<LineValues>() == 16
+);
+
+/// Which way a line goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It is read, and its edges are counted.
+    Input,
+    /// It is set.
+    Output,
+}
+
+/// A line, known by its name, held once it is used.
+pub struct Line {
+    machine: Machine,
+    name: String,
+    direction: Direction,
+    held: Mutex<Option<Held>>,
+}
+
+struct Held {
+    line: OwnedFd,
+    edges: u64,
+}
+
+fn text_of(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn chip_info(chip: &File) -> rustix::io::Result<ChipInfo> {
+    let mut info = ChipInfo { name: [0; 32], label: [0; 32], lines: 0 };
+    // SAFETY: GPIO_GET_CHIPINFO_IOCTL fills the structure above.
+    unsafe { ioctl(chip, Updater::<GET_CHIP_INFO, ChipInfo>::new(&mut info)) }?;
+    Ok(info)
+}
+
+fn line_info(chip: &File, offset: u32) -> rustix::io::Result<LineInfo> {
+    let mut info = LineInfo {
+        name: [0; 32],
+        consumer: [0; 32],
+        offset,
+        attribute_count: 0,
+        flags: 0,
+        attributes: [Attribute::default(); 10],
+        padding: [0; 4],
+    };
+    // SAFETY: GPIO_V2_GET_LINEINFO_IOCTL reads `offset` of the structure above and fills the rest.
+    unsafe { ioctl(chip, Updater::<GET_LINE_INFO, LineInfo>::new(&mut info)) }?;
+    Ok(info)
+}
+
+fn request(chip: &File, offset: u32, direction: Direction) -> rustix::io::Result<OwnedFd> {
+    let flags = match direction {
+        Direction::Input => FLAG_INPUT | FLAGS_EDGES,
+        Direction::Output => FLAG_OUTPUT,
+    };
+    let mut request = LineRequest {
+        offsets: [0; 64],
+        consumer: [0; 32],
+        config: LineConfig {
+            flags,
+            attribute_count: 0,
+            padding: [0; 5],
+            attributes: [(Attribute::default(), 0); 10],
+        },
+        line_count: 1,
+        event_buffer_size: if direction == Direction::Input { EDGES_MAX } else { 0 },
+        padding: [0; 5],
+        fd: -1,
+    };
+    request.offsets[0] = offset;
+    request.consumer[..CONSUMER.len()].copy_from_slice(CONSUMER);
+    // SAFETY: GPIO_V2_GET_LINE_IOCTL reads the structure above and fills in a new descriptor, which is ours alone.
+    let line = unsafe {
+        ioctl(chip, Updater::<GET_LINE, LineRequest>::new(&mut request))?;
+        OwnedFd::from_raw_fd(request.fd)
+    };
+    fcntl_setfl(&line, fcntl_getfl(&line)? | OFlags::NONBLOCK)?;
+    Ok(line)
+}
+
+fn values(line: &OwnedFd, set: Option<bool>) -> rustix::io::Result<bool> {
+    let mut values = LineValues { bits: u64::from(set == Some(true)), mask: 1 };
+    // SAFETY: both take the structure above.
+    unsafe {
+        match set {
+            Some(_) => ioctl(line, Updater::<SET_VALUES, LineValues>::new(&mut values))?,
+            None => ioctl(line, Updater::<GET_VALUES, LineValues>::new(&mut values))?,
+        }
+    }
+    Ok(values.bits & 1 == 1)
+}
+
+/// Edges since the last look.
+fn count_edges(line: &OwnedFd) -> rustix::io::Result<u64> {
+    let mut events = [0; 16 * EVENT_SIZE_BYTES];
+    let mut count = 0;
+    loop {
+        match rustix::io::read(line, &mut events) {
+            Ok(0) | Err(Errno::AGAIN) => return Ok(count),
+            Ok(size) => count += (size / EVENT_SIZE_BYTES) as u64,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Line {
+    /// The line of that name, on whichever chip it is.
+    pub fn new(machine: &Machine, name: &str, direction: Direction) -> Self {
+        Self { machine: machine.clone(), name: name.to_owned(), direction, held: Mutex::new(None) }
+    }
+
+    fn hold(&self) -> Result<Held, DeviceError> {
+        for path in self.machine.entries("dev", "gpiochip") {
+            let chip = File::open(&path).map_err(|e| unopened(&path, &e))?;
+            let failed = |e| failed(&path, e);
+            for offset in 0..chip_info(&chip).map_err(failed)?.lines.min(LINES_MAX) {
+                if text_of(&line_info(&chip, offset).map_err(failed)?.name) == self.name.as_bytes() {
+                    let line = request(&chip, offset, self.direction).map_err(failed)?;
+                    return Ok(Held { line, edges: 0 });
+                }
+            }
+        }
+        Err(DeviceError::Missing)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Held) -> rustix::io::Result<T>) -> Result<T, DeviceError> {
+        let mut held: MutexGuard<'_, Option<Held>> = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(self.hold()?);
+        }
+        let line = held.as_mut().ok_or(DeviceError::Missing)?;
+        act(line).map_err(|error| {
+            // A chip that is gone takes its lines along; one that comes back has new ones.
+            *held = None;
+            failed(Path::new(&self.name), error)
+        })
+    }
+}
+
+impl Device for Line {
+    fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
+        let (value, edges) = self.with(|held| {
+            if self.direction == Direction::Input {
+                held.edges += count_edges(&held.line)?;
+            }
+            Ok((values(&held.line, None)?, held.edges))
+        })?;
+        Ok(line_reading(value, edges))
+    }
+
+    fn command(&self, _: Instant, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
+        let value = line_command(command)?;
+        self.with(|held| values(&held.line, Some(value))).map(|_| Vec::new())
+    }
+}
+
+/// What an input tells: its level, and how many edges there were since it was first read.
+pub(crate) fn line_reading(value: bool, edges: u64) -> Reading {
+    Reading::Json(format!("{{\"type\":\"line\",\"value\":{},\"edges\":{edges}}}", u8::from(value)))
+}
+
+/// What an output takes: `0` or `1`.
+pub(crate) fn line_command(command: &[u8]) -> Result<bool, DeviceError> {
+    match command {
+        b"0" => Ok(false),
+        b"1" => Ok(true),
+        _ => Err(DeviceError::Command("expected 0 or 1".into())),
+    }
+}

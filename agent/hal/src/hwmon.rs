@@ -1,0 +1,66 @@
+//! Monitoring chips: `/sys/class/hwmon` (kernel: Documentation/hwmon/sysfs-interface.rst).
+
+use crate::{
+    Device, Found,
+    machine::{Machine, attribute, milli_reading, number, plain_name},
+};
+use std::{path::PathBuf, sync::Arc};
+use zhost_base::Instant;
+use zhost_runtime::{DeviceError, Reading};
+
+/// What a channel's name begins with, what it measures, in which unit, and how many of the file's units make one
+/// thousandth of it.
+const CHANNELS: [(&str, &str, &str, i64); 6] = [
+    ("temp", "temperature", "C", 1),
+    ("in", "voltage", "V", 1),
+    ("curr", "current", "A", 1),
+    ("power", "power", "W", 1000),
+    ("humidity", "humidity", "percent", 1),
+    ("fan", "speed", "rpm", 0),
+];
+
+struct Channel {
+    file: PathBuf,
+    kind: &'static str,
+    unit: &'static str,
+    per_milli: i64,
+}
+
+/// Every input of every chip.
+pub fn find(machine: &Machine) -> Vec<Found> {
+    let mut found = Vec::new();
+    for chip in machine.entries("sys/class/hwmon", "hwmon") {
+        let Ok(chip_name) = attribute(&chip.join("name")) else { continue };
+        let dir = chip.to_string_lossy().into_owned();
+        for (prefix, kind, unit, per_milli) in CHANNELS {
+            for file in machine.entries(&dir, prefix) {
+                let name = file
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .and_then(|name| name.strip_suffix("_input"));
+                let Some(channel) =
+                    name.filter(|name| name[prefix.len()..].bytes().all(|b| b.is_ascii_digit()))
+                else {
+                    continue;
+                };
+                let name = format!("sensors.{}-{channel}", plain_name(&chip_name));
+                let source = file.clone();
+                found.push(Found::new(name, source, move || {
+                    Some(Arc::new(Channel { file, kind, unit, per_milli }))
+                }));
+            }
+        }
+    }
+    found
+}
+
+impl Device for Channel {
+    fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
+        let raw = number(&self.file)?;
+        let milli = match self.per_milli {
+            0 => raw.saturating_mul(1000),
+            per_milli => raw / per_milli,
+        };
+        Ok(milli_reading(self.kind, milli, self.unit))
+    }
+}
