@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome,
-    setup::{self, AGENT_TARGET, GUEST_TARGET, GuestRoute},
+    setup::{self, AGENT_TARGET, GUEST_TARGET, GuestRoute, PROGRAM_TARGET},
     steps,
 };
 use std::{
@@ -14,8 +14,6 @@ use zhost_cluster::Programs;
 /// The guests of the demo topology.
 pub const GARDEN: [&str; 3] = ["camera", "sensors", "tally"];
 
-const DUEL: [&str; 2] = ["near", "far"];
-
 /// Programs and packages, ready to run.
 pub struct Artifacts {
     /// The agent as it is shipped, and zctl.
@@ -24,6 +22,8 @@ pub struct Artifacts {
     pub garden: PathBuf,
     /// The package directory of the two spaces that measure each other.
     pub duel: PathBuf,
+    /// That of a space that spawns a thousand others.
+    pub swarm: PathBuf,
 }
 
 /// Builds everything.
@@ -34,9 +34,10 @@ pub fn build() -> Outcome<Artifacts> {
     build_guests()?;
     let target = steps::root().join("target");
     let programs = Programs { zhost, zctl: target.join("debug/zctl") };
-    let garden = assemble("garden", &GARDEN)?;
+    let garden = assemble("garden", &GARDEN.map(|space| (space, space)))?;
     add_page(&garden, "garden/spaces/cockpit")?;
-    Ok(Artifacts { programs, garden, duel: assemble("duel", &DUEL)? })
+    let swarm = assemble("swarm", &[("boss", "swarm"), ("drone", "swarm")])?;
+    Ok(Artifacts { programs, garden, swarm, duel: assemble("duel", &[("near", "near"), ("far", "far")])? })
 }
 
 /// Builds the agent as it is shipped: optimised, and static where this computer can.
@@ -93,8 +94,18 @@ fn add_page(package: &Path, page: &str) -> Outcome {
     copy().map(drop).map_err(|e: std::io::Error| format!("{}: {e}", from.display()))
 }
 
-/// Puts a package's sources and WASM together as a package directory.
-fn assemble(package: &str, spaces: &[&str]) -> Outcome<PathBuf> {
+/// Builds the kernels that other runtimes are compared with; the file.
+pub fn build_kernels() -> Outcome<PathBuf> {
+    let target_dir = steps::root().join("target/spaces");
+    let args =
+        ["build", "--quiet", "--release", "--package", "kernels", "--target", PROGRAM_TARGET, "--target-dir"];
+    let mut command = steps::command("cargo", &args);
+    steps::run(command.arg(&target_dir).current_dir(steps::root().join("tests/spaces")))?;
+    Ok(target_dir.join(PROGRAM_TARGET).join("release/kernels.wasm"))
+}
+
+/// Puts a package's sources and WASM, of each space that of a module, together as a package directory.
+fn assemble(package: &str, spaces: &[(&str, &str)]) -> Outcome<PathBuf> {
     let source = steps::root().join("tests/spaces").join(package);
     let built = steps::root().join("target/spaces").join(GUEST_TARGET).join("release");
     let assembled = steps::root().join("target").join(package);
@@ -105,10 +116,10 @@ fn assemble(package: &str, spaces: &[&str]) -> Outcome<PathBuf> {
     for file in ["manifest.yaml", "topology.yaml"] {
         copy(source.join(file), assembled.join(file))?;
     }
-    for space in spaces {
+    for (space, module) in spaces {
         let dir = PathBuf::from("spaces").join(space);
         copy(source.join(&dir).join("space.yaml"), assembled.join(&dir).join("space.yaml"))?;
-        copy(built.join(format!("{space}.wasm")), assembled.join(&dir).join("core.wasm"))?;
+        copy(built.join(format!("{module}.wasm")), assembled.join(&dir).join("core.wasm"))?;
     }
     Ok(assembled)
 }

@@ -18,7 +18,7 @@ pub enum GuestRoute {
 /// The target of guests.
 pub const GUEST_TARGET: &str = "wasm32-unknown-unknown";
 /// The target of programs that know nothing of zhost.
-const PROGRAM_TARGET: &str = "wasm32-wasip1";
+pub const PROGRAM_TARGET: &str = "wasm32-wasip1";
 /// The static target of the agent on this computer.
 pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
