@@ -15,17 +15,17 @@ use zhost_runtime::{DeviceError, Devices, Leases, Reading};
 /// zhost can say of itself.
 const FOUND_MAX: usize = 12;
 
+/// Devices by the file each is known by; nothing for a file that is no device of ours.
+type Sources = LiteMap<PathBuf, Option<(Name, Arc<dyn Device>)>>;
+
 /// The devices of a zhost.
 pub struct Board {
     machine: Machine,
     secrets: Option<PathBuf>,
     fixed: LiteMap<Name, Arc<dyn Device>>,
-    /// By the file each is known by; nothing for a file that is no device of ours.
-    found: Mutex<LiteMap<PathBuf, Option<(Name, Arc<dyn Device>)>>>,
+    found: Mutex<Sources>,
     leases: Leases,
 }
-
-type FoundDevices<'a> = MutexGuard<'a, LiteMap<PathBuf, Option<(Name, Arc<dyn Device>)>>>;
 
 impl Board {
     /// The devices of a machine, with the sensors that every Linux kernel has, and the secrets in a directory.
@@ -54,7 +54,7 @@ impl Board {
         Ok(())
     }
 
-    fn found(&self) -> FoundDevices<'_> {
+    fn found(&self) -> MutexGuard<'_, Sources> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,7 +78,7 @@ impl Board {
     }
 
     /// The capability, with a number behind it if there is such a device already; nothing if it is too long for a name.
-    fn free_name(&self, found: &FoundDevices<'_>, capability: &str) -> Option<Name> {
+    fn free_name(&self, found: &Sources, capability: &str) -> Option<Name> {
         let is_free = |name: &Name| {
             !self.fixed.contains_key(name) && !found.values().flatten().any(|(taken, _)| taken == name)
         };

@@ -22,6 +22,7 @@ const I2C_RDWR: Opcode = 0x0707;
 const I2C_SMBUS: Opcode = 0x0720;
 const I2C_M_RD: u16 = 1;
 const I2C_SMBUS_READ: u8 = 1;
+const I2C_SMBUS_WRITE: u8 = 0;
 const I2C_SMBUS_WORD_DATA: u32 = 3;
 
 /// `struct i2c_msg`.
@@ -95,22 +96,7 @@ impl LinuxBus {
 
 impl Bus for LinuxBus {
     fn read_word(&self, address: u16, register: u8) -> Result<u16, DeviceError> {
-        self.with(|file| {
-            let mut data = SmbusData([0; 34]);
-            let mut transfer = SmbusTransfer {
-                direction: I2C_SMBUS_READ,
-                command: register,
-                kind: I2C_SMBUS_WORD_DATA,
-                data: &raw mut data,
-            };
-            // SAFETY: I2C_SLAVE takes a number; I2C_SMBUS takes the structure above, whose data, which outlives the
-            // call, is as large as the kernel's union.
-            unsafe {
-                ioctl(file, IntegerSetter::<I2C_SLAVE>::new_usize(usize::from(address)))?;
-                ioctl(file, Updater::<I2C_SMBUS, SmbusTransfer>::new(&mut transfer))?;
-            }
-            Ok(u16::from_ne_bytes([data.0[0], data.0[1]]))
-        })
+        self.with(|file| smbus_word(file, address, register, None))
     }
 
     fn transfer(&self, address: u16, write: &[u8], read_size: usize) -> Result<Vec<u8>, DeviceError> {
@@ -133,6 +119,20 @@ impl Bus for LinuxBus {
         if !back.is_empty() {
             messages.push(message(I2C_M_RD, &mut back));
         }
+        let simple = self.with(|file| match (write, read_size) {
+            ([register], 2) => {
+                smbus_word(file, address, *register, None).map(|word| Some(word.to_le_bytes().to_vec()))
+            }
+            ([register, low, high], 0) => {
+                let word = u16::from_le_bytes([*low, *high]);
+                smbus_word(file, address, *register, Some(word)).map(|_| Some(Vec::new()))
+            }
+            _ => Ok(None),
+        });
+        // These also the adapters do that know words only.
+        if let Some(answer) = simple? {
+            return Ok(answer);
+        }
         self.with(|file| {
             let mut transfer = Transfer { messages: messages.as_mut_ptr(), count: messages.len() as u32 };
             // SAFETY: I2C_RDWR takes the structure above; its messages, and the buffers with their sizes in these,
@@ -141,6 +141,25 @@ impl Bus for LinuxBus {
         })?;
         Ok(back)
     }
+}
+
+/// Reads or writes a word of a chip's register.
+fn smbus_word(file: &File, address: u16, register: u8, write: Option<u16>) -> rustix::io::Result<u16> {
+    let mut data = SmbusData([0; 34]);
+    data.0[..2].copy_from_slice(&write.unwrap_or_default().to_ne_bytes());
+    let mut transfer = SmbusTransfer {
+        direction: if write.is_some() { I2C_SMBUS_WRITE } else { I2C_SMBUS_READ },
+        command: register,
+        kind: I2C_SMBUS_WORD_DATA,
+        data: &raw mut data,
+    };
+    // SAFETY: I2C_SLAVE takes a number; I2C_SMBUS takes the structure above, whose data, which outlives the call, is as
+    // large as the kernel's union.
+    unsafe {
+        ioctl(file, IntegerSetter::<I2C_SLAVE>::new_usize(usize::from(address)))?;
+        ioctl(file, Updater::<I2C_SMBUS, SmbusTransfer>::new(&mut transfer))?;
+    }
+    Ok(u16::from_ne_bytes([data.0[0], data.0[1]]))
 }
 
 /// A bus that a space has for itself: a command is the chip's address, how many bytes to read, and what to write.

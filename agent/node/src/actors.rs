@@ -385,7 +385,7 @@ impl Node {
     ) {
         let refuse = |refusal: Refusal| Errand::Reply { to: from, serial, result: Err(refusal as i8) };
         // Nobody in a UI space could answer.
-        let answers = self.local(topology, to).is_some_and(|key| !self.web.serves(&key));
+        let answers = self.local(topology, to).is_some_and(|key| !self.web.serves(key));
         if !answers {
             self.run_errand(now, from.zhost, topology, refuse(Refusal::NotFound));
             return;

@@ -3,6 +3,8 @@
 //! Everything runs in a worker as it is in the agent: metered, in slices, through the guest ABI. Times are wall time,
 //! the best of several rounds; the columns of a row were taken one right after the other.
 
+#![expect(clippy::disallowed_methods, reason = "time is what is measured here")]
+
 use std::{
     collections::BTreeMap,
     env, fs,

@@ -171,6 +171,8 @@ impl fmt::Display for NotASpaceKind {
     }
 }
 
+impl core::error::Error for NotASpaceKind {}
+
 impl FromStr for SpaceKind {
     type Err = NotASpaceKind;
     fn from_str(text: &str) -> Result<Self, NotASpaceKind> {

@@ -5,9 +5,11 @@ mod bench;
 mod cluster;
 mod demo;
 mod fuzz;
+mod qemu;
 mod setup;
 mod size;
 mod steps;
+mod templates;
 mod test;
 mod view;
 
@@ -49,6 +51,8 @@ enum Task {
     },
     /// All tests.
     Test,
+    /// Build and run what `zctl space new` makes.
+    Templates,
     /// Simulate clusters under faults drawn from seeds.
     Sim {
         /// Seeds, such as 0..500 or 17 or 3,17,0..100.
@@ -81,6 +85,11 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seconds: u32,
     },
+    /// Boot guests with real Arm kernels and look at what they say.
+    Qemu {
+        #[command(subcommand)]
+        command: qemu::QemuCommand,
+    },
     /// How large the agent is, on flash and in memory; fails over budget.
     Size,
 }
@@ -95,8 +104,10 @@ fn main() -> ExitCode {
         Task::Sim { bug: Some(bug), .. } => test::hunt(&bug),
         Task::Sim { seeds, trace, vault: true, .. } => test::vault(&seeds, trace),
         Task::Sim { seeds, zhosts, trace, .. } => test::sim(&seeds, zhosts, trace),
+        Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
         Task::Modules { count } => test::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Task::Qemu { command } => qemu::run(&command),
         Task::Size => size::run(),
     };
     match outcome {

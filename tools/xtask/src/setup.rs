@@ -103,6 +103,21 @@ pub fn need_browser() {
     }
 }
 
+/// Zig from PyPI, for a test of a guest in C. Without it that one is skipped.
+pub fn need_c_compiler_for_guests() {
+    let environment = steps::root().join("target/bench-venv");
+    let python = environment.join("bin/python").display().to_string();
+    if steps::succeeds(&python, &["-m", "ziglang", "version"]) {
+        return;
+    }
+    eprintln!("setup: installing zig, for guests in C, in target/bench-venv");
+    let made = steps::succeeds("python3", &["-m", "venv", &environment.display().to_string()]);
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "ziglang"];
+    if !made || !steps::succeeds(&python, &pip) {
+        eprintln!("setup: no zig; a test is skipped");
+    }
+}
+
 /// What only fuzzing needs.
 pub fn need_fuzzer() -> Outcome {
     if !steps::succeeds("c++", &["--version"]) {
@@ -140,6 +155,14 @@ fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
         .map_err(|e| format!("{}: {e}", file.display()))
 }
 
+/// Installs a target of rustup's.
+pub fn need_rustup_target(target: &str) -> Outcome {
+    if has_rustup_target(target) || add_rustup_target(target) {
+        return Ok(());
+    }
+    Err(format!("rustup has no {target}"))
+}
+
 /// Whether the active toolchain has the target.
 pub fn has_rustup_target(target: &str) -> bool {
     let installed =
@@ -165,7 +188,7 @@ fn need_debian_rust() -> Outcome {
 }
 
 /// Installs Debian packages, or says how, if we may not.
-fn apt_install(packages: &[&str]) -> Outcome {
+pub fn apt_install(packages: &[&str]) -> Outcome {
     let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
     let is_root = steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
     if !is_root {

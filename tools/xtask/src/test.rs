@@ -1,6 +1,6 @@
 //! All tests, in the order in which they fail fastest.
 
-use crate::{Outcome, demo, fuzz, setup, size, steps};
+use crate::{Outcome, demo, fuzz, qemu, setup, size, steps, templates};
 
 /// Runs the simulator; its options follow.
 const SIMULATOR: [&str; 7] = ["run", "--quiet", "--package", "zhost-sim", "--bin", "zhost-sim", "--"];
@@ -20,7 +20,8 @@ const CI_FUZZ_SECONDS: u32 = 10;
 const PURE_CRATES: [&str; 6] =
     ["zhost-base", "zhost-gossip", "zhost-mex", "zhost-link", "zhost-control", "zhost-web"];
 /// Workspaces apart from the main one, whose formatting is checked too.
-const OTHER_WORKSPACES: [&str; 2] = ["tests/spaces/Cargo.toml", "tests/fuzz/Cargo.toml"];
+const OTHER_WORKSPACES: [&str; 3] =
+    ["tests/spaces/Cargo.toml", "tests/fuzz/Cargo.toml", "tools/zspace/Cargo.toml"];
 
 /// Runs all tests.
 pub fn run() -> Outcome {
@@ -44,6 +45,9 @@ pub fn run() -> Outcome {
     // The tests of real processes run these two.
     cargo(&["build", "--quiet", "--package", "zhost", "--package", "zctl"])?;
     cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow", "--cargo-quiet"])?;
+    say("the SDK, and what zctl space new makes");
+    templates::test_sdk()?;
+    templates::run(&templates::programs()?)?;
     say("simulated clusters");
     sim(&format!("{SIM_SEEDS},{}", FAILED_SEEDS.trim()), 7, false)?;
     say("documentation");
@@ -63,6 +67,8 @@ pub fn run() -> Outcome {
         hunt("all")?;
         say("modules that a machine made up");
         modules(CI_MODULES)?;
+        say("hardware backends on a real Arm kernel");
+        qemu::run(&qemu::QemuCommand::Hal)?;
         say("fuzzing, briefly");
         fuzz::run(None, CI_FUZZ_SECONDS)?;
     }

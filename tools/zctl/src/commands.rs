@@ -1,8 +1,9 @@
 //! The command line: what can be said, and what it does.
 
-use crate::{Outcome, keys, packages, profile::Profile, render, session};
-use clap::{Args, Parser, Subcommand};
+use crate::{Outcome, keys, packages, profile::Profile, render, session, template};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use zhost_base::SpaceKind;
 use zhost_control::protocol::Request;
 
 /// Operates a cluster of zhosts.
@@ -56,6 +57,11 @@ pub enum Command {
     Spaces {
         #[command(subcommand)]
         command: Option<SpacesCommand>,
+    },
+    /// Begin a new space; asks no zhost.
+    Space {
+        #[command(subcommand)]
+        command: SpaceCommand,
     },
     /// Make and look at packages; asks no zhost.
     Mex {
@@ -150,6 +156,31 @@ pub enum SpacesCommand {
 }
 
 #[derive(Subcommand)]
+pub enum SpaceCommand {
+    /// Make a directory with a space that builds, a test, a package and a README.
+    #[command(
+        after_help = "Examples:\n  zctl space new meter --type IO\n  zctl space new meter --language c\n  zctl space new cockpit --type UI"
+    )]
+    New {
+        /// The directory; its name is the space's.
+        dir: PathBuf,
+        /// IO, DATA, CALL, CHAT or UI.
+        #[arg(long = "type", default_value = "IO")]
+        kind: SpaceKind,
+        /// What it is written in.
+        #[arg(long, value_enum, default_value_t = Language::Rust)]
+        language: Language,
+    },
+}
+
+/// What a space is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    Rust,
+    C,
+}
+
+#[derive(Subcommand)]
 pub enum MexCommand {
     /// Make a publisher's key (mode 600) and print its public half for the zhosts' `publishers`.
     Keygen {
@@ -196,6 +227,9 @@ impl Command {
         let request = match self {
             Self::Mex { command: MexCommand::Inspect { mex } } => {
                 return packages::inspect(mex, options.json);
+            }
+            Self::Space { command: SpaceCommand::New { dir, kind, language } } => {
+                return render::sentence(template::new_space(dir, *kind, *language), options.json);
             }
             Self::Mex { command } => return render::sentence(packages::run(command), options.json),
             Self::Keygen { file } => return render::sentence(keys::make_operator_key(file), options.json),

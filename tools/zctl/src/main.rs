@@ -6,6 +6,7 @@ mod packages;
 mod profile;
 mod render;
 mod session;
+mod template;
 
 use clap::Parser;
 use commands::{Cli, Command};

@@ -23,16 +23,27 @@
 
 #![no_std]
 
+#[cfg(not(target_arch = "wasm32"))]
+extern crate std;
+
 pub mod actuators;
 pub mod data;
+#[cfg(target_arch = "wasm32")]
 mod imports;
 pub mod net;
 pub mod proc;
 pub mod sensors;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod stage;
 pub mod sys;
 mod text;
+#[cfg(any(feature = "postcard", feature = "json"))]
+pub mod typed;
 
 pub use text::Text;
+
+#[cfg(not(target_arch = "wasm32"))]
+use stage::imports;
 
 use core::cell::RefCell;
 

@@ -1,0 +1,94 @@
+//! What `zctl space new` makes is built as its README says, and run by a real zhost.
+
+use crate::{Outcome, artifacts, setup, steps};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use zhost_cluster::{Cluster, cast, watch};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Each template: the space's name, what `zctl space new` is told, and how its log begins.
+const TEMPLATES: [(&str, &[&str], Option<&str>); 5] = [
+    ("meter", &["--type", "IO"], Some("hello")),
+    ("counter", &["--type", "DATA"], Some("hello, for the 1. time")),
+    ("parrot", &["--type", "CALL"], Some("hello")),
+    ("meter-c", &["--type", "IO", "--language", "c"], Some("hello from C")),
+    ("window", &["--type", "UI"], None),
+];
+
+/// Makes, builds and runs each.
+pub fn run(programs: &zhost_cluster::Programs) -> Outcome {
+    let dir = steps::root().join(format!("target/templates-{}", std::process::id()));
+    let mut cluster = Cluster::create(&dir, programs, cast(1))?;
+    cluster.start(0)?;
+    let zig = zig();
+    for (name, options, says) in TEMPLATES {
+        let project = dir.join(name);
+        let path = project.display().to_string();
+        cluster.zctl(&[&["space", "new", &path], options].concat())?;
+        if project.join("space.c").exists() && zig.is_none() {
+            println!("no zig on this computer: {name} is not built");
+            continue;
+        }
+        build(&project, zig.as_deref())?;
+        submit(&cluster, name, says)?;
+        println!("{name} ({}): built and running", options.join(" "));
+    }
+    cluster.end()?;
+    fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))
+}
+
+/// Python's zig, if there is one.
+fn zig() -> Option<String> {
+    let python = steps::root().join("target/bench-venv/bin/python").display().to_string();
+    let candidates = [python, "python3".to_owned()];
+    candidates.into_iter().find(|python| steps::succeeds(python, &["-m", "ziglang", "version"]))
+}
+
+/// Does what the README says, but for signing and submitting: the indented lines before those.
+fn build(project: &Path, zig: Option<&str>) -> Outcome {
+    let readme = project.join("README.md");
+    let text = fs::read_to_string(&readme).map_err(|e| format!("{}: {e}", readme.display()))?;
+    let commands = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .take_while(|line| !line.starts_with("zctl"));
+    // The targets are there, and the projects share what they build.
+    for command in commands.filter(|command| !command.starts_with("rustup")) {
+        let command = command.replace("zig cc", &format!("{} -m ziglang cc", zig.unwrap_or("zig")));
+        let mut shell = steps::command("sh", &["-ec", &command]);
+        steps::output(shell.current_dir(project).env("CARGO_TERM_QUIET", "true"))
+            .map_err(|reason| format!("{}: {command}: {reason}", project.display()))?;
+    }
+    Ok(())
+}
+
+fn submit(cluster: &Cluster, name: &str, says: Option<&str>) -> Outcome {
+    let at = |file: &str| -> String { cluster.dir.join(file).display().to_string() };
+    let (package, mex) = (at(&format!("{name}/package")), at(&format!("{name}.mex")));
+    cluster.zctl(&["mex", "build", &package, "--output", &mex, "--key", &at("publisher.key")])?;
+    watch(PATIENCE, || cluster.ask(&["topo", "submit", &mex]).map(Some))?;
+    watch(PATIENCE, || Ok((cluster.ask(&["topo", "status", name])?["state"] == "running").then_some(())))?;
+    let Some(says) = says else { return Ok(()) };
+    let heard = || {
+        let lines = cluster.ask(&["spaces", "logs", name])?;
+        let mut texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
+        Ok(texts.any(|text| text.starts_with(says)).then_some(()))
+    };
+    watch(PATIENCE, heard).map_err(|reason| format!("{name} does not say {says:?}: {reason}"))
+}
+
+/// The programs, built, and what the templates need.
+pub fn programs() -> Outcome<zhost_cluster::Programs> {
+    setup::need_c_compiler_for_guests();
+    Ok(artifacts::build()?.programs)
+}
+
+/// Runs the SDK's own tests, on this computer.
+pub fn test_sdk() -> Outcome {
+    let sdk: PathBuf = steps::root().join("tools/zspace");
+    let args = ["test", "--quiet", "--all-features", "--target-dir", "../../target/zspace"];
+    steps::run(steps::command("cargo", &args).current_dir(sdk))
+}

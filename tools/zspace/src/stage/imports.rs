@@ -1,0 +1,294 @@
+//! The imports as the stage plays them. Pointers and sizes come from the SDK itself, of slices that it holds.
+#![allow(clippy::too_many_arguments, reason = "the imports are what they are")]
+
+use super::{Stage, with};
+use std::{string::String, vec::Vec};
+
+const NOT_FOUND: i32 = -1;
+const TRY_AGAIN: i32 = -2;
+const TOO_LARGE: i32 = -3;
+const DENIED: i32 = -4;
+const FAILED: i32 = -5;
+
+fn bytes(start: *const u8, size: usize) -> Vec<u8> {
+    // SAFETY: see above.
+    unsafe { core::slice::from_raw_parts(start, size) }.to_vec()
+}
+
+fn text(start: *const u8, size: usize) -> String {
+    String::from_utf8_lossy(&bytes(start, size)).into_owned()
+}
+
+/// Puts bytes into a buffer; their number, or a refusal if there is no room.
+fn give(buffer: *mut u8, room: usize, bytes: &[u8]) -> i32 {
+    if bytes.len() > room {
+        return TOO_LARGE;
+    }
+    // SAFETY: see above.
+    unsafe { core::slice::from_raw_parts_mut(buffer, bytes.len()) }.copy_from_slice(bytes);
+    bytes.len() as i32
+}
+
+fn give_found(buffer: *mut u8, room: usize, found: Option<Vec<u8>>) -> i32 {
+    found.map_or(NOT_FOUND, |found| give(buffer, room, &found))
+}
+
+pub fn log(level: i32, start: *const u8, size: usize) {
+    with(|stage| stage.logs.push((level, text(start, size))));
+}
+
+pub fn time_ms() -> i64 {
+    now_us() / 1000
+}
+
+pub fn now_us() -> i64 {
+    with(|stage| stage.now_us as i64)
+}
+
+pub fn sleep(ms: u32) {
+    super::advance_ms(u64::from(ms));
+}
+
+pub fn yield_now() {}
+
+pub fn self_emit(data: *const u8, size: usize) -> i32 {
+    with(|stage| stage.mail.push_back((String::new(), bytes(data, size))));
+    0
+}
+
+pub fn random(buffer: *mut u8, size: usize) {
+    // Steele and Vigna's SplitMix64: the same on every stage.
+    let mut next = |stage: &mut Stage| {
+        stage.seed = stage.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (stage.seed ^ (stage.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) as u8
+    };
+    let random: Vec<u8> = (0..size).map(|_| with(&mut next)).collect();
+    give(buffer, size, &random);
+}
+
+pub fn config(key: *const u8, size: usize, buffer: *mut u8, room: usize) -> i32 {
+    let found = with(|stage| stage.settings.get(&text(key, size)).cloned());
+    give_found(buffer, room, found.map(String::into_bytes))
+}
+
+pub fn secret(name: *const u8, size: usize, buffer: *mut u8, room: usize) -> i32 {
+    give_found(buffer, room, with(|stage| stage.secrets.get(&text(name, size)).cloned()))
+}
+
+pub fn argument(buffer: *mut u8, room: usize) -> i32 {
+    give(buffer, room, &with(|stage| stage.argument.clone()))
+}
+
+pub fn report(_healthy: i32, _saturation: u32, _text: *const u8, _size: usize) {}
+
+pub fn emit_to(path: *const u8, path_size: usize, data: *const u8, size: usize) -> i32 {
+    let path = text(path, path_size);
+    with(|stage| {
+        if stage.blocked.contains(&path) {
+            return TRY_AGAIN;
+        }
+        stage.emitted.push((path, bytes(data, size)));
+        0
+    })
+}
+
+pub fn recv_next(buffer: *mut u8, room: usize) -> i32 {
+    with(|stage| match stage.mail.front() {
+        None => NOT_FOUND,
+        Some((_, message)) if message.len() > room => TOO_LARGE,
+        Some((path, message)) => {
+            stage.last_path = Some(path.clone());
+            let size = give(buffer, room, message);
+            stage.mail.pop_front();
+            size
+        }
+    })
+}
+
+pub fn recv_path(buffer: *mut u8, room: usize) -> i32 {
+    give_found(buffer, room, with(|stage| stage.last_path.clone().map(String::into_bytes)))
+}
+
+/// Along a path, or to oneself.
+pub fn recv_kind() -> i32 {
+    with(|stage| stage.last_path.as_ref().map_or(NOT_FOUND, |path| i32::from(path.is_empty())))
+}
+
+pub fn sender(_buffer: *mut u8) -> i32 {
+    DENIED
+}
+
+pub fn undelivered(_buffer: *mut u8, _room: usize) -> i32 {
+    NOT_FOUND
+}
+
+pub fn call(
+    _path: *const u8,
+    _path_size: usize,
+    _data: *const u8,
+    _size: usize,
+    _ms: u32,
+    _reply: *mut u8,
+    _room: usize,
+) -> i32 {
+    DENIED
+}
+
+pub fn reply(data: *const u8, size: usize) -> i32 {
+    with(|stage| stage.emitted.push((String::new(), bytes(data, size))));
+    0
+}
+
+pub fn get(key: *const u8, key_size: usize, buffer: *mut u8, room: usize) -> i32 {
+    give_found(buffer, room, super::stored(&bytes(key, key_size)))
+}
+
+pub fn list(prefix: *const u8, prefix_size: usize, buffer: *mut u8, room: usize) -> i32 {
+    let prefix = bytes(prefix, prefix_size);
+    let mut list = Vec::new();
+    for key in with(|stage| stage.data.keys().cloned().collect::<Vec<_>>()) {
+        if key.starts_with(&prefix) && list.len() + 2 + key.len() <= room {
+            list.extend_from_slice(&(key.len() as u16).to_le_bytes());
+            list.extend_from_slice(&key);
+        }
+    }
+    give(buffer, room, &list)
+}
+
+pub fn put(key: *const u8, key_size: usize, value: *const u8, size: usize) -> i32 {
+    with(|stage| stage.data.insert(bytes(key, key_size), bytes(value, size)));
+    0
+}
+
+pub fn delete(key: *const u8, key_size: usize) -> i32 {
+    with(|stage| stage.data.remove(&bytes(key, key_size)));
+    0
+}
+
+pub fn batch(writes: *const u8, size: usize) -> i32 {
+    let writes = bytes(writes, size);
+    let (mut rest, mut changes) = (&*writes, Vec::new());
+    while !rest.is_empty() {
+        let Some(change) = take_write(&mut rest) else { return FAILED };
+        changes.push(change);
+    }
+    with(|stage| {
+        for (key, value) in changes {
+            match value {
+                Some(value) => stage.data.insert(key, value),
+                None => stage.data.remove(&key),
+            };
+        }
+    });
+    0
+}
+
+/// The length of the key (two bytes), the key, the length of the value (four; all ones to delete), the value.
+fn take_write(rest: &mut &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    let mut take = |size: usize| {
+        let (taken, left) = rest.split_at_checked(size)?;
+        *rest = left;
+        Some(taken.to_vec())
+    };
+    let key_size = u16::from_le_bytes(take(2)?.try_into().ok()?);
+    let key = take(usize::from(key_size))?;
+    match u32::from_le_bytes(take(4)?.try_into().ok()?) {
+        u32::MAX => Some((key, None)),
+        size => Some((key, Some(take(size as usize)?))),
+    }
+}
+
+pub fn sync() -> i32 {
+    0
+}
+
+pub mod sensors {
+    use super::{NOT_FOUND, give_found, text, with};
+
+    pub fn read(name: *const u8, size: usize, buffer: *mut u8, room: usize) -> i32 {
+        give_found(buffer, room, with(|stage| stage.readings.get(&text(name, size)).cloned()))
+    }
+
+    pub fn subscribe(name: *const u8, size: usize, _period_ms: u32) -> i32 {
+        with(|stage| if stage.readings.contains_key(&text(name, size)) { 0 } else { NOT_FOUND })
+    }
+
+    pub fn unsubscribe(_name: *const u8, _size: usize) -> i32 {
+        0
+    }
+}
+
+pub mod events {
+    pub fn subscribe(_name: *const u8, _size: usize) -> i32 {
+        0
+    }
+
+    pub fn unsubscribe(_name: *const u8, _size: usize) -> i32 {
+        0
+    }
+}
+
+pub mod actuators {
+    use super::{bytes, text, with};
+
+    pub fn lock(_name: *const u8, _size: usize) -> i32 {
+        0
+    }
+
+    pub fn command(
+        name: *const u8,
+        name_size: usize,
+        command: *const u8,
+        size: usize,
+        _buffer: *mut u8,
+        _room: usize,
+    ) -> i32 {
+        with(|stage| stage.commands.push((text(name, name_size), bytes(command, size))));
+        0
+    }
+
+    pub fn release(_name: *const u8, _size: usize) -> i32 {
+        0
+    }
+}
+
+/// What needs other spaces is not played.
+macro_rules! denied {
+    ($($name:ident($($arg:ty),*);)*) => {
+        $(pub fn $name($(_: $arg),*) -> i32 { super::DENIED })*
+    };
+}
+
+pub mod proc {
+    type In = *const u8;
+    type Out = *mut u8;
+    denied! {
+        list(Out, usize);
+        spawn(In, usize, In, usize, In, usize, Out);
+        spawn_link(In, usize, In, usize, In, usize, Out);
+        exit(In, In, usize);
+        send(In, In, usize);
+        unsent(Out, usize);
+        call(In, In, usize, u32, Out, usize);
+        link(In);
+        unlink(In);
+        monitor(In);
+        demonitor(In);
+        monitor_zhost(In, usize);
+    }
+
+    pub fn own(_: Out) -> i32 {
+        super::DENIED
+    }
+
+    pub fn trap_exits(_: i32) {}
+}
+
+pub mod names {
+    denied! {
+        register(*const u8, usize);
+        unregister(*const u8, usize);
+        whereis(*const u8, usize, *mut u8);
+    }
+}
