@@ -63,6 +63,8 @@ pub struct TopologyDocument {
     pub spec: TopologySpec,
     /// First submitted, milliseconds since 1970 by the clock of the zhost asked.
     pub created_unix_ms: u64,
+    /// How often it was deleted before.
+    pub life: u32,
     /// Last written, likewise.
     pub updated_unix_ms: u64,
 }

@@ -86,6 +86,7 @@ fn read_space(node: yaml::Node) -> Result<SpaceSpec, YamlError> {
         None => Vec::new(),
     };
     let start = space.optional("start").map(yaml::Node::value).transpose()?.unwrap_or_default();
+    let restart = space.optional("restart").map(yaml::Node::value).transpose()?.unwrap_or_default();
     let replicas = space.optional("replicas").map(yaml::Node::value).transpose()?.unwrap_or(0);
     let (mut region, mut zhost_kind) = (None, None);
     if let Some(placement) = space.optional("placement") {
@@ -101,6 +102,7 @@ fn read_space(node: yaml::Node) -> Result<SpaceSpec, YamlError> {
         capabilities: capabilities.into_iter().map(yaml::Node::value).collect::<Result<_, _>>()?,
         memory_bytes: resources.memory_kib.saturating_mul(1024),
         start,
+        restart,
         settings,
         fuel_per_second: resources.fuel_per_second,
         storage_bytes: resources.storage_kib.saturating_mul(1024),

@@ -42,6 +42,14 @@ pub enum Request {
     SpaceLogs(String),
     /// An address at which a browser is shown it.
     SpaceOpen(String),
+    /// End it and start it again.
+    SpaceRestart(String),
+    /// The same with nothing stored.
+    SpaceDropData(String),
+    /// Compare its data with every replica anew.
+    SpaceRepair(String),
+    /// Restart all spaces of a topology.
+    TopoRestart(String),
 }
 
 /// The answer to a [`Request`].
@@ -75,6 +83,8 @@ pub enum Reply {
     Logs(Vec<LogLine>),
     /// To [`Request::SpaceOpen`].
     Address(String),
+    /// To commands that act on a space: what happens now, in a sentence.
+    Said(String),
     /// To commands that have nothing else to say: how durable their effect is.
     Done(Durability),
     /// The command was not carried out, and why.
@@ -444,6 +454,10 @@ impl Request {
             Self::SpaceStatus(_) => "spaces status",
             Self::SpaceLogs(_) => "spaces logs",
             Self::SpaceOpen(_) => "spaces open",
+            Self::SpaceRestart(_) => "spaces restart",
+            Self::SpaceDropData(_) => "spaces drop-data",
+            Self::SpaceRepair(_) => "spaces repair",
+            Self::TopoRestart(_) => "topo restart",
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
-    BlobDigest, Instant, SpaceKey, SpaceKind, TopologyId, ZhostId,
+    BlobDigest, Instant, SpaceKey, SpaceKind, Start, TopologyId, ZhostId,
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES},
 };
 use zhost_control::{
@@ -105,9 +105,13 @@ impl Node {
     pub(crate) fn handle_query(&mut self, now: Instant, peer: ZhostId, serial: u64, request: &[u8]) {
         let asker = Asker::Zhost(peer, serial);
         match Request::decode(request) {
-            Some(request @ (Request::SpaceStatus(_) | Request::SpaceLogs(_))) => {
-                self.handle_request(now, asker, request)
-            }
+            Some(
+                request @ (Request::SpaceStatus(_)
+                | Request::SpaceLogs(_)
+                | Request::SpaceRestart(_)
+                | Request::SpaceDropData(_)
+                | Request::SpaceRepair(_)),
+            ) => self.handle_request(now, asker, request),
             _ => self.answer(now, asker, Reply::Refused("zhosts do not ask each other that".into())),
         }
     }
@@ -144,7 +148,12 @@ impl Node {
             Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
-            Request::SpaceStatus(ref name) | Request::SpaceLogs(ref name) => {
+            Request::TopoRestart(name) => self.restart_topology(now, &name).map(Some),
+            Request::SpaceStatus(ref name)
+            | Request::SpaceLogs(ref name)
+            | Request::SpaceRestart(ref name)
+            | Request::SpaceDropData(ref name)
+            | Request::SpaceRepair(ref name) => {
                 self.resolve_space(name).and_then(|key| self.ask_host_of(now, asker, &key, &request))
             }
             other => self.report(now, other).map(Some),
@@ -181,7 +190,9 @@ impl Node {
         let digest = zhost_mex::digest(bytes);
         let old = self.ledger.topology(id);
         let unix_ms = self.unix_ms(now);
+        let life = old.map_or(0, |old| old.life.saturating_add(u32::from(old.wanted == Wanted::Deleted)));
         let document = TopologyDocument {
+            life,
             wanted: Wanted::Running,
             // Counted when it is written: another submit may come first.
             revision: 0,
@@ -370,8 +381,64 @@ impl Node {
                 self.send(now, host, &Frame::Query { serial, request: request.encode() });
                 Ok(None)
             }
-            _ => self.report(now, request.clone()).map(Some),
+            _ => match request {
+                Request::SpaceStatus(_) | Request::SpaceLogs(_) => self.report(now, request.clone()),
+                _ => self.act_on_space(now, key, request),
+            }
+            .map(Some),
         }
+    }
+
+    /// Does to a local space what an operator wants.
+    fn act_on_space(&mut self, now: Instant, key: &SpaceKey, request: &Request) -> Result<Reply, String> {
+        let name = &key.space;
+        let spec = self.space_spec(key).ok_or("its topology is gone")?;
+        let (is_data, has_replicas) = (spec.kind == SpaceKind::Data, spec.replicas > 0);
+        if self.host.space(key).is_none() {
+            return Err(format!("space {name} is on no zhost at present; see `zctl topo status`"));
+        }
+        self.log(Level::Info, format!("operator: {} {name}", request.name()));
+        let said = match request {
+            Request::SpaceDropData(_) if !is_data => {
+                return Err(format!("space {name} is no DATA space; it keeps nothing"));
+            }
+            Request::SpaceDropData(_) => {
+                self.drop_data(now, key);
+                "its data goes, also from its replicas; then it starts again"
+            }
+            Request::SpaceRepair(_) if !has_replicas => {
+                return Err(format!("space {name} has no replicas to compare with"));
+            }
+            Request::SpaceRepair(_) => match self.repair_replicas(now, key) {
+                0 => return Err(format!("no replica of {name} can be reached now; try again")),
+                _ => "its data is compared with every replica; `zctl spaces status` shows how far it is",
+            },
+            _ => {
+                self.restart_space(now, key);
+                "it starts again"
+            }
+        };
+        Ok(Reply::Said(format!("space {name}: {said}")))
+    }
+
+    /// Restarts the spaces of a topology, wherever they are; whoever does not hear of it is not waited for.
+    fn restart_topology(&mut self, now: Instant, name: &str) -> Result<Reply, String> {
+        let (id, topology) = self.resolve_topology(name)?;
+        let placed = topology.spec.spaces.iter().filter(|space| space.start == Start::Placed);
+        let keys: Vec<SpaceKey> =
+            placed.map(|space| SpaceKey { topology: id, space: space.name.clone() }).collect();
+        let mut told = 0;
+        for key in keys {
+            let request = Request::SpaceRestart(format!("{id}/{}", key.space));
+            let Some(host) = self.host_of(&key) else { continue };
+            told += 1;
+            if host == self.id {
+                self.restart_space(now, &key);
+            } else {
+                self.send(now, host, &Frame::Query { serial: 0, request: request.encode() });
+            }
+        }
+        Ok(Reply::Said(format!("topology {name}: {told} spaces start again")))
     }
 
     fn start_pings(&mut self, now: Instant, asker: Asker, target: Option<&str>) -> Result<(), String> {

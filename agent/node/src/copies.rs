@@ -72,7 +72,8 @@ impl Node {
             placed < version || (placed == version && keepers.primary == peer)
         });
         // A space that still runs here writes for itself.
-        (known && placed && self.host.space(key).is_none()) || planted::has(Bug::ObeyAnybody)
+        let is_free = self.host.space(key).is_none() && !self.disposal.holds(key);
+        (known && placed && is_free) || planted::has(Bug::ObeyAnybody)
     }
 
     pub(crate) fn take_part(
@@ -87,17 +88,18 @@ impl Node {
             self.copies.of.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
         if is_new {
             // A session begins with the order to attach; what is left of another is nobody's business any more.
-            let is_known = self.ledger.topology(key.topology).is_some();
-            let Some(DataOrder::Attach(version)) = DataOrder::decode(&bytes).filter(|_| last && is_known)
-            else {
+            // Data of another life of the topology is about to go; it is no place for new data.
+            let life = self.ledger.topology(key.topology).map(|topology| topology.life);
+            let attach = DataOrder::decode(&bytes).filter(|_| last);
+            let Some(DataOrder::Attach(version, theirs)) = attach.filter(|_| life.is_some()) else {
                 self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
                 return;
             };
-            if !self.obeys(&key, peer, version) {
+            if life != Some(theirs) || !self.obeys(&key, peer, version) {
                 self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
                 return;
             }
-            let busy = Some(DataOrder::Attach(version));
+            let busy = Some(DataOrder::Attach(version, theirs));
             let (partial, waiting) = (Vec::new(), VecDeque::new());
             let copy = Copy { primary: peer, session, partial, waiting, busy, done: 0 };
             self.copies.of.insert(key.clone(), copy);
@@ -142,7 +144,7 @@ impl Node {
         let table = table::data(key);
         let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
         let request = match &order {
-            DataOrder::Attach(version) => DiskRequest::Commit(vec![data_version_write(key, *version)]),
+            DataOrder::Attach(version, _) => DiskRequest::Commit(vec![data_version_write(key, *version)]),
             DataOrder::Compare(range, _) => {
                 let (from, to) = bounds(range);
                 DiskRequest::Scan { table, from, to, size_bytes: ORDER_BYTES_MAX }

@@ -1,10 +1,11 @@
 //! What a node keeps on flash, and the requests by which it does.
 
+use crate::disposal::Waste;
 use litemap::LiteMap;
 use serde::{Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
 use zhost_base::{
-    BlobDigest, Generation, SpaceKey, ZhostId,
+    BlobDigest, Generation, SpaceKey, TopologyId, ZhostId,
     limits::{MEMBERS_MAX, TOPOLOGIES_MAX},
     planted::{self, Bug},
 };
@@ -20,6 +21,7 @@ const PEERS: &[u8] = b"peers";
 const HORIZON: &[u8] = b"horizon";
 const BLOB_INDEX: &str = "blob-index";
 const DATA_VERSIONS: &str = "data-versions";
+const DATA_LIVES: &str = "data-lives";
 
 /// What the shell is to do with the store. Requests are carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub enum DiskRequest {
         /// Until this many bytes are read, but at least one entry.
         size_bytes: usize,
     },
+    /// Remove the tables whose names begin so.
+    DropTables(String),
     /// Have exactly these entries in a part of a table.
     Replace {
         /// Of this table.
@@ -92,6 +96,8 @@ pub(crate) enum Purpose {
         index: u32,
         peer: ZhostId,
     },
+    /// Data that nobody wants goes.
+    Disposal(Waste),
     /// The next entries for a replica.
     DataScan {
         key: SpaceKey,
@@ -111,7 +117,7 @@ impl DiskRequest {
         let size = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Vec::len);
         match self {
             Self::Commit(writes) => writes.iter().map(size).sum(),
-            Self::Read { .. } | Self::Scan { .. } => 0,
+            Self::Read { .. } | Self::Scan { .. } | Self::DropTables(_) => 0,
             Self::Replace { entries, .. } => entries.iter().map(|(key, value)| key.len() + value.len()).sum(),
         }
     }
@@ -120,6 +126,7 @@ impl DiskRequest {
     pub fn perform(&self, store: &dyn Store) -> Result<DiskReply, StoreError> {
         match self {
             Self::Commit(writes) => store.commit(writes).map(|()| DiskReply::Committed),
+            Self::DropTables(prefix) => store.drop_tables(prefix).map(|()| DiskReply::Committed),
             Self::Read { table, key } => store.get(table, key).map(DiskReply::Value),
             Self::Scan { table, from, to, size_bytes } => {
                 let (entries, next) = store.range(table, from, to.as_deref(), *size_bytes)?;
@@ -145,6 +152,7 @@ pub struct Recovered {
     pub(crate) horizon: u64,
     pub(crate) blobs: LiteMap<BlobDigest, u32>,
     pub(crate) data_versions: LiteMap<SpaceKey, PlacementVersion>,
+    pub(crate) data_lives: LiteMap<TopologyId, u32>,
 }
 
 impl Recovered {
@@ -163,7 +171,10 @@ impl Recovered {
         let versions = store.scan(DATA_VERSIONS, b"", usize::MAX)?;
         let versions =
             versions.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
+        let lives = store.scan(DATA_LIVES, b"", usize::MAX)?;
+        let lives = lives.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         Ok(Self {
+            data_lives: lives.collect(),
             data_versions: versions.collect(),
             generation,
             ballot: decode(meta(BALLOT)?.as_deref()).unwrap_or_default(),
@@ -206,6 +217,11 @@ pub(crate) fn horizon_write(horizon: u64) -> Write {
 /// The placement under which the data of a space was last written by another zhost's order.
 pub(crate) fn data_version_write(key: &SpaceKey, version: PlacementVersion) -> Write {
     write(DATA_VERSIONS, encode(key), Some(encode(&version)))
+}
+
+/// To which life of a topology its data here belongs; to none: there is no such data.
+pub(crate) fn data_life_write(id: TopologyId, life: Option<u32>) -> Write {
+    write(DATA_LIVES, encode(&id), life.map(|life| encode(&life)))
 }
 
 pub(crate) fn document_removal(key: &DocumentKey) -> Write {

@@ -5,9 +5,9 @@ use crate::{
     supervision::{Decision, Supervision},
 };
 use litemap::LiteMap;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
-    Farewell, Instant, Pid, SpaceKey, SpaceSpec, TopologySpec,
+    Farewell, Instant, Pid, Restart, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
@@ -19,6 +19,9 @@ use zhost_runtime::{Exit, Launch, LogLevel, Origin, Usage, WorkerCommand, Worker
 
 /// Spaces started at once: more wait, so that a recovery does not starve what runs.
 const STARTS_AT_ONCE: usize = 8;
+
+/// How long a space pauses that ended by itself and is to run always.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends of a space that are remembered; older ones go.
 const ENDINGS_MAX: usize = 8;
@@ -156,6 +159,8 @@ impl Host {
 }
 
 struct Wish {
+    /// Whether data that another had here is out of the way.
+    has_place: bool,
     launch: Launch,
     placement: PlacementVersion,
     revision: u64,
@@ -193,7 +198,7 @@ impl Node {
                 }
                 Some(_) => {}
                 // Those that have to wait start when others are running.
-                None if !has_turn => {}
+                None if !has_turn || !wish.has_place => {}
                 None if self.blobs.is_complete(wish.launch.package) => self.start_space(now, wish),
                 None => {}
             }
@@ -241,8 +246,9 @@ impl Node {
                     package_bytes: topology.package_bytes,
                     argument: Vec::new(),
                 };
-                wishes
-                    .insert(key, Wish { launch, placement: placement.version, revision: topology.revision });
+                let has_place = self.disposal.is_at(id, topology.life) && !self.disposal.holds(&key);
+                let (placement, revision) = (placement.version, topology.revision);
+                wishes.insert(key, Wish { has_place, launch, placement, revision });
             }
         }
         wishes
@@ -256,7 +262,7 @@ impl Node {
     pub(crate) fn host_spawned(&mut self, now: Instant, launch: Launch, revision: u64) {
         let placement = self.obeyed_placement(launch.key.topology).map(|placement| placement.version);
         if let Some(placement) = placement {
-            self.host_space(now, Wish { launch, placement, revision }, true);
+            self.host_space(now, Wish { has_place: true, launch, placement, revision }, true);
         }
     }
 
@@ -314,10 +320,17 @@ impl Node {
         }
     }
 
+    /// Ends a space and starts it again, also one that was held or has ended.
+    pub(crate) fn restart_space(&mut self, now: Instant, key: &SpaceKey) {
+        self.close_space(now, key);
+        self.reconcile_spaces(now);
+    }
+
     fn drop_space(&mut self, now: Instant, key: &SpaceKey) {
         if let Some(space) = self.host.spaces.remove(key) {
             self.host.numbers.remove(&space.launch.pid.number);
         }
+        self.dispose();
         self.messages.forget_sender(key);
         self.registry.remove(now, &RowKey::Space(key.clone()));
         let known = |key: &SpaceKey| self.ledger.topologies().any(|(id, _)| id == key.topology);
@@ -410,9 +423,15 @@ impl Node {
             return;
         }
         self.host.numbers.remove(&incarnation);
+        let restart = self.space_spec(key).map(|spec| spec.restart).unwrap_or_default();
         let Some(space) = self.host.spaces.get_mut(key) else { return };
         match exit {
+            Exit::Closed | Exit::Ended(_) if restart == Restart::Always => {
+                space.state = SpaceState::Backoff;
+                space.restart_at = Some(now + RESTART_PAUSE);
+            }
             Exit::Closed | Exit::Ended(_) => space.state = SpaceState::Ended,
+            Exit::Crashed(_) if restart == Restart::Never => space.state = SpaceState::Held,
             Exit::Crashed(_) => match space.supervision.handle_crash(now, &mut self.rng) {
                 Decision::RestartAt(at) => {
                     space.state = SpaceState::Backoff;

@@ -20,6 +20,7 @@ mod config;
 mod coordinator;
 mod copies;
 mod disk;
+mod disposal;
 mod documents;
 mod gossip;
 mod heartbeat;

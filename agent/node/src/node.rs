@@ -10,6 +10,7 @@ use crate::{
     coordinator::Coordinator,
     copies::Copies,
     disk::{DiskReply, DiskRequest, Purpose, Recovered, peers_write},
+    disposal::Disposal,
     documents::Documents,
     gossip::Gossip,
     heartbeat::Heartbeats,
@@ -147,6 +148,7 @@ pub struct Node {
     pub(crate) coordinator: Coordinator,
     pub(crate) host: Host,
     pub(crate) actors: Actors,
+    pub(crate) disposal: Disposal,
     pub(crate) replicas: Replicas,
     pub(crate) copies: Copies,
     pub(crate) census: Census,
@@ -233,6 +235,7 @@ impl Node {
             host: Host::default(),
             actors: Actors::default(),
             census: Census::default(),
+            disposal: Disposal::new(recovered.data_lives),
             replicas: Replicas::default(),
             copies: Copies::new(recovered.data_versions),
             mesh: Mesh::default(),
@@ -413,6 +416,7 @@ impl Node {
             Purpose::DataScan { key, peer, session } => {
                 self.handle_data_scan(now, (key, peer, session), result);
             }
+            Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
             Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
             Purpose::BlobRead { digest, index, peer } => {
                 self.handle_blob_read(now, digest, index, peer, result)
@@ -613,6 +617,7 @@ impl Node {
         self.refresh_burials(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
+        self.refresh_disposal();
         self.reconcile_spaces(now);
         self.refresh_replicas(now);
         self.refresh_targets();

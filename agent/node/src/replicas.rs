@@ -173,6 +173,15 @@ impl Node {
         }
     }
 
+    /// Compares the data of a local space with every replica anew; how many there are.
+    pub(crate) fn repair_replicas(&mut self, now: Instant, key: &SpaceKey) -> usize {
+        if let Some(primary) = self.replicas.primaries.get_mut(key) {
+            primary.followers.clear();
+        }
+        self.refresh_replicas(now);
+        self.replicas.primaries.get(key).map_or(0, |primary| primary.followers.len())
+    }
+
     /// Who else keeps the data of a space, for people.
     pub(crate) fn describe_replicas(&self, key: &SpaceKey) -> Vec<String> {
         let Some((keepers, _)) = self.keepers_of(key) else { return Vec::new() };
@@ -212,7 +221,8 @@ impl Node {
         };
         if let Some(primary) = self.replicas.primaries.get_mut(key) {
             primary.followers.insert(peer, follower);
-            self.order(now, key, peer, &DataOrder::Attach(version));
+            let life = self.ledger.topology(key.topology).map_or(0, |topology| topology.life);
+            self.order(now, key, peer, &DataOrder::Attach(version, life));
             self.walk_on(key, peer, KeyRange::default());
         }
     }

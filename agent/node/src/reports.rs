@@ -383,7 +383,11 @@ impl Node {
             PlacementLine {
                 space: space.name.to_string(),
                 zhost: host.map_or_else(|| "-".into(), |host| self.zhost_name(host)),
-                state: row.map_or("-", |row| row.state.as_str()).into(),
+                state: match row {
+                    Some(row) => row.state.as_str().into(),
+                    None if space.start == zhost_base::Start::Spawned => "on demand".into(),
+                    None => "-".into(),
+                },
             }
         };
         topology.spec.spaces.iter().map(line).collect()

@@ -308,8 +308,8 @@ pub enum DataMessage {
 /// What a primary wants of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DataOrder {
-    /// Recognise the primary, by the placement that made it one.
-    Attach(PlacementVersion),
+    /// Recognise the primary, by the placement that made it one, in that life of its topology.
+    Attach(PlacementVersion, u32),
     /// Say whether the entries from one key up to before another have this hash.
     Compare(KeyRange, [u8; 16]),
     /// Have exactly these entries from one key up to before another.

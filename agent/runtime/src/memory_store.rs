@@ -52,6 +52,12 @@ impl Store for MemoryStore {
             .sum())
     }
 
+    fn drop_tables(&self, prefix: &str) -> Result<(), StoreError> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.retain(|name, _| !name.starts_with(prefix));
+        Ok(())
+    }
+
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Write { table, key, value } in writes {

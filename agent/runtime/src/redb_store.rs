@@ -1,7 +1,7 @@
 //! The store on flash: redb over any backend, a file on a board, a tearing disk in the simulator.
 
 use crate::store::{Entries, Range, Store, StoreError, Write};
-use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError, TableHandle};
 use std::sync::{Mutex, PoisonError};
 
 /// redb's page cache; its default of 1 GiB is more than a board has.
@@ -139,6 +139,18 @@ impl<B: StorageBackend> Store for RedbStore<B> {
         Ok(sizes.into_iter().sum())
     }
 
+    fn drop_tables(&self, prefix: &str) -> Result<(), StoreError> {
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            let tables = transaction.list_tables()?.map(|table| table.name().to_owned());
+            for table in tables.filter(|table| table.starts_with(prefix)).collect::<Vec<_>>() {
+                transaction.delete_table(definition(&table))?;
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         self.with(|database| {
             let transaction = database.begin_write()?;
@@ -179,6 +191,17 @@ mod tests {
         assert_eq!(store.scan("t", b"a", 10).unwrap(), vec![(b"a2".to_vec(), b"y".to_vec())]);
         assert_eq!(store.scan("t", b"", 1).unwrap().len(), 1);
         assert_eq!(store.scan("none", b"", 1).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn dropped_tables_are_gone_and_others_stay() {
+        let store = RedbStore::open(|| Ok(InMemoryBackend::new())).unwrap();
+        let write = |table: &str| Write { table: table.into(), key: vec![1], value: Some(vec![2]) };
+        store.commit(&[write("data/a/x"), write("data/a/y"), write("data/ab/x")]).unwrap();
+        store.drop_tables("data/a/").unwrap();
+        let is_there = |table: &str| store.get(table, &[1]).unwrap().is_some();
+        assert_eq!(["data/a/x", "data/a/y", "data/ab/x"].map(is_there), [false, false, true]);
+        store.drop_tables("data/a/").unwrap();
     }
 
     #[test]

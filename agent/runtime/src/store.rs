@@ -1,7 +1,7 @@
 //! Durable tables of bytes, as the agent and its DATA spaces use them.
 
 use std::fmt;
-use zhost_base::{BlobDigest, SpaceKey};
+use zhost_base::{BlobDigest, SpaceKey, TopologyId};
 
 /// Why the store did not do it. After a failed commit nothing of it is visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,13 +92,16 @@ pub trait Store: Send + Sync {
     /// Bytes of all keys and values of a table.
     fn usage(&self, table: &str) -> Result<u64, StoreError>;
 
+    /// Removes the tables whose names begin so.
+    fn drop_tables(&self, prefix: &str) -> Result<(), StoreError>;
+
     /// Makes all of `writes` durable, or none.
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
 }
 
 /// Names of the tables.
 pub mod table {
-    use super::SpaceKey;
+    use super::{SpaceKey, TopologyId};
 
     /// Generation, votes and other facts about this zhost.
     pub const META: &str = "meta";
@@ -109,7 +112,12 @@ pub mod table {
 
     /// The data of a DATA space.
     pub fn data(key: &SpaceKey) -> String {
-        format!("data/{}/{}", key.topology, key.space)
+        data_of(key.topology) + key.space.as_str()
+    }
+
+    /// What the names of a topology's tables of data begin with.
+    pub fn data_of(topology: TopologyId) -> String {
+        format!("data/{topology}/")
     }
 }
 

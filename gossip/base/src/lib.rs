@@ -25,4 +25,4 @@ pub use pid::{Farewell, Pid};
 pub use recognizer::RecognizerSpec;
 pub use rng::Rng;
 pub use time::Instant;
-pub use topology::{PathSpec, SpaceKey, SpaceKind, SpaceSpec, Start, TopologySpec, WEB_CAPABILITY};
+pub use topology::{PathSpec, Restart, SpaceKey, SpaceKind, SpaceSpec, Start, TopologySpec, WEB_CAPABILITY};

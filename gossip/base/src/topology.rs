@@ -36,6 +36,8 @@ pub struct SpaceSpec {
     pub memory_bytes: u32,
     /// Who starts it.
     pub start: Start,
+    /// What follows when it ends.
+    pub restart: Restart,
     /// What it is told with `sys.config`; at most [`crate::limits::SETTINGS_MAX`].
     pub settings: Vec<(Name, String)>,
     /// The most fuel it may use in a second; 0 is as much as there is.
@@ -48,14 +50,6 @@ pub struct SpaceSpec {
     pub region: Option<Name>,
     /// Only zhosts of this kind may run it.
     pub zhost_kind: Option<Name>,
-}
-
-impl SpaceSpec {
-    /// What its zhost must offer.
-    pub fn needs(&self) -> impl Iterator<Item = Name> {
-        let web = (self.kind == SpaceKind::Ui).then(|| WEB_CAPABILITY.parse().ok()).flatten();
-        self.capabilities.iter().cloned().chain(web)
-    }
 }
 
 /// The type of a space, as in the public MEX format.
@@ -90,6 +84,30 @@ impl FromStr for Start {
             "placed" => Ok(Self::Placed),
             "spawned" => Ok(Self::Spawned),
             _ => Err("expected placed or spawned"),
+        }
+    }
+}
+
+/// What follows when a space ends without having been told to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// It is started again if it failed.
+    #[default]
+    OnFailure,
+    /// It is started again, also if it ended in order.
+    Always,
+    /// It stays ended, or held, until an operator restarts it.
+    Never,
+}
+
+impl FromStr for Restart {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "on-failure" => Ok(Self::OnFailure),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err("expected on-failure, always or never"),
         }
     }
 }
@@ -129,6 +147,7 @@ impl SpaceSpec {
             capabilities: Vec::new(),
             memory_bytes: 64 * 1024,
             start: Start::Placed,
+            restart: Restart::OnFailure,
             settings: Vec::new(),
             fuel_per_second: 0,
             storage_bytes: 1024 * 1024,
@@ -136,6 +155,12 @@ impl SpaceSpec {
             region: None,
             zhost_kind: None,
         }
+    }
+
+    /// What its zhost must offer.
+    pub fn needs(&self) -> impl Iterator<Item = Name> {
+        let web = (self.kind == SpaceKind::Ui).then(|| WEB_CAPABILITY.parse().ok()).flatten();
+        self.capabilities.iter().cloned().chain(web)
     }
 }
 

@@ -124,6 +124,11 @@ pub enum TopoCommand {
         /// Name or id.
         topology: String,
     },
+    /// End its spaces and start them again.
+    Restart {
+        /// Name or id.
+        topology: String,
+    },
     /// Close its spaces; it stays listed.
     Stop {
         /// Name or id.
@@ -145,6 +150,24 @@ pub enum SpacesCommand {
     },
     /// Print an address at which a browser is shown a UI space, for twelve hours; whoever has it sees the page.
     Open {
+        /// Name, or topology/name.
+        space: String,
+    },
+    /// End a space and start it again, also one that is held after too many crashes.
+    Restart {
+        /// Name, or topology/name.
+        space: String,
+    },
+    /// Forget all that a DATA space has stored, on its zhost and its replicas; it starts again with nothing.
+    DropData {
+        /// Name, or topology/name.
+        space: String,
+        /// Say that you mean it.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+    /// Compare the data of a space with its replicas, and make them equal to it.
+    Repair {
         /// Name, or topology/name.
         space: String,
     },
@@ -254,6 +277,15 @@ impl Command {
             Self::Spaces { command: Some(SpacesCommand::Open { space }) } => {
                 Request::SpaceOpen(space.clone())
             }
+            Self::Spaces { command: Some(SpacesCommand::Restart { space }) } => {
+                Request::SpaceRestart(space.clone())
+            }
+            Self::Spaces { command: Some(SpacesCommand::DropData { space, .. }) } => {
+                Request::SpaceDropData(space.clone())
+            }
+            Self::Spaces { command: Some(SpacesCommand::Repair { space }) } => {
+                Request::SpaceRepair(space.clone())
+            }
             Self::Spaces { command: Some(SpacesCommand::Logs { space }) } => {
                 Request::SpaceLogs(space.clone())
             }
@@ -273,6 +305,7 @@ impl TopoCommand {
             }
             Self::List => Request::TopoList,
             Self::Status { topology } => Request::TopoStatus(topology.clone()),
+            Self::Restart { topology } => Request::TopoRestart(topology.clone()),
             Self::Stop { topology } => Request::TopoStop(topology.clone()),
             Self::Delete { topology } => Request::TopoDelete(topology.clone()),
         })

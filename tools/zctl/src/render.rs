@@ -29,6 +29,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
             Reply::Topology(reply) => to_json(&reply),
             Reply::Space(reply) => to_json(&reply),
             Reply::Logs(reply) => to_json(&reply),
+            Reply::Said(text) => to_json(&serde_json::json!({ "result": text })),
             Reply::Address(address) => to_json(&serde_json::json!({ "address": address })),
             Reply::Done(reply) => to_json(&reply),
         };
@@ -48,6 +49,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
         Reply::Topology(reply) => Ok(topology(&reply)),
         Reply::Space(reply) => Ok(space(&reply)),
         Reply::Logs(reply) => Ok(logs(&reply)),
+        Reply::Said(text) => Ok(text + "\n"),
         Reply::Address(address) => Ok(address + "\n"),
         Reply::Done(reply) => Ok(done(request, reply)),
     }
