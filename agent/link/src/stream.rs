@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
     Batch, Generation, Instant,
-    limits::{STREAM_QUEUE_MAX_BYTES, STREAM_WINDOW_BYTES},
+    limits::{STREAM_QUEUE_MAX_BYTES, STREAM_RESERVE_BYTES, STREAM_WINDOW_BYTES},
     planted::{self, Bug},
 };
 
@@ -152,7 +152,16 @@ impl Stream {
 
     /// Queues a frame.
     pub fn send(&mut self, frame: Vec<u8>) -> Result<(), QueueFull> {
-        if self.queue_bytes + frame.len() > STREAM_QUEUE_MAX_BYTES {
+        self.send_within(STREAM_QUEUE_MAX_BYTES, frame)
+    }
+
+    /// Queues a frame that nobody would send again, for which there is a reserve.
+    pub fn send_last(&mut self, frame: Vec<u8>) -> Result<(), QueueFull> {
+        self.send_within(STREAM_QUEUE_MAX_BYTES + STREAM_RESERVE_BYTES, frame)
+    }
+
+    fn send_within(&mut self, limit: usize, frame: Vec<u8>) -> Result<(), QueueFull> {
+        if self.queue_bytes + frame.len() > limit {
             return Err(QueueFull);
         }
         self.queue_bytes += frame.len();
@@ -395,6 +404,8 @@ mod tests {
         let taken = (0..1000).take_while(|_| a.send(frame.clone()).is_ok()).count();
         assert_eq!(taken, STREAM_QUEUE_MAX_BYTES / frame.len());
         assert_eq!(a.send(frame.clone()), Err(QueueFull));
+        let reserved = (0..).take_while(|_| a.send_last(frame.clone()).is_ok()).count();
+        assert_eq!(reserved, STREAM_RESERVE_BYTES / frame.len());
         let under_way: usize = std::iter::from_fn(|| a.poll_packet(Instant::ZERO)).count();
         assert_eq!(under_way, STREAM_WINDOW_BYTES / frame.len());
     }

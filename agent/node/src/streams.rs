@@ -108,7 +108,14 @@ impl Node {
         }
         let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return false };
         self.streams.restless.insert(peer);
-        conversation.stream.send(frame.encode()).is_ok()
+        // What else is refused, its sender tries again, or is told.
+        match frame {
+            Frame::Errand(_, errand) if errand.is_last_word() => {
+                conversation.stream.send_last(frame.encode())
+            }
+            _ => conversation.stream.send(frame.encode()),
+        }
+        .is_ok()
     }
 
     /// Makes sure that there is a conversation with the present start of a live zhost.

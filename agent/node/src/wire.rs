@@ -305,6 +305,13 @@ pub enum DataMessage {
     },
 }
 
+impl Errand {
+    /// Whether nobody would say it again.
+    pub(crate) fn is_last_word(&self) -> bool {
+        !matches!(self, Self::Spawn { .. } | Self::Messages { .. } | Self::Call { .. })
+    }
+}
+
 /// What a primary wants of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DataOrder {

@@ -113,6 +113,10 @@ pub const LINK_QUEUE_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of frames waiting for one other zhost; further ones are refused, and their senders told to try again.
 pub const STREAM_QUEUE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes beyond [`STREAM_QUEUE_MAX_BYTES`] for what is told of spaces that ended, replies, and credit: nobody would tell it
+/// again. Beyond these it is lost.
+pub const STREAM_RESERVE_BYTES: usize = 2 * 1024 * 1024;
+
 /// Bytes of frames on their way to one other zhost and not acknowledged; more wait.
 pub const STREAM_WINDOW_BYTES: usize = 1024 * 1024;
 
