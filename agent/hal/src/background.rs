@@ -11,13 +11,15 @@ use zhost_runtime::{DeviceError, Reading};
 
 /// A reading that is older is made anew when it is asked for.
 const FRESH_FOR: Duration = Duration::from_secs(1);
+/// One that is older still is not given out any more.
+const STALE_AFTER: Duration = Duration::from_secs(5);
 
 type Read = dyn Fn() -> Result<Reading, DeviceError> + Send + Sync;
 
 #[derive(Default)]
 struct State {
     /// The last reading, and when it was asked for.
-    last: Option<Result<Reading, DeviceError>>,
+    last: Option<(Instant, Result<Reading, DeviceError>)>,
     asked_at: Option<Instant>,
     is_reading: bool,
 }
@@ -40,7 +42,7 @@ impl Background {
 }
 
 impl Device for Background {
-    /// The last reading; [`DeviceError::NotYet`] until there is one.
+    /// The last reading; [`DeviceError::NotYet`] until there is one of late.
     fn read(&self, now: Instant) -> Result<Reading, DeviceError> {
         let mut state = lock(&self.state);
         let is_fresh = state.asked_at.is_some_and(|at| now.since(at) < FRESH_FOR);
@@ -49,13 +51,14 @@ impl Device for Background {
             let task = move || {
                 let reading = read();
                 let mut state = lock(&shared);
-                state.last = Some(reading);
+                state.last = Some((now, reading));
                 state.is_reading = false;
             };
             state.asked_at = Some(now);
             state.is_reading = thread::Builder::new().name("sensor".into()).spawn(task).is_ok();
         }
-        state.last.clone().unwrap_or(Err(DeviceError::NotYet))
+        let last = state.last.clone().filter(|(asked_at, _)| now.since(*asked_at) < STALE_AFTER);
+        last.map_or(Err(DeviceError::NotYet), |(_, reading)| reading)
     }
 }
 
@@ -79,5 +82,6 @@ mod tests {
         // One that is made anew leaves the old one until it is there.
         let later = Instant::ZERO + FRESH_FOR;
         assert_eq!(sensor.read(later), Ok(Reading::Bytes(vec![7])));
+        assert_eq!(sensor.read(Instant::ZERO + STALE_AFTER), Err(DeviceError::NotYet), "an old one is none");
     }
 }

@@ -11,8 +11,8 @@ use std::{
 use zhost_base::{Instant, Name};
 use zhost_runtime::{DeviceError, Devices, Leases, Reading};
 
-/// Devices that are found by themselves; further ones are left out, so that those that were told have room in what a
-/// zhost can say of itself.
+/// Devices that are found by themselves; further ones are left out, the least likely to be missed first, so that those
+/// that were told have room in what a zhost can say of itself.
 const FOUND_MAX: usize = 12;
 
 /// Devices by the file each is known by; nothing for a file that is no device of ours.
@@ -68,12 +68,22 @@ impl Board {
         let mut found = self.found();
         let before: Vec<Name> = found.values().flatten().map(|(name, _)| name.clone()).collect();
         found.retain(|source, _| candidates.iter().any(|candidate| candidate.source == *source));
+        let mut kept = Vec::new();
         for Found { capability, source, open } in candidates {
-            if !found.contains_key(&source) && found.values().flatten().count() < FOUND_MAX {
-                let device = self.free_name(&found, &capability).and_then(|name| Some((name, open()?)));
-                found.insert(source, device);
+            if kept.len() == FOUND_MAX {
+                break;
+            }
+            if !found.contains_key(&source) {
+                // What cannot be opened now may be later: permissions often come after the device.
+                let Ok(device) = open() else { continue };
+                let named = device.and_then(|device| Some((self.free_name(&found, &capability)?, device)));
+                found.insert(source.clone(), named);
+            }
+            if found.get(&source).is_some_and(Option::is_some) {
+                kept.push(source);
             }
         }
+        found.retain(|source, device| device.is_none() || kept.contains(source));
         before != found.values().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
     }
 
@@ -105,9 +115,7 @@ impl Devices for Board {
     fn capabilities(&self) -> Vec<Name> {
         let found = self.found();
         let names = found.values().flatten().map(|(name, _)| name);
-        let mut names: Vec<Name> = self.fixed.keys().chain(names).cloned().collect();
-        names.sort();
-        names
+        self.fixed.keys().chain(names).cloned().collect()
     }
 
     fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {

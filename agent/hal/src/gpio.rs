@@ -25,6 +25,8 @@ const CONSUMER: &[u8] = b"zhost";
 /// Edges the kernel keeps for us; of further ones it drops the oldest.
 const EDGES_MAX: u32 = 256;
 
+/// `GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES`.
+const ATTRIBUTE_VALUES: u32 = 2;
 const FLAG_INPUT: u64 = 1 << 2;
 const FLAG_OUTPUT: u64 = 1 << 3;
 const FLAGS_EDGES: u64 = 1 << 4 | 1 << 5;
@@ -58,13 +60,21 @@ struct LineInfo {
     padding: [u32; 4],
 }
 
+/// `struct gpio_v2_line_config_attribute`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct ConfigAttribute {
+    attribute: Attribute,
+    mask: u64,
+}
+
 /// `struct gpio_v2_line_config`.
 #[repr(C)]
 struct LineConfig {
     flags: u64,
     attribute_count: u32,
     padding: [u32; 5],
-    attributes: [(Attribute, u64); 10],
+    attributes: [ConfigAttribute; 10],
 }
 
 /// `struct gpio_v2_line_request`.
@@ -151,22 +161,26 @@ fn line_info(chip: &File, offset: u32) -> rustix::io::Result<LineInfo> {
     Ok(info)
 }
 
-fn request(chip: &File, offset: u32, direction: Direction) -> rustix::io::Result<OwnedFd> {
-    let flags = match direction {
-        Direction::Input => FLAG_INPUT | FLAGS_EDGES,
-        Direction::Output => FLAG_OUTPUT,
-    };
+/// Takes a line; an output with the level it is to have from the first moment.
+fn request(chip: &File, offset: u32, level: Option<bool>) -> rustix::io::Result<OwnedFd> {
+    let flags = if level.is_some() { FLAG_OUTPUT } else { FLAG_INPUT | FLAGS_EDGES };
+    let mut attributes = [ConfigAttribute::default(); 10];
+    if level.is_some() {
+        attributes[0].attribute =
+            Attribute { id: ATTRIBUTE_VALUES, padding: 0, value: u64::from(level == Some(true)) };
+        attributes[0].mask = 1;
+    }
     let mut request = LineRequest {
         offsets: [0; 64],
         consumer: [0; 32],
         config: LineConfig {
             flags,
-            attribute_count: 0,
+            attribute_count: u32::from(level.is_some()),
             padding: [0; 5],
-            attributes: [(Attribute::default(), 0); 10],
+            attributes,
         },
         line_count: 1,
-        event_buffer_size: if direction == Direction::Input { EDGES_MAX } else { 0 },
+        event_buffer_size: if level.is_none() { EDGES_MAX } else { 0 },
         padding: [0; 5],
         fd: -1,
     };
@@ -212,13 +226,13 @@ impl Line {
         Self { machine: machine.clone(), name: name.to_owned(), direction, held: Mutex::new(None) }
     }
 
-    fn hold(&self) -> Result<Held, DeviceError> {
+    fn hold(&self, level: Option<bool>) -> Result<Held, DeviceError> {
         for path in self.machine.entries("dev", "gpiochip") {
             let chip = File::open(&path).map_err(|e| unopened(&path, &e))?;
             let failed = |e| failed(&path, e);
             for offset in 0..chip_info(&chip).map_err(failed)?.lines.min(LINES_MAX) {
                 if text_of(&line_info(&chip, offset).map_err(failed)?.name) == self.name.as_bytes() {
-                    let line = request(&chip, offset, self.direction).map_err(failed)?;
+                    let line = request(&chip, offset, level).map_err(failed)?;
                     return Ok(Held { line, edges: 0 });
                 }
             }
@@ -226,15 +240,21 @@ impl Line {
         Err(DeviceError::Missing)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Held) -> rustix::io::Result<T>) -> Result<T, DeviceError> {
+    fn with<T>(
+        &self,
+        level: Option<bool>,
+        act: impl FnOnce(&mut Held) -> rustix::io::Result<T>,
+    ) -> Result<T, DeviceError> {
         let mut held: MutexGuard<'_, Option<Held>> = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
-            *held = Some(self.hold()?);
+            *held = Some(self.hold(level)?);
         }
         let line = held.as_mut().ok_or(DeviceError::Missing)?;
         act(line).map_err(|error| {
             // A chip that is gone takes its lines along; one that comes back has new ones.
-            *held = None;
+            if error == Errno::NODEV {
+                *held = None;
+            }
             failed(Path::new(&self.name), error)
         })
     }
@@ -242,7 +262,12 @@ impl Line {
 
 impl Device for Line {
     fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
-        let (value, edges) = self.with(|held| {
+        let is_held = self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        // Taking an output gives it a level; that is for a command to say.
+        if self.direction == Direction::Output && !is_held {
+            return Err(DeviceError::NotYet);
+        }
+        let (value, edges) = self.with(None, |held| {
             if self.direction == Direction::Input {
                 held.edges += count_edges(&held.line)?;
             }
@@ -253,7 +278,7 @@ impl Device for Line {
 
     fn command(&self, _: Instant, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
         let value = line_command(command)?;
-        self.with(|held| values(&held.line, Some(value))).map(|_| Vec::new())
+        self.with(Some(value), |held| values(&held.line, Some(value))).map(|_| Vec::new())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Monitoring chips: `/sys/class/hwmon` (kernel: Documentation/hwmon/sysfs-interface.rst).
 
 use crate::{
-    Device, Found,
+    Found,
+    background::Background,
     machine::{Machine, attribute, milli_reading, number, plain_name},
 };
-use std::{path::PathBuf, sync::Arc};
-use zhost_base::Instant;
+use std::path::Path;
 use zhost_runtime::{DeviceError, Reading};
 
 /// What a channel's name begins with, what it measures, in which unit, and how many of the file's units make one
@@ -18,13 +18,6 @@ const CHANNELS: [(&str, &str, &str, i64); 6] = [
     ("humidity", "humidity", "percent", 1),
     ("fan", "speed", "rpm", 0),
 ];
-
-struct Channel {
-    file: PathBuf,
-    kind: &'static str,
-    unit: &'static str,
-    per_milli: i64,
-}
 
 /// Every input of every chip.
 pub fn find(machine: &Machine) -> Vec<Found> {
@@ -45,22 +38,19 @@ pub fn find(machine: &Machine) -> Vec<Found> {
                 };
                 let name = format!("sensors.{}-{channel}", plain_name(&chip_name));
                 let source = file.clone();
-                found.push(Found::new(name, source, move || {
-                    Some(Arc::new(Channel { file, kind, unit, per_milli }))
-                }));
+                let device = Background::new(move || read(&file, kind, unit, per_milli));
+                found.push(Found::certain(name, source, device));
             }
         }
     }
     found
 }
 
-impl Device for Channel {
-    fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
-        let raw = number(&self.file)?;
-        let milli = match self.per_milli {
-            0 => raw.saturating_mul(1000),
-            per_milli => raw / per_milli,
-        };
-        Ok(milli_reading(self.kind, milli, self.unit))
-    }
+fn read(file: &Path, kind: &str, unit: &str, per_milli: i64) -> Result<Reading, DeviceError> {
+    let raw = number(file)?;
+    let milli = match per_milli {
+        0 => raw.saturating_mul(1000),
+        per_milli => raw / per_milli,
+    };
+    Ok(milli_reading(kind, milli, unit))
 }

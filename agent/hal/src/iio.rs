@@ -1,14 +1,12 @@
 //! Industrial I/O: `/sys/bus/iio/devices` (kernel: Documentation/ABI/testing/sysfs-bus-iio).
 
 use crate::{
-    Device, Found,
+    Found,
+    background::Background,
     machine::{Machine, attribute, failed, milli_reading, number, plain_name},
 };
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-use zhost_base::{Instant, recognizer::Milli};
+use std::path::{Path, PathBuf};
+use zhost_base::recognizer::Milli;
 use zhost_runtime::{DeviceError, Reading};
 
 /// What a channel's name begins with, what it measures, and its unit once scaled, in thousandths.
@@ -46,10 +44,9 @@ pub fn find(machine: &Machine) -> Vec<Found> {
                 };
                 let short = channel.trim_start_matches("in_");
                 let capability = format!("sensors.{}-{}", plain_name(&device), plain_name(short));
-                let (dir, channel, source) = (dir.clone(), channel.to_owned(), file.clone());
-                found.push(Found::new(capability, source, move || {
-                    Some(Arc::new(Channel { dir, channel, sort, kind, unit }))
-                }));
+                let channel = Channel { dir: dir.clone(), channel: channel.to_owned(), sort, kind, unit };
+                let device = Background::new(move || channel.read());
+                found.push(Found::certain(capability, file.clone(), device));
             }
         }
     }
@@ -91,8 +88,8 @@ impl Channel {
     }
 }
 
-impl Device for Channel {
-    fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
+impl Channel {
+    fn read(&self) -> Result<Reading, DeviceError> {
         let scaled = self.scaled_milli()?;
         let milli = if IN_MILLI.contains(&self.kind) { scaled / 1000 } else { scaled };
         Ok(milli_reading(self.kind, milli, self.unit))

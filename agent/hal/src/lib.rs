@@ -59,6 +59,9 @@ pub trait Device: Send + Sync {
     }
 }
 
+/// What a closer look shows: nothing if it is none of ours, an error if that cannot be told now.
+type Opened = Result<Option<Arc<dyn Device>>, DeviceError>;
+
 /// A device that may be there.
 pub struct Found {
     /// The capability that unlocks it.
@@ -66,15 +69,16 @@ pub struct Found {
     /// The file it is known by.
     source: PathBuf,
     /// Looks closer, if it is not known yet.
-    open: Box<dyn FnOnce() -> Option<Arc<dyn Device>>>,
+    open: Box<dyn FnOnce() -> Opened>,
 }
 
 impl Found {
-    fn new(
-        capability: String,
-        source: PathBuf,
-        open: impl FnOnce() -> Option<Arc<dyn Device>> + 'static,
-    ) -> Self {
+    fn new(capability: String, source: PathBuf, open: impl FnOnce() -> Opened + 'static) -> Self {
         Self { capability, source, open: Box::new(open) }
+    }
+
+    /// A device that is certainly one.
+    fn certain(capability: String, source: PathBuf, device: impl Device + 'static) -> Self {
+        Self::new(capability, source, move || Ok(Some(Arc::new(device))))
     }
 }

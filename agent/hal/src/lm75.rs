@@ -1,8 +1,7 @@
 //! A thermometer with an I²C bus, LM75 and its many relatives (TMP102, DS75, …): register 0 holds the temperature, the
 //! whole degrees in its first byte and 1/256 of them, of which chips fill in as many as they know, in its second.
 
-use crate::{Device, i2c::Bus, machine::milli_reading};
-use zhost_base::Instant;
+use crate::{i2c::Bus, machine::milli_reading};
 use zhost_runtime::{DeviceError, Reading};
 
 const TEMPERATURE: u8 = 0;
@@ -15,8 +14,9 @@ pub struct Lm75<B> {
     pub address: u16,
 }
 
-impl<B: Bus> Device for Lm75<B> {
-    fn read(&self, _: Instant) -> Result<Reading, DeviceError> {
+impl<B: Bus> Lm75<B> {
+    /// The temperature.
+    pub fn read(&self) -> Result<Reading, DeviceError> {
         let word = self.bus.read_word(self.address, TEMPERATURE)?;
         let [degrees, fraction] = word.to_le_bytes();
         let milli = i64::from(i16::from_be_bytes([degrees, fraction])) * 1000 / 256;
@@ -41,8 +41,7 @@ mod tests {
 
     #[test]
     fn the_data_sheets_examples_come_out() {
-        let milli =
-            |word| Lm75 { bus: Fixed(word), address: 0x48 }.read(Instant::ZERO).unwrap().value_milli();
+        let milli = |word| Lm75 { bus: Fixed(word), address: 0x48 }.read().unwrap().value_milli();
         // 125, 25, 0.5, -0.5 and -55 degrees, as the data sheet's table has them, the first byte low.
         assert_eq!(milli(0x007d), Some(125_000));
         assert_eq!(milli(0x0019), Some(25_000));

@@ -8,6 +8,8 @@ use zhost_runtime::{DeviceError, Reading};
 
 /// Size of an attribute that is read; the rest is not looked at.
 const ATTRIBUTE_MAX_BYTES: usize = 4096;
+/// Size of a recording in text.
+const RECORDING_MAX_BYTES: u64 = 256 * 1024;
 /// Entries of a directory that are looked at.
 const ENTRIES_MAX: usize = 256;
 
@@ -26,7 +28,9 @@ impl Machine {
 
     /// A recording: its `sys` is a copy of some of `/sys`; each file of its `dev` is played by the backend's twin.
     pub fn recorded(root: &Path) -> Self {
-        Self { root: root.to_owned(), is_recorded: true }
+        // A relative name would be looked for below itself.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { root, is_recorded: true }
     }
 
     /// Whether it is a recording.
@@ -46,7 +50,7 @@ impl Machine {
             path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
         };
         let mut found: Vec<PathBuf> =
-            entries.take(ENTRIES_MAX).flatten().map(|e| e.path()).filter(is_meant).collect();
+            entries.flatten().map(|entry| entry.path()).filter(is_meant).take(ENTRIES_MAX).collect();
         // video10 comes after video2.
         found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
         found
@@ -71,6 +75,15 @@ pub(crate) fn attribute(file: &Path) -> Result<String, DeviceError> {
     let mut bytes = fs::read(file).map_err(|e| unopened(file, &e))?;
     bytes.truncate(ATTRIBUTE_MAX_BYTES);
     Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+/// The text of a recording; a large one is refused.
+pub(crate) fn recording(file: &Path) -> Result<String, DeviceError> {
+    let size = fs::metadata(file).map_err(|e| unopened(file, &e))?.len();
+    if size > RECORDING_MAX_BYTES {
+        return Err(failed(file, format!("a recording has at most {RECORDING_MAX_BYTES} bytes")));
+    }
+    fs::read_to_string(file).map_err(|e| failed(file, e))
 }
 
 /// The number in an attribute.

@@ -6,7 +6,6 @@ use crate::{
     background::Background,
     machine::{Machine, milli_reading, number, plain_name},
 };
-use std::sync::Arc;
 
 /// Families that the kernel's driver reads temperatures of: DS18S20, DS1822, DS18B20, DS1825, DS28EA00.
 const FAMILIES: [&str; 5] = ["10-", "22-", "28-", "3b-", "42-"];
@@ -16,12 +15,10 @@ pub fn find(machine: &Machine) -> Vec<Found> {
     let dirs = FAMILIES.iter().flat_map(|family| machine.entries("sys/bus/w1/devices", family));
     let found = dirs.filter_map(|dir| {
         let name = format!("sensors.w1-{}", plain_name(dir.file_name()?.to_str()?));
-        Some(Found::new(name, dir.clone(), move || {
-            let file = dir.join("temperature");
-            Some(Arc::new(Background::new(move || {
-                number(&file).map(|milli| milli_reading("temperature", milli, "C"))
-            })))
-        }))
+        let file = dir.join("temperature");
+        let device =
+            Background::new(move || number(&file).map(|milli| milli_reading("temperature", milli, "C")));
+        Some(Found::certain(name, dir, device))
     });
     found.collect()
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Device,
-    machine::{failed, unopened},
+    machine::{failed, number, unopened},
 };
 use std::{fs, path::PathBuf};
 use zhost_base::Instant;
@@ -23,6 +23,10 @@ impl Pwm {
         fs::write(&file, value.to_string()).map_err(|e| failed(&file, e))
     }
 
+    fn get(&self, attribute: &str) -> Result<i64, DeviceError> {
+        number(&self.chip.join(format!("pwm{}", self.channel)).join(attribute))
+    }
+
     fn export(&self) -> Result<(), DeviceError> {
         if self.chip.join(format!("pwm{}", self.channel)).exists() {
             return Ok(());
@@ -38,7 +42,9 @@ impl Device for Pwm {
         let text = std::str::from_utf8(command).map_err(|_| bad())?.trim();
         self.export()?;
         if text == "off" {
-            return self.set("enable", 0).map(|()| Vec::new());
+            // A channel that was never set has no period yet, and the kernel takes no order for such.
+            let is_on = self.get("enable")? != 0;
+            return if is_on { self.set("enable", 0).map(|()| Vec::new()) } else { Ok(Vec::new()) };
         }
         let (period, width) = text.split_once(' ').ok_or_else(bad)?;
         let (period, width): (u64, u64) =
@@ -46,8 +52,10 @@ impl Device for Pwm {
         if width > period || period == 0 {
             return Err(bad());
         }
-        // The kernel refuses a width above the period, whichever of the two comes first.
-        self.set("duty_cycle", 0)?;
+        // The kernel refuses a width above the period, and any order before there is a period.
+        if u64::try_from(self.get("duty_cycle")?).is_ok_and(|before| before > period) {
+            self.set("duty_cycle", 0)?;
+        }
         self.set("period", period)?;
         self.set("duty_cycle", width)?;
         self.set("enable", 1)?;

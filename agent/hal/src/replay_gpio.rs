@@ -4,7 +4,7 @@
 use crate::{
     Device,
     gpio::{line_command, line_reading},
-    machine::{attribute, failed},
+    machine::{failed, recording},
 };
 use std::{
     path::Path,
@@ -25,13 +25,13 @@ pub struct ReplayLine {
 impl ReplayLine {
     /// The line of that name in a recording.
     pub fn open(file: &Path, name: &str) -> Result<Self, DeviceError> {
-        let text = attribute(file)?;
+        let text = recording(file)?;
         let mut line = Self { changes: Vec::new(), period_ms: 1, set: AtomicBool::new(false) };
         for text in text.lines() {
             let words: Vec<&str> = text.split_whitespace().collect();
             let [at, changed, level] = words[..] else { return Err(failed(file, format!("{text:?}"))) };
-            let at = at.parse().map_err(|_| failed(file, format!("{text:?}")))?;
-            line.period_ms = line.period_ms.max(at + 1);
+            let at: u64 = at.parse().map_err(|_| failed(file, format!("{text:?}")))?;
+            line.period_ms = line.period_ms.max(at.saturating_add(1));
             if changed == name {
                 line.changes.push((at, line_command(level.as_bytes())?));
             }

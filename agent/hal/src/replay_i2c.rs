@@ -3,7 +3,7 @@
 
 use crate::{
     i2c::Bus,
-    machine::{attribute, failed},
+    machine::{failed, recording},
 };
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ impl ReplayBus {
                 _ => None,
             }
         };
-        let text = attribute(file)?;
+        let text = recording(file)?;
         let registers = text.lines().map(|line| parse(line).ok_or_else(|| failed(file, format!("{line:?}"))));
         Ok(Self(Mutex::new(registers.collect::<Result<_, _>>()?)))
     }
@@ -42,10 +42,10 @@ impl Bus for ReplayBus {
     fn transfer(&self, address: u16, write: &[u8], read_size: usize) -> Result<Vec<u8>, DeviceError> {
         let mut registers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = *write.first().ok_or_else(|| DeviceError::Command("no register".into()))?;
-        for (pair, register) in write[1..].chunks_exact(2).zip(first..) {
+        for (pair, register) in write[1..].chunks_exact(2).zip(first..=u8::MAX) {
             registers.insert((address, register), u16::from_le_bytes([pair[0], pair[1]]));
         }
-        let words = (first..).map_while(|register| registers.get(&(address, register)));
+        let words = (first..=u8::MAX).map_while(|register| registers.get(&(address, register)));
         Ok(words.flat_map(|word| word.to_le_bytes()).take(read_size).collect())
     }
 }

@@ -10,7 +10,6 @@ use std::{
     io::Read,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use zhost_base::Instant;
 use zhost_runtime::{DeviceError, Reading};
@@ -25,7 +24,7 @@ pub fn find(dir: &Path) -> Vec<Found> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let found = entries.filter(|path| path.is_file()).filter_map(|path| {
         let name = format!("secrets.{}", path.file_name()?.to_str()?);
-        Some(Found::new(name, path.clone(), move || Some(Arc::new(Secret(path)))))
+        Some(Found::certain(name, path.clone(), Secret(path)))
     });
     found.collect()
 }

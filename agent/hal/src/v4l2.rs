@@ -159,9 +159,10 @@ pub fn find(machine: &Machine) -> Vec<Found> {
     let files = machine.entries("dev", "video").into_iter();
     let found = files.map(|path| {
         Found::new("sensors.camera".into(), path.clone(), move || {
-            let is_camera =
-                open(&path).and_then(|file| captures(&file).map_err(io::Error::from)).unwrap_or(false);
-            is_camera.then(|| Arc::new(Camera::new(path)) as Arc<dyn Device>)
+            let file = open(&path).map_err(|e| unopened(&path, &e))?;
+            // What does not answer as a video device does is none.
+            let is_camera = captures(&file).unwrap_or(false);
+            Ok(is_camera.then(|| Arc::new(Camera::new(path)) as Arc<dyn Device>))
         })
     });
     found.collect()

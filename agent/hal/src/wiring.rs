@@ -2,8 +2,9 @@
 
 use crate::{
     Device,
+    background::Background,
     gpio::{Direction, Line},
-    i2c::{LinuxBus, RawBus},
+    i2c::{Bus, LinuxBus, RawBus},
     lm75::Lm75,
     machine::Machine,
     pwm::Pwm,
@@ -89,9 +90,11 @@ impl Wire {
             What::I2c(bus) if is_recorded => Arc::new(RawBus(ReplayBus::open(&dev(bus))?)),
             What::I2c(bus) => Arc::new(RawBus(LinuxBus::new(&dev(bus)))),
             What::Lm75(bus, address) if is_recorded => {
-                Arc::new(Lm75 { bus: ReplayBus::open(&dev(bus))?, address: *address })
+                in_background(Lm75 { bus: ReplayBus::open(&dev(bus))?, address: *address })
             }
-            What::Lm75(bus, address) => Arc::new(Lm75 { bus: LinuxBus::new(&dev(bus)), address: *address }),
+            What::Lm75(bus, address) => {
+                in_background(Lm75 { bus: LinuxBus::new(&dev(bus)), address: *address })
+            }
             What::Spi(file, _) | What::Uart(file, _) if is_recorded => {
                 Arc::new(ReplayBytes::open(&dev(file))?)
             }
@@ -102,6 +105,11 @@ impl Wire {
             }
         })
     }
+}
+
+/// A bus may be slow, or stuck.
+fn in_background<B: Bus + 'static>(chip: Lm75<B>) -> Arc<dyn Device> {
+    Arc::new(Background::new(move || chip.read()))
 }
 
 #[cfg(test)]

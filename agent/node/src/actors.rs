@@ -100,6 +100,11 @@ impl Node {
         (pid == self.pid(pid.number) && key.topology == topology).then_some(key)
     }
 
+    /// Whether there is such a space here and somebody in it: in a UI space nobody reads what comes to a pid.
+    fn takes_mail(&self, topology: TopologyId, to: Pid) -> bool {
+        self.local(topology, to).is_some_and(|key| !self.web.serves(key))
+    }
+
     pub(crate) fn signal(&mut self, number: u32, signal: Signal) {
         if let Some(key) = self.host.key_of(number).cloned() {
             self.output(Output::Worker(WorkerCommand::Signal { key, number, signal }));
@@ -350,7 +355,7 @@ impl Node {
             self.actors.received.range(of_space).map(|(_, (messages, _))| *messages).sum()
         };
         let has_room = waiting.saturating_add(messages) <= DIRECT_PER_SPACE_MAX;
-        if self.local(topology, to).is_none() || !has_room {
+        if !self.takes_mail(topology, to) || !has_room {
             let undelivered = Errand::Undelivered { from, to, messages: (messages, bytes), unknown: false };
             self.run_errand(now, from.zhost, topology, undelivered);
             return;
@@ -384,9 +389,7 @@ impl Node {
         (path, payload): (Option<Name>, Vec<u8>),
     ) {
         let refuse = |refusal: Refusal| Errand::Reply { to: from, serial, result: Err(refusal as i8) };
-        // Nobody in a UI space could answer.
-        let answers = self.local(topology, to).is_some_and(|key| !self.web.serves(key));
-        if !answers {
+        if !self.takes_mail(topology, to) {
             self.run_errand(now, from.zhost, topology, refuse(Refusal::NotFound));
             return;
         }

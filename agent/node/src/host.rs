@@ -5,7 +5,10 @@ use crate::{
     supervision::{Decision, Supervision},
 };
 use litemap::LiteMap;
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 use zhost_base::{
     Farewell, Instant, Pid, Restart, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
@@ -68,12 +71,12 @@ pub(crate) struct Ending {
 /// All spaces of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
-    spaces: LiteMap<SpaceKey, LocalSpace>,
+    spaces: BTreeMap<SpaceKey, LocalSpace>,
     /// Outlive their spaces, so that one can read why a space ended.
     logs: LiteMap<SpaceKey, VecDeque<Line>>,
     endings: LiteMap<SpaceKey, VecDeque<Ending>>,
     /// By the number of their start.
-    numbers: LiteMap<u32, SpaceKey>,
+    numbers: BTreeMap<u32, SpaceKey>,
     incarnations: u32,
 }
 

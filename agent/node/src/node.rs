@@ -29,8 +29,10 @@ use litemap::LiteMap;
 use std::{
     collections::{BTreeSet, VecDeque},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
+use zhost_base::limits::{CAPABILITIES_MAX, CAPABILITIES_SIZE_MAX_BYTES};
 use zhost_base::{Generation, Instant, Name, Rng, WEB_CAPABILITY, ZhostId};
 use zhost_control::Server;
 use zhost_gossip::{
@@ -103,6 +105,8 @@ pub enum Output {
         id: WebId,
         /// What to send.
         bytes: Vec<u8>,
+        /// What follows them, perhaps for several browsers.
+        content: Arc<[u8]>,
         /// Whether the connection ends with them.
         is_last: bool,
     },
@@ -298,10 +302,25 @@ impl Node {
         let base = zhost_runtime::abi::BASE_CAPABILITIES.iter().copied();
         let web = self.config.web_addr.map(|_| WEB_CAPABILITY);
         let base = base.chain(web).filter_map(|name| name.parse().ok());
-        let mut capabilities: Vec<_> = self.config.capabilities.iter().cloned().chain(base).collect();
+        // What every zhost offers comes first, then its devices in the order in which they matter.
+        let mut capabilities: Vec<Name> = Vec::new();
+        let mut left_out = 0;
+        for name in base.chain(self.config.capabilities.iter().cloned()) {
+            let size: usize = capabilities.iter().map(|name| name.as_str().len() + 1).sum();
+            let has_room = capabilities.len() < CAPABILITIES_MAX
+                && size + name.as_str().len() < CAPABILITIES_SIZE_MAX_BYTES;
+            match has_room {
+                _ if capabilities.contains(&name) => {}
+                true => capabilities.push(name),
+                false => left_out += 1,
+            }
+        }
+        if left_out > 0 {
+            let text =
+                format!("{left_out} devices are not offered: a zhost can say of {CAPABILITIES_MAX} at most");
+            self.log(Level::Warn, text);
+        }
         capabilities.sort();
-        capabilities.dedup();
-        capabilities.truncate(zhost_base::limits::CAPABILITIES_MAX);
         let config = &self.config;
         let profile = Profile {
             name: config.name.clone(),
@@ -438,6 +457,11 @@ impl Node {
         self.load = load;
         self.write_load_band(now);
         self.settle(now);
+    }
+
+    /// The wall clock is there at the origin of the monotonic one: it may have been set.
+    pub fn handle_clock(&mut self, _now: Instant, unix_origin_ms: u64) {
+        self.config.unix_origin_ms = unix_origin_ms;
     }
 
     /// The machine has other devices.

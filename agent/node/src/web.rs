@@ -83,8 +83,10 @@ impl Node {
         if spec.space(&key.space).is_none_or(|space| space.kind != SpaceKind::Ui) {
             return Err(format!("space {} is no UI space: there is nothing to see", key.space));
         }
-        let host = self.host_of(&key).ok_or("the space does not run at present; see `zctl topo status`")?;
-        let at = self.web_addr_of(host).ok_or("the zhost that runs it answers no browsers")?;
+        if !self.web.serves(&key) {
+            return Err("the space does not run at present; see `zctl topo status`".into());
+        }
+        let at = self.config.web_addr.ok_or("the zhost that runs it answers no browsers")?;
         let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
         let until = self.unix_ms(now) / 1000 + TICKET_TTL.as_secs();
         let ticket = self.ticket(&place, until);
@@ -120,10 +122,9 @@ impl Node {
     /// A browser asks.
     pub fn handle_web(&mut self, now: Instant, id: WebId, request: &Request) {
         let now = self.enter(now);
-        let response = self.answer_browser(now, id, request);
-        if let Some(response) = response {
-            let bytes = response.into_bytes(request.method != Method::Head);
-            self.output(Output::Web { id, bytes, is_last: true });
+        if let Some(response) = self.answer_browser(now, id, request) {
+            let (bytes, content) = response.into_parts(request.method != Method::Head);
+            self.output(Output::Web { id, bytes, content, is_last: true });
         }
         self.settle(now);
     }
@@ -142,8 +143,10 @@ impl Node {
             return refuse(Status::Forbidden, NO_TICKET);
         };
         let root = place.root();
-        if request.ticket_given.is_some() || place.rest.is_none() {
-            let response = Response::new(Status::SeeOther).location(&root);
+        let is_asked = request.method != Method::Post;
+        if is_asked && (request.ticket_given.is_some() || place.rest.is_none()) {
+            let clean = if place.rest.is_none() { &root } else { &request.path };
+            let response = Response::new(Status::SeeOther).location(clean);
             return Some(response.keep_ticket(&root, ticket, TICKET_TTL.as_secs()));
         }
         let Ok(key) = self.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
@@ -153,7 +156,8 @@ impl Node {
             let elsewhere = self.host_of(&key).filter(|host| *host != self.id);
             return match elsewhere.and_then(|host| self.web_addr_of(host)) {
                 Some(addr) => {
-                    let address = format!("http://{addr}{root}?{}={ticket}", zhost_web::TICKET_PARAMETER);
+                    let address =
+                        format!("http://{addr}{}?{}={ticket}", request.path, zhost_web::TICKET_PARAMETER);
                     Some(Response::new(Status::TemporaryRedirect).location(&address))
                 }
                 None => {
@@ -170,7 +174,7 @@ impl Node {
                 let mut bytes = stream_head();
                 site.last.values().for_each(|event| bytes.extend_from_slice(event));
                 self.web.streams.insert(id, key);
-                self.output(Output::Web { id, bytes, is_last: false });
+                self.output(Output::Web { id, bytes, content: Arc::default(), is_last: false });
                 None
             }
             (Method::Post, _) if !request.is_same_origin => {
@@ -212,7 +216,7 @@ impl Node {
         }
         for id in self.viewers(key) {
             self.web.streams.remove(&id);
-            self.output(Output::Web { id, bytes: Vec::new(), is_last: true });
+            self.output(Output::Web { id, bytes: Vec::new(), content: Arc::default(), is_last: true });
         }
     }
 
@@ -222,12 +226,17 @@ impl Node {
 
     /// Messages for a UI space.
     pub(crate) fn show(&mut self, key: &SpaceKey, path: &Name, payloads: &Batch) {
-        let events: Vec<Vec<u8>> = payloads.iter().map(|payload| event(path.as_str(), payload)).collect();
-        for id in self.viewers(key) {
-            self.output(Output::Web { id, bytes: events.concat(), is_last: false });
+        let viewers = self.viewers(key);
+        if !viewers.is_empty() {
+            let events: Vec<Vec<u8>> = payloads.iter().map(|payload| event(path.as_str(), payload)).collect();
+            let content: Arc<[u8]> = events.concat().into();
+            for id in viewers {
+                let (bytes, content) = (Vec::new(), content.clone());
+                self.output(Output::Web { id, bytes, content, is_last: false });
+            }
         }
-        if let Some((site, last)) = self.web.sites.get_mut(key).zip(events.last()) {
-            site.last.insert(path.clone(), last.clone());
+        if let Some((site, last)) = self.web.sites.get_mut(key).zip(payloads.iter().last()) {
+            site.last.insert(path.clone(), event(path.as_str(), last));
         }
     }
 
@@ -241,7 +250,7 @@ impl Node {
         let line = format!("{{\"path\":\"{}\",\"lost\":{lost},\"unknown\":{unknown}}}", path.name);
         for id in self.viewers(key) {
             let bytes = text_event("-undelivered", &line);
-            self.output(Output::Web { id, bytes, is_last: false });
+            self.output(Output::Web { id, bytes, content: Arc::default(), is_last: false });
         }
     }
 }
@@ -256,9 +265,9 @@ fn serve(site: &Site, root: &str, file: &str, request: &Request) -> Response {
     let Some((hash, asset)) = site.assets.get(&name) else {
         return Response::sentence(Status::NotFound, "The space has no such file.");
     };
-    let compressed = asset.gzip().filter(|_| request.accepts_gzip);
+    let is_compressed = asset.is_deflated && request.accepts_gzip;
     // The same content in two forms is two things (RFC 9110, section 8.8.3.3).
-    let etag = format!("\"{hash}{}\"", if compressed.is_some() { "-gzip" } else { "" });
+    let etag = format!("\"{hash}{}\"", if is_compressed { "-gzip" } else { "" });
     let has_it = request.has_etag.as_ref().is_some_and(|known| {
         known == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == etag)
     });
@@ -268,9 +277,11 @@ fn serve(site: &Site, root: &str, file: &str, request: &Request) -> Response {
         .header("ETag", &etag)
         .header("Cache-Control", "no-cache")
         .header("Vary", "Accept-Encoding");
-    match compressed {
+    let wanted = request.method != Method::Head;
+    match asset.gzip().filter(|_| is_compressed && !has_it) {
         _ if has_it => response,
         Some(gzip) => response.header("Content-Encoding", "gzip").content(media_type(&name), gzip),
-        None => response.content(media_type(&name), asset.plain()),
+        None if wanted => response.content(media_type(&name), asset.plain()),
+        None => response.content_size(media_type(&name), asset.size_bytes as usize),
     }
 }

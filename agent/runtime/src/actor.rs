@@ -110,6 +110,8 @@ pub(crate) enum Until {
     Answer,
     /// That all it wrote is durable.
     Durable,
+    /// That a device has done what it was told.
+    Device,
     /// The deadline, as a sleeper.
     Deadline,
 }

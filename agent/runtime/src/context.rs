@@ -143,6 +143,8 @@ pub struct Context {
     /// Questions asked so far.
     pub(crate) asks: u32,
     pub(crate) waiting: Option<Waiting>,
+    /// What an actuator is to be told while the guest waits: the capability, and the command.
+    pub(crate) command: Option<(String, Vec<u8>)>,
     pub(crate) traps_exits: bool,
     pub(crate) logs: Vec<(LogLevel, String)>,
     /// Lines it may still write; more come with time.
@@ -198,6 +200,7 @@ impl Context {
             correspondents: LiteMap::new(),
             asks: 0,
             waiting: None,
+            command: None,
             traps_exits: false,
             logs: Vec::new(),
             log_allowance: budget::LOG_LINES_BURST,

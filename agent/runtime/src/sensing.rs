@@ -1,6 +1,7 @@
 //! Sensors, actuators and sound, as one guest uses them.
 
 use crate::{
+    actor::{ASK_TIMEOUT, Until},
     budget,
     context::{Context, Refusal},
     device::{DeviceError, Reading},
@@ -132,13 +133,21 @@ impl Context {
         Ok(self.devices.leases().lock(&capability, self.pid)?)
     }
 
-    /// Gives an actuator that the guest has locked a command.
-    pub(crate) fn actuator_command(&mut self, name: &[u8], command: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// Has an actuator that the guest has locked told something, and makes the guest wait: buses may be slow.
+    pub(crate) fn actuator_command(&mut self, name: &[u8], command: Vec<u8>) -> Result<(), Refusal> {
         let capability = self.declared("actuators.", name)?;
         if !self.devices.leases().is_held_by(&capability, self.pid) {
             return Err(Refusal::Taken);
         }
-        Ok(self.devices.command(self.now, &capability, command)?)
+        self.wait(ASK_TIMEOUT, Until::Device);
+        self.command = Some((capability, command));
+        Ok(())
+    }
+
+    /// Tells the actuator; whoever calls this may wait for it.
+    pub(crate) fn carry_out_command(&mut self, now: Instant) -> Option<Result<Vec<u8>, Refusal>> {
+        let (capability, command) = self.command.take()?;
+        Some(self.devices.command(now, &capability, &command).map_err(Refusal::from))
     }
 
     /// Gives the lease back.

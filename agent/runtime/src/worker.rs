@@ -95,6 +95,8 @@ pub struct Worker {
     fuel_burnt: u64,
     /// Wait for a long slice, to store what they wrote.
     storing: VecDeque<SpaceKey>,
+    /// Wait for a device, which may take its time.
+    commanding: VecDeque<SpaceKey>,
     launches: VecDeque<Launch>,
     events: VecDeque<WorkerEvent>,
 }
@@ -123,6 +125,7 @@ impl Worker {
             passed: 0,
             fuel_burnt: 0,
             storing: VecDeque::new(),
+            commanding: VecDeque::new(),
             launches: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -449,7 +452,7 @@ impl Worker {
 
     /// Whether there is something to do in such a slice.
     pub fn is_ready(&self, slice: Slice) -> bool {
-        let only_long = !self.storing.is_empty() || !self.launches.is_empty();
+        let only_long = !self.storing.is_empty() || !self.commanding.is_empty() || !self.launches.is_empty();
         !self.ready.is_empty() || !self.busy.is_empty() || (slice == Slice::Long && only_long)
     }
 
@@ -465,6 +468,9 @@ impl Worker {
             }
             if let Some(key) = self.storing.pop_front() {
                 return self.store_data(now, &key);
+            }
+            if let Some(key) = self.commanding.pop_front() {
+                return self.carry_out_command(now, &key);
             }
         }
         let Some((key, fuel)) = self.next_in_line(slice) else { return };
@@ -570,6 +576,15 @@ impl Worker {
         }
     }
 
+    fn carry_out_command(&mut self, now: Instant, key: &SpaceKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let context = task.guest.context();
+        let waiting = context.waiting.filter(|waiting| waiting.until == Until::Device);
+        if let Some((waiting, answer)) = waiting.zip(context.carry_out_command(now)) {
+            self.answer(key, Some(waiting.serial), answer);
+        }
+    }
+
     /// Goes on with a guest that left its slice and whose data is durable.
     fn proceed(&mut self, now: Instant, key: &SpaceKey, left: Left) {
         self.drain_context(key);
@@ -577,12 +592,12 @@ impl Worker {
         match left {
             Left::Returned(code) => self.handle_return(now, key, code),
             Left::Waits => {
-                let is_durable = |until: Until| until == Until::Durable;
-                let stop = task.stop;
-                if task.guest.context().waiting.is_some_and(|waiting| is_durable(waiting.until)) {
-                    self.answer(key, None, Ok(Vec::new()));
-                } else if stop {
-                    self.answer(key, None, Err(Refusal::TimedOut));
+                let (stop, waiting) = (task.stop, task.guest.context().waiting);
+                match waiting.map(|waiting| waiting.until) {
+                    Some(Until::Durable) => self.answer(key, None, Ok(Vec::new())),
+                    _ if stop => self.answer(key, None, Err(Refusal::TimedOut)),
+                    Some(Until::Device) => self.commanding.push_back(key.clone()),
+                    _ => {}
                 }
                 // It may have been answered while what it wrote was not durable yet.
                 self.enqueue(key);

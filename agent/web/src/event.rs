@@ -2,9 +2,10 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// A message that came along a path: the event's type is the path, its data the payload in base64.
+/// A message that came along a path: the event's type is `path:` and its name (a bare `error` would mean something else
+/// to a browser), its data the payload in base64.
 pub fn event(path: &str, payload: &[u8]) -> Vec<u8> {
-    text_event(path, &BASE64_STANDARD.encode(payload))
+    text_event(&format!("path:{path}"), &BASE64_STANDARD.encode(payload))
 }
 
 /// An event whose data is one line of text.
@@ -16,6 +17,6 @@ pub fn text_event(kind: &str, line: &str) -> Vec<u8> {
 mod tests {
     #[test]
     fn an_event_is_what_browsers_expect() {
-        assert_eq!(super::event("pictures", b"\x00\xff"), b"event: pictures\ndata: AP8=\n\n");
+        assert_eq!(super::event("pictures", b"\x00\xff"), b"event: path:pictures\ndata: AP8=\n\n");
     }
 }

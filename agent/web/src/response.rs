@@ -1,6 +1,7 @@
 //! Responses, and the headers that keep a page to its own space.
 
 use crate::TICKET_COOKIE;
+use std::sync::Arc;
 
 /// How a request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,18 @@ const STRICT: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r
 pub struct Response {
     head: String,
     body: Vec<u8>,
+    /// Size of the content; nothing for an answer that speaks of none.
+    size: Option<usize>,
 }
 
 impl Response {
     /// An answer without content.
     pub fn new(status: Status) -> Self {
-        Self { head: format!("HTTP/1.1 {}\r\n{STRICT}", status.line()), body: Vec::new() }
+        Self {
+            head: format!("HTTP/1.1 {}\r\n{STRICT}", status.line()),
+            body: Vec::new(),
+            size: (status != Status::NotModified).then_some(0),
+        }
     }
 
     /// An answer to a person, in a sentence.
@@ -96,7 +103,7 @@ impl Response {
     /// Has the browser keep a ticket for the addresses below `path`.
     pub fn keep_ticket(self, path: &str, ticket: &str, seconds: u64) -> Self {
         let cookie =
-            format!("{TICKET_COOKIE}={ticket}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+            format!("{TICKET_COOKIE}={ticket}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax");
         self.header("Set-Cookie", &cookie)
     }
 
@@ -114,16 +121,25 @@ impl Response {
 
     /// Adds the content.
     pub fn content(self, media_type: &str, body: Vec<u8>) -> Self {
-        Self { body, ..self.header("Content-Type", media_type) }
+        Self { size: Some(body.len()), body, ..self.header("Content-Type", media_type) }
+    }
+
+    /// Tells of content that is not wanted now.
+    pub fn content_size(self, media_type: &str, size_bytes: usize) -> Self {
+        Self { size: Some(size_bytes), ..self.header("Content-Type", media_type) }
+    }
+
+    /// The head to send, and behind it the content, if it is wanted.
+    pub fn into_parts(self, with_content: bool) -> (Vec<u8>, Arc<[u8]>) {
+        let length = self.size.map(|size| format!("Content-Length: {size}\r\n")).unwrap_or_default();
+        let head = format!("{}{length}\r\n", self.head).into_bytes();
+        (head, if with_content { self.body.into() } else { Arc::default() })
     }
 
     /// The bytes to send; those of the content only if they are wanted.
     pub fn into_bytes(self, with_content: bool) -> Vec<u8> {
-        let mut bytes = format!("{}Content-Length: {}\r\n\r\n", self.head, self.body.len()).into_bytes();
-        if with_content {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
+        let (head, content) = self.into_parts(with_content);
+        [&head, &*content].concat()
     }
 }
 

@@ -18,6 +18,12 @@ impl Clock {
         Self { start: std::time::Instant::now(), unix_origin_ms: unix.as_millis() as u64 }
     }
 
+    /// What the wall clock shows now, less the time since the start: it changes when the wall clock is set.
+    pub fn unix_origin_now_ms(&self) -> u64 {
+        let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        unix.saturating_sub(self.start.elapsed()).as_millis() as u64
+    }
+
     /// Now, as the core counts.
     pub fn now(&self) -> Instant {
         Instant::from_micros(self.start.elapsed().as_micros() as u64)

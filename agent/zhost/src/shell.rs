@@ -272,6 +272,7 @@ impl Shell {
                 if board.look_around() {
                     self.node.handle_capabilities(self.clock.now(), board.capabilities());
                 }
+                self.node.handle_clock(self.clock.now(), self.clock.unix_origin_now_ms());
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");
                 }
@@ -379,10 +380,10 @@ impl Shell {
                 Output::Close(connection) => {
                     self.connections.remove(&connection);
                 }
-                Output::Web { id, bytes, is_last } => {
+                Output::Web { id, bytes, content, is_last } => {
                     // A browser that does not keep up misses what it would have been shown.
                     if let Some(answers) = self.browsers.get(&id) {
-                        let _ = answers.try_send(web::Answer { bytes, is_last });
+                        let _ = answers.try_send(web::Answer { bytes, content, is_last });
                     }
                     if is_last {
                         self.browsers.remove(&id);

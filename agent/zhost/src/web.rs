@@ -8,12 +8,23 @@ use smol::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, Shutdown},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 use zhost_node::WebId;
 use zhost_web::{BODY_MAX_BYTES, HEAD_MAX_BYTES, Parsed, Request, Response, parse};
 
 /// Connections at once; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 64;
+/// Of these, from one address.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 24;
+/// Bytes taken from somebody who says more than was asked.
+const DRAINED_MAX_BYTES: usize = 64 * 1024;
 /// Answers waiting for one browser; of a stream, further ones are left out.
 const ANSWERS_MAX: usize = 16;
 /// How much is written at once.
@@ -26,30 +37,44 @@ const STILL_HERE: Duration = Duration::from_secs(15);
 /// Bytes for a browser.
 pub struct Answer {
     pub bytes: Vec<u8>,
+    /// What follows them; browsers that are shown the same share it.
+    pub content: Arc<[u8]>,
     /// Whether the connection ends with them.
     pub is_last: bool,
 }
 
+/// The other ends of the connections that are there.
+type Open = Rc<RefCell<Vec<IpAddr>>>;
+
 /// Counts a connection for as long as it is there.
-struct Counted(Rc<Cell<usize>>);
+struct Counted(Open, IpAddr);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let mut open = self.0.borrow_mut();
+        if let Some(index) = open.iter().position(|addr| *addr == self.1) {
+            open.swap_remove(index);
+        }
     }
+}
+
+/// Nobody may keep the others out.
+fn has_room(open: &[IpAddr], from: IpAddr) -> bool {
+    let of_same = open.iter().filter(|addr| **addr == from).count();
+    open.len() < CONNECTIONS_MAX && of_same < CONNECTIONS_PER_ADDRESS_MAX
 }
 
 /// Takes connections for as long as the agent runs.
 pub async fn attend(sockets: Rc<Sockets>, executor: Rc<LocalExecutor<'static>>, events: Sender<Event>) {
     let Some(listener) = &sockets.web else { return };
-    let open = Rc::new(Cell::new(0));
+    let open = Rc::new(RefCell::new(Vec::new()));
     let mut count = 0;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if open.get() < CONNECTIONS_MAX => {
+            Ok((stream, from)) if has_room(&open.borrow(), from.ip()) => {
                 count += 1;
-                open.set(open.get() + 1);
-                let (id, counted, events) = (WebId(count), Counted(open.clone()), events.clone());
+                open.borrow_mut().push(from.ip());
+                let (id, counted, events) = (WebId(count), Counted(open.clone(), from.ip()), events.clone());
                 let task = async move {
                     // A browser that goes away in the middle is none of our business.
                     let _ = converse(id, stream, &events).await;
@@ -58,7 +83,7 @@ pub async fn attend(sockets: Rc<Sockets>, executor: Rc<LocalExecutor<'static>>, 
                 };
                 executor.spawn(task).detach();
             }
-            Ok(_) => {}
+            Ok(_) => future::yield_now().await,
             Err(error) => {
                 log::warn!("accepting a browser: {error}");
                 Timer::after(Duration::from_millis(100)).await;
@@ -87,19 +112,34 @@ async fn converse(id: WebId, mut stream: TcpStream, events: &Sender<Event>) -> i
         Ok(request) => {
             let (sender, answers) = smol::channel::bounded(ANSWERS_MAX);
             if events.send(Event::Asked(id, request, sender)).await.is_ok() {
-                // Who closes its side while it is answered is gone.
+                // Who closes its side while it is answered is gone, and who goes on talking is no browser.
                 let mut watched = stream.clone();
-                let gone = async {
-                    let mut byte = [0];
-                    while watched.read(&mut byte).await? > 0 {}
-                    Ok(())
-                };
+                let gone = async { drain(&mut watched).await };
                 future::or(answer(&mut stream, &answers), gone).await?;
             }
             Ok(())
         }
-        Err(refusal) => write(&mut stream, &refusal.into_bytes(true)).await,
+        Err(refusal) => {
+            write(&mut stream, &refusal.into_bytes(true)).await?;
+            stream.shutdown(Shutdown::Write)?;
+            // A connection that is closed with bytes unread is reset, and the refusal lost.
+            future::or(drain(&mut stream), timeout()).await
+        }
     }
+}
+
+/// Takes what still comes, up to a limit, until the other side closes.
+async fn drain(stream: &mut TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    let mut left = DRAINED_MAX_BYTES;
+    while left > 0 {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            size => left = left.saturating_sub(size),
+        }
+        future::yield_now().await;
+    }
+    Ok(())
 }
 
 async fn read_request(stream: &mut TcpStream) -> io::Result<Option<Result<Request, Response>>> {
@@ -126,15 +166,16 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Option<Result<Reques
 async fn answer(stream: &mut TcpStream, answers: &Receiver<Answer>) -> io::Result<()> {
     // The sender goes when the node is done with this browser.
     let mut next = answers.recv().await;
-    while let Ok(Answer { bytes, is_last }) = next {
+    while let Ok(Answer { bytes, content, is_last }) = next {
         write(stream, &bytes).await?;
+        write(stream, &content).await?;
         if is_last {
             break;
         }
         // To a stream, a comment, which pages do not see.
         let silence = async {
             Timer::after(STILL_HERE).await;
-            Ok(Answer { bytes: b":\n\n".to_vec(), is_last: false })
+            Ok(Answer { bytes: b":\n\n".to_vec(), content: Arc::default(), is_last: false })
         };
         next = future::or(answers.recv(), silence).await;
     }

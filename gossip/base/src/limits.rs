@@ -42,6 +42,10 @@ pub const PATHS_PER_TOPOLOGY_MAX: usize = 256;
 /// Capabilities one space may declare, or one zhost offer.
 pub const CAPABILITIES_MAX: usize = 32;
 
+/// Bytes of the names of all capabilities one zhost offers, so that they fit a registry row; further devices are left out,
+/// and logged.
+pub const CAPABILITIES_SIZE_MAX_BYTES: usize = 560;
+
 /// Recognizers of one topology; a package with more is refused.
 pub const RECOGNIZERS_MAX: usize = 64;
 

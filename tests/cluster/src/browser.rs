@@ -137,7 +137,7 @@ impl Page {
         let mut path = String::new();
         while Instant::now() < deadline {
             let line = read_line(&mut reader)?;
-            if let Some(kind) = line.strip_prefix("event: ") {
+            if let Some(kind) = line.strip_prefix("event: path:") {
                 kind.clone_into(&mut path);
             } else if let Some(data) = line.strip_prefix("data: ")
                 && let Some(index) = paths.iter().position(|wanted| *wanted == path)

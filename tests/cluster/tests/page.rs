@@ -206,5 +206,15 @@ fn strangers_at_the_port_for_browsers_do_no_harm() {
     }
     watch(PATIENCE, || Page::open(&address).map(Some)).unwrap();
     drop(silent);
+    // One that has asked and goes on talking is hung up on, and keeps nobody from the loop.
+    let mut talker = TcpStream::connect(host).unwrap();
+    talker.set_write_timeout(Some(PATIENCE)).unwrap();
+    let path = "/shop/window/";
+    write!(talker, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    let refused = (0..10_000).find(|_| talker.write_all(&[0; 10_000]).is_err());
+    assert!(refused.is_some(), "it took 100 MB of nothing");
+    let begin = Instant::now();
+    cluster.ask(&["status"]).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(2), "the loop was busy: {:?}", begin.elapsed());
     end(cluster);
 }

@@ -1,7 +1,8 @@
 //! A stage: what a space sees when it is tried on a computer, without WASM and without a zhost.
 //!
 //! Each thread has a stage of its own, and each test its own thread, so a test puts there what its space shall find,
-//! runs it, and looks what it did. What a stage does not play (other spaces: calls, spawning, names) is refused with
+//! runs it, and looks what it did. A stage knows no `topology.yaml`: every path and device is taken for declared. What it
+//! does not play (other spaces: calls, spawning, names) is refused with
 //! [`Refusal::Denied`](crate::Refusal::Denied).
 //!
 //! ```
@@ -37,13 +38,29 @@ use std::{
     vec::Vec,
 };
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Path,
+    Own,
+    Call,
+}
+
+struct Mail {
+    kind: Kind,
+    path: String,
+    message: Vec<u8>,
+}
+
 #[derive(Default)]
 struct Stage {
     now_us: u64,
-    mail: VecDeque<(String, Vec<u8>)>,
-    /// The path of the message taken last.
-    last_path: Option<String>,
+    mail: VecDeque<Mail>,
+    /// The mail taken last.
+    last: Option<(Kind, String)>,
+    /// Actuators that the space has locked.
+    locked: Vec<String>,
     emitted: Vec<(String, Vec<u8>)>,
+    replies: Vec<Vec<u8>>,
     /// Paths along which nobody can take anything.
     blocked: Vec<String>,
     logs: Vec<(i32, String)>,
@@ -66,7 +83,21 @@ fn with<T>(act: impl FnOnce(&mut Stage) -> T) -> T {
 
 /// Puts a message into the mailbox, as if it had come along that path.
 pub fn deliver(path: &str, message: &[u8]) {
-    with(|stage| stage.mail.push_back((path.into(), message.into())));
+    put(Kind::Path, path, message);
+}
+
+/// Puts a call into the mailbox, which the space has to take and reply to; `replies` gives what it says.
+pub fn deliver_call(path: &str, message: &[u8]) {
+    put(Kind::Call, path, message);
+}
+
+/// Takes the replies that the space has given to calls.
+pub fn replies() -> Vec<Vec<u8>> {
+    with(|stage| std::mem::take(&mut stage.replies))
+}
+
+fn put(kind: Kind, path: &str, message: &[u8]) {
+    with(|stage| stage.mail.push_back(Mail { kind, path: path.into(), message: message.into() }));
 }
 
 /// Takes what the space has sent, with the paths along which it was.

@@ -5,6 +5,8 @@
 //     await send("orders", "water the roses");
 
 const RETRY_MS = 3000;
+// The bridge is beside this file, wherever the page is.
+const BRIDGE = new URL("-/", import.meta.url);
 
 function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -21,9 +23,9 @@ export function text(bytes) {
  * whether the zhost answers.
  */
 export function listen(takers, { lost = () => {}, connected = () => {} } = {}) {
-  const source = new EventSource("-/events");
+  const source = new EventSource(new URL("events", BRIDGE));
   for (const [path, take] of Object.entries(takers)) {
-    source.addEventListener(path, (event) => take(bytesOf(event.data)));
+    source.addEventListener(`path:${path}`, (event) => take(bytesOf(event.data)));
   }
   source.addEventListener("-undelivered", (event) => lost(JSON.parse(event.data)));
   source.addEventListener("open", () => connected(true));
@@ -33,10 +35,11 @@ export function listen(takers, { lost = () => {}, connected = () => {} } = {}) {
     // The space may be on another zhost by now: the page's address leads there.
     setTimeout(async () => {
       const answer = await fetch("./", { method: "HEAD", redirect: "manual" }).catch(() => null);
-      if (answer === null || answer.status === 503) {
-        listen(takers, { lost, connected });
-      } else {
+      const isElsewhere = answer?.type === "opaqueredirect" || answer?.status === 403;
+      if (isElsewhere) {
         location.reload();
+      } else {
+        listen(takers, { lost, connected });
       }
     }, RETRY_MS);
   });
@@ -44,7 +47,7 @@ export function listen(takers, { lost = () => {}, connected = () => {} } = {}) {
 
 /** Sends a text or bytes, at most 4,096 of them, along a path of this space; fails if nobody can take it now. */
 export async function send(path, message) {
-  const answer = await fetch(`-/paths/${path}`, { method: "POST", body: message });
+  const answer = await fetch(new URL(`paths/${path}`, BRIDGE), { method: "POST", body: message });
   if (!answer.ok) {
     throw new Error((await answer.text()).trim());
   }

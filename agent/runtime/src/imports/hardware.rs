@@ -1,6 +1,6 @@
 //! `sensors`, `actuators`, `audio` and `events`.
 
-use super::{Env, SLOW_FUEL, answer, bytes, charge, name, status};
+use super::{Env, SLOW_FUEL, answer, bytes, charge, name, status, wait};
 use crate::{
     budget::COMMAND_MAX_BYTES,
     context::{Context, Refusal},
@@ -59,11 +59,11 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             let name = name(&mut env, text, text_size)?;
             let command = bytes(&mut env, command, size, COMMAND_MAX_BYTES)?;
             charge(&mut env, SLOW_FUEL)?;
-            let result = match command.len() > COMMAND_MAX_BYTES {
+            let asked = match command.len() > COMMAND_MAX_BYTES {
                 true => Err(Refusal::TooLarge),
-                false => env.data_mut().context.actuator_command(&name, &command),
+                false => env.data_mut().context.actuator_command(&name, command),
             };
-            answer(&mut env, result, buffer, room)
+            wait(&mut env, asked, buffer, room)
         },
     )?;
     linker.func_wrap(

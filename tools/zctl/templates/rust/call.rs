@@ -31,8 +31,8 @@ mod tests {
 
     #[test]
     fn it_says_what_it_is_told() {
-        stage::deliver("questions", b"who?");
+        stage::deliver_call("questions", b"who?");
         Parrot::init().unwrap().process();
-        assert_eq!(stage::emitted()[0].1, b"who?");
+        assert_eq!(stage::replies(), [b"who?"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The imports as the stage plays them. Pointers and sizes come from the SDK itself, of slices that it holds.
 #![allow(clippy::too_many_arguments, reason = "the imports are what they are")]
 
-use super::{Stage, with};
+use super::{Kind, Stage, with};
 use std::{string::String, vec::Vec};
 
 const NOT_FOUND: i32 = -1;
@@ -9,6 +9,9 @@ const TRY_AGAIN: i32 = -2;
 const TOO_LARGE: i32 = -3;
 const DENIED: i32 = -4;
 const FAILED: i32 = -5;
+const TAKEN: i32 = -7;
+/// Size of one message.
+const MESSAGE_MAX_BYTES: usize = 48 * 1024;
 
 fn bytes(start: *const u8, size: usize) -> Vec<u8> {
     // SAFETY: see above.
@@ -52,7 +55,10 @@ pub fn sleep(ms: u32) {
 pub fn yield_now() {}
 
 pub fn self_emit(data: *const u8, size: usize) -> i32 {
-    with(|stage| stage.mail.push_back((String::new(), bytes(data, size))));
+    if size > MESSAGE_MAX_BYTES {
+        return TOO_LARGE;
+    }
+    super::put(Kind::Own, "", &bytes(data, size));
     0
 }
 
@@ -84,6 +90,9 @@ pub fn report(_healthy: i32, _saturation: u32, _text: *const u8, _size: usize) {
 
 pub fn emit_to(path: *const u8, path_size: usize, data: *const u8, size: usize) -> i32 {
     let path = text(path, path_size);
+    if size > MESSAGE_MAX_BYTES {
+        return TOO_LARGE;
+    }
     with(|stage| {
         if stage.blocked.contains(&path) {
             return TRY_AGAIN;
@@ -96,10 +105,10 @@ pub fn emit_to(path: *const u8, path_size: usize, data: *const u8, size: usize) 
 pub fn recv_next(buffer: *mut u8, room: usize) -> i32 {
     with(|stage| match stage.mail.front() {
         None => NOT_FOUND,
-        Some((_, message)) if message.len() > room => TOO_LARGE,
-        Some((path, message)) => {
-            stage.last_path = Some(path.clone());
-            let size = give(buffer, room, message);
+        Some(mail) if mail.message.len() > room => TOO_LARGE,
+        Some(mail) => {
+            stage.last = Some((mail.kind, mail.path.clone()));
+            let size = give(buffer, room, &mail.message);
             stage.mail.pop_front();
             size
         }
@@ -107,12 +116,17 @@ pub fn recv_next(buffer: *mut u8, room: usize) -> i32 {
 }
 
 pub fn recv_path(buffer: *mut u8, room: usize) -> i32 {
-    give_found(buffer, room, with(|stage| stage.last_path.clone().map(String::into_bytes)))
+    let path = with(|stage| stage.last.clone().filter(|(kind, _)| *kind != Kind::Own));
+    give_found(buffer, room, path.map(|(_, path)| path.into_bytes()))
 }
 
-/// Along a path, or to oneself.
 pub fn recv_kind() -> i32 {
-    with(|stage| stage.last_path.as_ref().map_or(NOT_FOUND, |path| i32::from(path.is_empty())))
+    with(|stage| match stage.last {
+        None => NOT_FOUND,
+        Some((Kind::Path, _)) => 0,
+        Some((Kind::Own, _)) => 1,
+        Some((Kind::Call, _)) => 3,
+    })
 }
 
 pub fn sender(_buffer: *mut u8) -> i32 {
@@ -136,8 +150,13 @@ pub fn call(
 }
 
 pub fn reply(data: *const u8, size: usize) -> i32 {
-    with(|stage| stage.emitted.push((String::new(), bytes(data, size))));
-    0
+    with(|stage| match stage.last.take_if(|(kind, _)| *kind == Kind::Call) {
+        Some(_) => {
+            stage.replies.push(bytes(data, size));
+            0
+        }
+        None => NOT_FOUND,
+    })
 }
 
 pub fn get(key: *const u8, key_size: usize, buffer: *mut u8, room: usize) -> i32 {
@@ -230,9 +249,10 @@ pub mod events {
 }
 
 pub mod actuators {
-    use super::{bytes, text, with};
+    use super::{TAKEN, bytes, text, with};
 
-    pub fn lock(_name: *const u8, _size: usize) -> i32 {
+    pub fn lock(name: *const u8, size: usize) -> i32 {
+        with(|stage| stage.locked.push(text(name, size)));
         0
     }
 
@@ -244,11 +264,19 @@ pub mod actuators {
         _buffer: *mut u8,
         _room: usize,
     ) -> i32 {
-        with(|stage| stage.commands.push((text(name, name_size), bytes(command, size))));
-        0
+        let name = text(name, name_size);
+        with(|stage| {
+            if !stage.locked.contains(&name) {
+                return TAKEN;
+            }
+            stage.commands.push((name, bytes(command, size)));
+            0
+        })
     }
 
-    pub fn release(_name: *const u8, _size: usize) -> i32 {
+    pub fn release(name: *const u8, size: usize) -> i32 {
+        let name = text(name, size);
+        with(|stage| stage.locked.retain(|locked| *locked != name));
         0
     }
 }
