@@ -33,6 +33,7 @@ mod messages;
 mod names;
 mod node;
 mod placement;
+mod profile;
 mod replicas;
 mod reports;
 mod routes;

@@ -32,15 +32,14 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use zhost_base::limits::{CAPABILITIES_MAX, CAPABILITIES_SIZE_MAX_BYTES};
-use zhost_base::{Generation, Instant, Name, Rng, WEB_CAPABILITY, ZhostId};
+use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_control::Server;
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
     membership::{Membership, MembershipEvent, Peer},
     registry::Registry,
-    row::{LoadBand, Profile, Row, RowKey},
+    row::{LoadBand, Row, RowKey},
     seal::Sealer,
 };
 use zhost_runtime::{Interpreter, StoreError, WorkerCommand, WorkerEvent};
@@ -298,48 +297,6 @@ impl Node {
         self.config.unix_origin_ms + self.steady.shell_time(now).as_millis()
     }
 
-    fn write_profile(&mut self, now: Instant) {
-        let base = zhost_runtime::abi::BASE_CAPABILITIES.iter().copied();
-        let web = self.config.web_addr.map(|_| WEB_CAPABILITY);
-        let base = base.chain(web).filter_map(|name| name.parse().ok());
-        // What every zhost offers comes first, then its devices in the order in which they matter.
-        let mut capabilities: Vec<Name> = Vec::new();
-        let mut left_out = 0;
-        for name in base.chain(self.config.capabilities.iter().cloned()) {
-            let size: usize = capabilities.iter().map(|name| name.as_str().len() + 1).sum();
-            let has_room = capabilities.len() < CAPABILITIES_MAX
-                && size + name.as_str().len() < CAPABILITIES_SIZE_MAX_BYTES;
-            match has_room {
-                _ if capabilities.contains(&name) => {}
-                true => capabilities.push(name),
-                false => left_out += 1,
-            }
-        }
-        if left_out > 0 {
-            let text =
-                format!("{left_out} devices are not offered: a zhost can say of {CAPABILITIES_MAX} at most");
-            self.log(Level::Warn, text);
-        }
-        capabilities.sort();
-        let config = &self.config;
-        let profile = Profile {
-            name: config.name.clone(),
-            region: config.region.clone(),
-            kind: config.kind.clone(),
-            link_addr: config.addr,
-            control_addr: config.control_addr,
-            web_addr: config.web_addr,
-            // Who does not know the cluster yet is no candidate that others should wait for.
-            eligible: config.eligible && self.ready,
-            runs_spaces: config.runs_spaces,
-            memory_bytes: config.memory_bytes,
-            started_unix_ms: self.unix_ms(self.started_at),
-            agent: config.version.clone(),
-            capabilities,
-        };
-        self.set_row(now, RowKey::Profile, Row::Profile(profile));
-    }
-
     /// Writes a row of our own; a row that does not fit is reported, not kept.
     pub(crate) fn set_row(&mut self, now: Instant, key: RowKey, row: Row) {
         if let Err(error) = self.registry.set(now, key.clone(), row) {
@@ -462,15 +419,6 @@ impl Node {
     /// The wall clock is there at the origin of the monotonic one: it may have been set.
     pub fn handle_clock(&mut self, _now: Instant, unix_origin_ms: u64) {
         self.config.unix_origin_ms = unix_origin_ms;
-    }
-
-    /// The machine has other devices.
-    pub fn handle_capabilities(&mut self, now: Instant, capabilities: Vec<Name>) {
-        let now = self.enter(now);
-        self.log(Level::Info, "the devices of this zhost have changed".into());
-        self.config.capabilities = capabilities;
-        self.write_profile(now);
-        self.settle(now);
     }
 
     /// The machine has another address.

@@ -35,6 +35,23 @@ pub struct Programs {
     pub zctl: PathBuf,
 }
 
+impl Programs {
+    /// What `cargo build -p zhost -p zctl` has made, beside the test that runs.
+    pub fn beside_tests() -> Outcome<Self> {
+        let test = std::env::current_exe().map_err(|e| e.to_string())?;
+        // Tests are in `deps`, programs above it.
+        let dir = test.ancestors().nth(2).ok_or("a test without a directory")?;
+        let program = |name: &str| match dir.join(name) {
+            file if file.exists() => Ok(file),
+            file => Err(format!(
+                "{} is missing: cargo build -p zhost -p zctl (cargo xtask test does)",
+                file.display()
+            )),
+        };
+        Ok(Self { zhost: program("zhost")?, zctl: program("zctl")? })
+    }
+}
+
 /// Looks again and again until `look` gives something, for at most `patience`.
 pub fn watch<T>(patience: Duration, mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
     let deadline = Instant::now() + patience;
@@ -294,6 +311,46 @@ impl Cluster {
     pub fn ask(&self, args: &[&str]) -> Outcome<Value> {
         let text = self.zctl(&[args, &["--json"]].concat())?;
         serde_json::from_str(&text).map_err(|e| format!("zctl {}: {e}", args.join(" ")))
+    }
+
+    /// What a space has said lately, line by line.
+    pub fn said(&self, space: &str) -> Outcome<Vec<String>> {
+        let lines = self.ask(&["spaces", "logs", space])?;
+        let texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
+        Ok(texts.map(str::to_owned).collect())
+    }
+
+    /// Builds and signs a package of these spaces: `topology.yaml`, and files by their names in the package.
+    pub fn pack(
+        &self,
+        name: &str,
+        topology: &str,
+        spaces: &[&str],
+        files: &[(String, Vec<u8>)],
+    ) -> Outcome<String> {
+        let dir = self.dir.join(name);
+        let write = |file: &str, content: &[u8]| {
+            let file = dir.join(file);
+            let written =
+                file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, content));
+            written.map_err(|e| format!("{}: {e}", file.display()))
+        };
+        let manifest = format!(
+            "apiVersion: samoza/v1\nkind: MEX\nmetadata: {{name: {name}, version: 1.0.0, publisher: test}}\n\
+             spec: {{topology: topology.yaml, spaces: [{}]}}\n",
+            spaces.join(", ")
+        );
+        write("manifest.yaml", manifest.as_bytes())?;
+        write("topology.yaml", topology.as_bytes())?;
+        for space in spaces {
+            let text = format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {space}}}\n");
+            write(&format!("spaces/{space}/space.yaml"), text.as_bytes())?;
+        }
+        files.iter().try_for_each(|(file, content)| write(file, content))?;
+        let (mex, key) = (self.dir.join(format!("{name}.mex")), self.dir.join("publisher.key"));
+        let [dir, mex, key] = [&dir, &mex, &key].map(|path| path.display().to_string());
+        self.zctl(&["mex", "build", &dir, "--output", &mex, "--key", &key])?;
+        Ok(mex)
     }
 
     /// Asks all zhosts to end (SIGTERM) and waits for them; names those that had to be killed.

@@ -13,13 +13,6 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// How far away, one way, as over a bad radio link.
 const FAR: Duration = Duration::from_millis(80);
 
-fn programs() -> Programs {
-    let mut dir = env::current_exe().unwrap();
-    dir.pop();
-    dir.pop();
-    Programs { zhost: dir.join("zhost"), zctl: dir.join("zctl") }
-}
-
 struct Site {
     cluster: Cluster,
     dir: PathBuf,
@@ -41,7 +34,8 @@ impl Site {
             return None;
         }
         let dir = env::temp_dir().join(format!("zhost-mesh-{name}-{}", std::process::id()));
-        let mut cluster = Cluster::create_on(&dir, &programs(), cast(ZHOSTS), hosts).unwrap();
+        let mut cluster =
+            Cluster::create_on(&dir, &Programs::beside_tests().unwrap(), cast(ZHOSTS), hosts).unwrap();
         (0..ZHOSTS).for_each(|index| cluster.start(index).unwrap());
         let site = Self { cluster, dir };
         watch(PATIENCE, || Ok((site.alive()? == ZHOSTS).then_some(()))).unwrap();

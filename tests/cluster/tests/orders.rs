@@ -1,6 +1,6 @@
 //! What operators order real spaces to do.
 
-use std::{env, fs, path::PathBuf, time::Duration};
+use std::{env, fs, time::Duration};
 use zhost_cluster::{Cluster, Programs, cast, watch};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,42 +37,17 @@ spaces:
   - {name: once, type: IO, restart: never}
 ";
 
-fn programs() -> Programs {
-    let mut dir = env::current_exe().unwrap();
-    dir.pop();
-    dir.pop();
-    let program = |name: &str| -> PathBuf { dir.join(name) };
-    Programs { zhost: program("zhost"), zctl: program("zctl") }
-}
-
 fn package(cluster: &Cluster) -> String {
-    let dir = cluster.dir.join("orders");
-    let write = |file: &str, content: &[u8]| {
-        let file = dir.join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, content).unwrap();
-    };
-    let manifest = "apiVersion: samoza/v1\nkind: MEX\nmetadata: {name: orders, version: 1.0.0, publisher: test}\n\
-                    spec: {topology: topology.yaml, spaces: [counter, again, once]}\n";
-    write("manifest.yaml", manifest.as_bytes());
-    write("topology.yaml", TOPOLOGY.as_bytes());
-    for (space, body) in [("counter", COUNTER), ("again", SHORT), ("once", FAILING)] {
-        let text = format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {space}}}\n");
-        write(&format!("spaces/{space}/space.yaml"), text.as_bytes());
-        write(&format!("spaces/{space}/core.wasm"), &wat::parse_str(body).unwrap());
-    }
-    let [dir, mex, key] = [dir, cluster.dir.join("orders.mex"), cluster.dir.join("publisher.key")]
-        .map(|path| path.display().to_string());
-    cluster.zctl(&["mex", "build", &dir, "--output", &mex, "--key", &key]).unwrap();
-    mex
+    let guest =
+        |space: &str, body: &str| (format!("spaces/{space}/core.wasm"), wat::parse_str(body).unwrap());
+    let files = [guest("counter", COUNTER), guest("again", SHORT), guest("once", FAILING)];
+    cluster.pack("orders", TOPOLOGY, &["counter", "again", "once"], &files).unwrap()
 }
 
 /// Waits until the counter has said so many things, and gives them.
 fn said(cluster: &Cluster, count: usize) -> Vec<String> {
     let look = || {
-        let lines = cluster.ask(&["spaces", "logs", "counter"])?;
-        let texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
-        let texts: Vec<String> = texts.map(str::to_owned).collect();
+        let texts = cluster.said("counter")?;
         Ok((texts.len() >= count).then_some(texts))
     };
     watch(PATIENCE, look).unwrap_or_else(|reason| panic!("the counter did not speak {count} times: {reason}"))
@@ -93,7 +68,7 @@ fn has_a_replica(cluster: &Cluster) -> Result<Option<()>, String> {
 #[test]
 fn spaces_restart_forget_and_are_compared_when_told_to() {
     let dir = env::temp_dir().join(format!("zhost-orders-{}", std::process::id()));
-    let mut cluster = Cluster::create(&dir, &programs(), cast(3)).unwrap();
+    let mut cluster = Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(3)).unwrap();
     (0..3).for_each(|index| cluster.start(index).unwrap());
     let mex = package(&cluster);
     watch(PATIENCE, || cluster.ask(&["topo", "submit", &mex]).map(Some)).unwrap();

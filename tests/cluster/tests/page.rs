@@ -4,7 +4,6 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::TcpStream,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 use zhost_cluster::{
@@ -39,44 +38,22 @@ paths:
   - {from: echo, to: window, name: echoes}
 ";
 
-fn programs() -> Programs {
-    let mut dir = env::current_exe().unwrap();
-    dir.pop();
-    dir.pop();
-    let program = |name: &str| -> PathBuf { dir.join(name) };
-    Programs { zhost: program("zhost"), zctl: program("zctl") }
-}
-
 fn package(cluster: &Cluster) -> String {
-    let dir = cluster.dir.join("shop");
-    let write = |file: &str, content: &[u8]| {
-        let file = dir.join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, content).unwrap();
+    let page = |space: &str| {
+        [
+            (format!("spaces/{space}/index.html"), "<p>open</p>\n".repeat(100).into_bytes()),
+            (format!("spaces/{space}/deep/index.html"), b"deep".to_vec()),
+        ]
     };
-    let manifest = "apiVersion: samoza/v1\nkind: MEX\nmetadata: {name: shop, version: 1.0.0, publisher: test}\n\
-                    spec: {topology: topology.yaml, spaces: [echo, window, office]}\n";
-    write("manifest.yaml", manifest.as_bytes());
-    write("topology.yaml", TOPOLOGY.as_bytes());
-    for space in ["echo", "window", "office"] {
-        let text = format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {space}}}\n");
-        write(&format!("spaces/{space}/space.yaml"), text.as_bytes());
-    }
-    write("spaces/echo/core.wasm", &wat::parse_str(ECHO).unwrap());
-    for space in ["window", "office"] {
-        write(&format!("spaces/{space}/index.html"), "<p>open</p>\n".repeat(100).as_bytes());
-        write(&format!("spaces/{space}/deep/index.html"), b"deep");
-    }
-    let (mex, key) = (cluster.dir.join("shop.mex"), cluster.dir.join("publisher.key"));
-    let [dir, mex, key] = [dir, mex, key].map(|path| path.display().to_string());
-    cluster.zctl(&["mex", "build", &dir, "--output", &mex, "--key", &key]).unwrap();
-    mex
+    let echo = ("spaces/echo/core.wasm".to_owned(), wat::parse_str(ECHO).unwrap());
+    let files: Vec<_> = ["window", "office"].into_iter().flat_map(page).chain([echo]).collect();
+    cluster.pack("shop", TOPOLOGY, &["echo", "window", "office"], &files).unwrap()
 }
 
 /// A cluster with the shop running.
 fn shop(name: &str) -> Cluster {
     let dir = env::temp_dir().join(format!("zhost-{name}-{}", std::process::id()));
-    let mut cluster = Cluster::create(&dir, &programs(), cast(2)).unwrap();
+    let mut cluster = Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(2)).unwrap();
     (0..2).for_each(|index| cluster.start(index).unwrap());
     let mex = package(&cluster);
     watch(PATIENCE, || cluster.ask(&["topo", "submit", &mex]).map(Some)).unwrap();

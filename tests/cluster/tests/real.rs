@@ -4,7 +4,6 @@ use std::{
     env, fs,
     io::Write,
     net::{SocketAddr, TcpStream, UdpSocket},
-    path::PathBuf,
     process::Command,
     time::Duration,
 };
@@ -24,22 +23,6 @@ const GARBAGE_BYTES: usize = 10_000_000;
 /// How much memory a zhost may gain from it.
 const GROWTH_MAX_KIB: u64 = 4096;
 
-fn programs() -> Programs {
-    let mut dir = env::current_exe().unwrap();
-    dir.pop();
-    dir.pop();
-    let program = |name: &str| -> PathBuf {
-        let file = dir.join(name);
-        assert!(
-            file.exists(),
-            "{} is missing: cargo build -p zhost -p zctl (cargo xtask test does)",
-            file.display()
-        );
-        file
-    };
-    Programs { zhost: program("zhost"), zctl: program("zctl") }
-}
-
 /// A cluster in a directory of its own that goes with it.
 struct Site {
     cluster: Cluster,
@@ -48,7 +31,7 @@ struct Site {
 impl Site {
     fn new(name: &str, zhosts: usize) -> Self {
         let dir = env::temp_dir().join(format!("zhost-{name}-{}", std::process::id()));
-        Self { cluster: Cluster::create(&dir, &programs(), cast(zhosts)).unwrap() }
+        Self { cluster: Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(zhosts)).unwrap() }
     }
 
     fn start_all(&mut self) {
@@ -220,7 +203,8 @@ fn ten_megabytes_of_garbage_at_every_port_change_nothing() {
 fn a_wrong_secret_cannot_join_and_is_logged_once() {
     let mut site = Site::new("secret", 2);
     let other = site.cluster.dir.join("other.secret");
-    let made = Command::new(programs().zctl).arg("secret").arg(&other).status().unwrap();
+    let made =
+        Command::new(Programs::beside_tests().unwrap().zctl).arg("secret").arg(&other).status().unwrap();
     assert!(made.success());
     let config = site.cluster.dir.join("node-2.yaml");
     let text = fs::read_to_string(&config).unwrap().replace("/cluster.secret", "/other.secret");
@@ -299,7 +283,12 @@ fn bad_surroundings_get_a_clear_line() {
     let site = Site::new("surroundings", 1);
     let config = site.cluster.dir.join("node-1.yaml").display().to_string();
     let complaint = |args: &[&str]| {
-        let output = Command::new(programs().zhost).arg("--config").arg(&config).args(args).output().unwrap();
+        let output = Command::new(Programs::beside_tests().unwrap().zhost)
+            .arg("--config")
+            .arg(&config)
+            .args(args)
+            .output()
+            .unwrap();
         assert!(!output.status.success(), "{args:?}");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         text.lines().last().unwrap_or_default().to_owned()

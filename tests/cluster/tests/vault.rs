@@ -1,6 +1,6 @@
 //! A space with replicated data under constant writes, whose zhost is killed again and again, with SIGKILL.
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
+use std::{env, fs, time::Duration};
 use zhost_cluster::{Cluster, Programs, cast, watch};
 
 const KILLS: u32 = 10;
@@ -56,41 +56,18 @@ paths:
   - {from: writer, to: vault, name: write}
 ";
 
-fn programs() -> Programs {
-    let mut dir = env::current_exe().unwrap();
-    dir.pop();
-    dir.pop();
-    Programs { zhost: dir.join("zhost"), zctl: dir.join("zctl") }
-}
-
-/// Writes the package's sources; gives their directory.
-fn sources(cluster: &Cluster) -> PathBuf {
-    let dir = cluster.dir.join("vault");
-    let head =
-        |name: &str| format!("apiVersion: samoza/v1\nkind: Space\nmetadata: {{name: {name}}}\n").into_bytes();
-    let manifest = "apiVersion: samoza/v1\nkind: MEX\nmetadata: {name: vault, version: 0.0.1, publisher: test}\nspec: {topology: topology.yaml, spaces: [writer, vault]}\n";
-    let files = BTreeMap::from([
-        ("manifest.yaml", manifest.into()),
-        ("topology.yaml", TOPOLOGY.into()),
-        ("spaces/writer/space.yaml", head("writer")),
-        ("spaces/writer/core.wasm", wat::parse_str(zhost_sim::vault::WRITER).unwrap()),
-        ("spaces/vault/space.yaml", head("vault")),
-        ("spaces/vault/core.wasm", wat::parse_str(VAULT).unwrap()),
-    ]);
-    for (name, content) in files {
-        let file = dir.join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, content).unwrap();
-    }
-    dir
+fn package(cluster: &Cluster) -> String {
+    let guest =
+        |space: &str, body: &str| (format!("spaces/{space}/core.wasm"), wat::parse_str(body).unwrap());
+    let files = [guest("writer", zhost_sim::vault::WRITER), guest("vault", VAULT)];
+    cluster.pack("vault", TOPOLOGY, &["writer", "vault"], &files).unwrap()
 }
 
 /// Where the vault runs, and how often it has found everything right there.
 fn vault(cluster: &Cluster) -> Result<(String, usize), String> {
     let status = cluster.ask(&["spaces", "status", "vault"])?;
-    let logs = cluster.ask(&["spaces", "logs", "vault"])?;
-    let said =
-        |what: &str| logs.as_array().map_or(0, |lines| lines.iter().filter(|l| l["text"] == what).count());
+    let lines = cluster.said("vault")?;
+    let said = |what: &str| lines.iter().filter(|line| *line == what).count();
     assert_eq!(said("wrong"), 0, "an acknowledged write is lost, or a deleted key is back");
     Ok((status["zhost"].as_str().unwrap_or("-").to_owned(), said("right")))
 }
@@ -98,12 +75,9 @@ fn vault(cluster: &Cluster) -> Result<(String, usize), String> {
 #[test]
 fn ten_kills_lose_nothing_that_was_acknowledged() {
     let dir = env::temp_dir().join(format!("zhost-vault-{}", std::process::id()));
-    let mut cluster = Cluster::create(&dir, &programs(), cast(5)).unwrap();
+    let mut cluster = Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(5)).unwrap();
     (0..5).for_each(|index| cluster.start(index).unwrap());
-    let sources = sources(&cluster).display().to_string();
-    let (mex, key) =
-        (dir.join("vault.mex").display().to_string(), dir.join("publisher.key").display().to_string());
-    cluster.zctl(&["mex", "build", &sources, "--output", &mex, "--key", &key]).unwrap();
+    let mex = package(&cluster);
     watch(PATIENCE, || cluster.zctl(&["topo", "submit", &mex]).map(Some)).unwrap();
     let mut home = watch(PATIENCE, || Ok(Some(vault(&cluster)?).filter(|(_, right)| *right > 1))).unwrap().0;
     for kill in 1..=KILLS {

@@ -118,9 +118,7 @@ fn submit(cluster: &Cluster, package: &Path, name: &str) -> Outcome {
 
 /// The last line of a space's log that begins so.
 fn said(cluster: &Cluster, space: &str, begin: &str) -> Outcome<Option<String>> {
-    let lines = cluster.ask(&["spaces", "logs", space])?;
-    let mut texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
-    Ok(texts.rfind(|text| text.starts_with(begin)).map(str::to_owned))
+    Ok(cluster.said(space)?.into_iter().rfind(|text| text.starts_with(begin)))
 }
 
 fn number(line: &str, key: &str) -> Outcome<f64> {

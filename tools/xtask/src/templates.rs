@@ -72,11 +72,7 @@ fn submit(cluster: &Cluster, name: &str, says: Option<&str>) -> Outcome {
     watch(PATIENCE, || cluster.ask(&["topo", "submit", &mex]).map(Some))?;
     watch(PATIENCE, || Ok((cluster.ask(&["topo", "status", name])?["state"] == "running").then_some(())))?;
     let Some(says) = says else { return Ok(()) };
-    let heard = || {
-        let lines = cluster.ask(&["spaces", "logs", name])?;
-        let mut texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
-        Ok(texts.any(|text| text.starts_with(says)).then_some(()))
-    };
+    let heard = || Ok(cluster.said(name)?.iter().any(|text| text.starts_with(says)).then_some(()));
     watch(PATIENCE, heard).map_err(|reason| format!("{name} does not say {says:?}: {reason}"))
 }
 

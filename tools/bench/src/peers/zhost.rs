@@ -87,9 +87,8 @@ fn submit(cluster: &Cluster, package: &Path) -> Outcome {
 /// The last line of a space's log that begins so.
 fn figures(cluster: &Cluster, space: &str, begin: &str) -> Outcome<Option<String>> {
     // Asked too early, the zhost does not know the space yet.
-    let lines = cluster.ask(&["spaces", "logs", space]).unwrap_or_default();
-    let mut texts = lines.as_array().into_iter().flatten().filter_map(|line| line["text"].as_str());
-    Ok(texts.rfind(|text| text.starts_with(begin)).map(str::to_owned))
+    let lines = cluster.said(space).unwrap_or_default();
+    Ok(lines.into_iter().rfind(|text| text.starts_with(begin)))
 }
 
 fn number(line: &str, key: &str) -> Outcome<f64> {
