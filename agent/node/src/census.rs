@@ -3,9 +3,14 @@
 //! Whoever coordinates asks a majority what was decided before, and to refuse everything below a version of its own
 //! choice; only then it decides, under that version; and the decision counts when a majority has it on flash. So of two
 //! coordinators that do not know of each other, at most one can decide, and whoever decides next learns of it: the two
-//! phases of Paxos (Lamport, 1998), with placement versions as ballots.
+//! phases of Paxos (Lamport, 1998), with placement versions as ballots. A promise to refuse is on flash before it counts,
+//! the coordinator's own included.
 
-use crate::{node::Node, wire::Frame};
+use crate::{
+    disk::{DiskRequest, Purpose, promise_write},
+    node::Node,
+    wire::Frame,
+};
 use litemap::LiteMap;
 use std::time::Duration;
 use zhost_base::{Instant, TopologyId, ZhostId};
@@ -34,11 +39,23 @@ pub(crate) struct Census {
     serial: u64,
     /// Below these, placements are refused.
     floors: LiteMap<TopologyId, PlacementVersion>,
+    /// Those that are on flash.
+    kept: LiteMap<TopologyId, PlacementVersion>,
+    /// Who asked about a topology and has no answer yet, with the number of the question.
+    askers: LiteMap<(TopologyId, ZhostId), u64>,
     /// Somebody answered.
     news: bool,
 }
 
 impl Census {
+    pub fn new(promises: LiteMap<TopologyId, PlacementVersion>) -> Self {
+        Self { floors: promises.clone(), kept: promises, ..Self::default() }
+    }
+
+    fn has_kept(&self, id: TopologyId, floor: PlacementVersion) -> bool {
+        self.kept.get(&id).is_some_and(|kept| *kept >= floor)
+    }
+
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let times = self.counts.values().map(|count| count.ask_again_at);
         times.min().map(|at| (at, "ask a majority"))
@@ -53,6 +70,8 @@ impl Census {
     pub fn retain(&mut self, known: impl Fn(&TopologyId) -> bool) {
         self.counts.retain(|id, _| known(id));
         self.floors.retain(|id, _| known(id));
+        self.kept.retain(|id, _| known(id));
+        self.askers.retain(|(id, _), _| known(id));
     }
 
     /// Whether somebody answered since this was asked last.
@@ -91,19 +110,45 @@ impl Node {
                 && promised.is_none_or(|promised| promised <= count.floor)
         };
         if let Some(count) = self.census.counts.get(&id).filter(|count| is_open(count)) {
-            return self.is_majority(count.answers.len() + 1).then_some(count.floor);
+            let own = usize::from(self.census.has_kept(id, count.floor));
+            return self.is_majority(count.answers.len() + own).then_some(count.floor);
         }
         let provisional = self.ledger.placement(id, Slot::Provisional).map(|placement| placement.version);
         let known = [newest, promised, provisional].into_iter().flatten().map(|version| version.counter);
         let counter = known.fold(self.ledger.horizon(), u64::max).saturating_add(1);
         let floor = PlacementVersion { slot: Slot::Full, term, counter, coordinator: self.id };
-        self.census.floors.insert(id, promised.map_or(floor, |promised| promised.max(floor)));
+        self.promise(id, promised.map_or(floor, |promised| promised.max(floor)));
         self.census.serial += 1;
         let (serial, ask_again_at) = (self.census.serial, now + ASK_PERIOD);
         self.census.counts.insert(id, Count { serial, floor, answers: LiteMap::new(), ask_again_at });
         self.ask_majority(now, id);
-        // Alone, there is nobody to ask.
-        self.is_majority(1).then_some(floor)
+        None
+    }
+
+    /// Refuses what is below a version from now on, and for good once that is on flash.
+    fn promise(&mut self, id: TopologyId, floor: PlacementVersion) {
+        if self.census.floors.insert(id, floor) != Some(floor) {
+            self.disk(DiskRequest::Commit(vec![promise_write(id, floor)]), Purpose::Promise(id, floor));
+        }
+    }
+
+    /// A promise is on flash, or could not be put there.
+    pub(crate) fn handle_promise(
+        &mut self,
+        now: Instant,
+        id: TopologyId,
+        floor: PlacementVersion,
+        is_kept: bool,
+    ) {
+        if is_kept {
+            self.census.kept.insert(id, floor);
+            // This zhost is one of the majority, too.
+            self.census.news = true;
+            self.answer_census(now, id);
+        } else if self.census.floors.get(&id) == Some(&floor) {
+            // Whoever asks again has it tried again.
+            self.census.floors.remove(&id);
+        }
     }
 
     /// Whether a majority has the present placement of a topology on flash, as far as it was told.
@@ -146,10 +191,25 @@ impl Node {
             return;
         }
         let floor = self.census.floors.get(&id).map_or(floor, |promised| floor.max(*promised));
-        self.census.floors.insert(id, floor);
+        self.promise(id, floor);
         self.send_placement(now, peer, id);
+        self.census.askers.insert((id, peer), serial);
+        self.answer_census(now, id);
+    }
+
+    /// Answers those who asked, if what they are promised is on flash.
+    fn answer_census(&mut self, now: Instant, id: TopologyId) {
+        let Some(floor) = self.census.floors.get(&id).copied() else { return };
+        if !self.census.has_kept(id, floor) {
+            return;
+        }
         let fingerprint = self.ledger.kept_fingerprint(&key(id));
-        self.send(now, peer, &Frame::Counted { serial, fingerprint, floor });
+        let of_topology = self.census.askers.iter().filter(|((asked, _), _)| *asked == id);
+        let askers: Vec<(ZhostId, u64)> = of_topology.map(|((_, peer), serial)| (*peer, *serial)).collect();
+        self.census.askers.retain(|(asked, _), _| *asked != id);
+        for (peer, serial) in askers {
+            self.send(now, peer, &Frame::Counted { serial, fingerprint, floor });
+        }
     }
 
     /// Somebody answers.
@@ -164,8 +224,8 @@ impl Node {
         let Some((id, count)) = counts.find(|(_, count)| count.serial == serial && is_member) else { return };
         if floor > count.floor {
             // It has promised more to somebody else: this count comes to nothing.
-            let known = self.census.floors.entry(*id).or_insert(floor);
-            *known = floor.max(*known);
+            let (id, known) = (*id, self.census.floors.get(id).copied());
+            self.promise(id, known.map_or(floor, |known| floor.max(known)));
         } else {
             count.answers.insert(peer, fingerprint);
         }

@@ -21,6 +21,7 @@ const PEERS: &[u8] = b"peers";
 const HORIZON: &[u8] = b"horizon";
 const BLOB_INDEX: &str = "blob-index";
 const DATA_VERSIONS: &str = "data-versions";
+const PROMISES: &str = "promises";
 const DATA_LIVES: &str = "data-lives";
 
 /// What the shell is to do with the store. Requests are carried out in order.
@@ -96,6 +97,8 @@ pub(crate) enum Purpose {
         index: u32,
         peer: ZhostId,
     },
+    /// That lower placements are refused.
+    Promise(TopologyId, PlacementVersion),
     /// Data that nobody wants goes.
     Disposal(Waste),
     /// The next entries for a replica.
@@ -153,6 +156,7 @@ pub struct Recovered {
     pub(crate) blobs: LiteMap<BlobDigest, u32>,
     pub(crate) data_versions: LiteMap<SpaceKey, PlacementVersion>,
     pub(crate) data_lives: LiteMap<TopologyId, u32>,
+    pub(crate) promises: LiteMap<TopologyId, PlacementVersion>,
 }
 
 impl Recovered {
@@ -173,7 +177,11 @@ impl Recovered {
             versions.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         let lives = store.scan(DATA_LIVES, b"", usize::MAX)?;
         let lives = lives.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
+        let promises = store.scan(PROMISES, b"", usize::MAX)?;
+        let promises =
+            promises.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         Ok(Self {
+            promises: promises.collect(),
             data_lives: lives.collect(),
             data_versions: versions.collect(),
             generation,
@@ -217,6 +225,11 @@ pub(crate) fn horizon_write(horizon: u64) -> Write {
 /// The placement under which the data of a space was last written by another zhost's order.
 pub(crate) fn data_version_write(key: &SpaceKey, version: PlacementVersion) -> Write {
     write(DATA_VERSIONS, encode(key), Some(encode(&version)))
+}
+
+/// Placements below this version are refused.
+pub(crate) fn promise_write(id: TopologyId, floor: PlacementVersion) -> Write {
+    write(PROMISES, encode(&id), Some(encode(&floor)))
 }
 
 /// To which life of a topology its data here belongs; to none: there is no such data.

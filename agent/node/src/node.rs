@@ -237,7 +237,7 @@ impl Node {
             coordinator: Coordinator::default(),
             host: Host::default(),
             actors: Actors::default(),
-            census: Census::default(),
+            census: Census::new(recovered.promises),
             disposal: Disposal::new(recovered.data_lives),
             replicas: Replicas::default(),
             copies: Copies::new(recovered.data_versions),
@@ -392,6 +392,7 @@ impl Node {
             Purpose::DataScan { key, peer, session } => {
                 self.handle_data_scan(now, (key, peer, session), result);
             }
+            Purpose::Promise(id, floor) => self.handle_promise(now, id, floor, result.is_ok()),
             Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
             Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
             Purpose::BlobRead { digest, index, peer } => {

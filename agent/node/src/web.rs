@@ -150,7 +150,10 @@ impl Node {
             return Some(response.keep_ticket(&root, ticket, TICKET_TTL.as_secs()));
         }
         let Ok(key) = self.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
-            return refuse(Status::NotFound, "There is no such space any more.");
+            return refuse(
+                Status::NotFound,
+                "This zhost knows of no such space; if it is new, try again in a moment.",
+            );
         };
         let Some(site) = self.web.sites.get(&key) else {
             let elsewhere = self.host_of(&key).filter(|host| *host != self.id);

@@ -142,7 +142,9 @@ fn a_ticket_opens_one_space_and_any_zhost_leads_there() {
         text.lines().find_map(|line| line.strip_prefix("web: ")).unwrap().to_owned()
     };
     for at in [web(0), web(1)] {
-        let page = Page::open(&format!("http://{at}/shop/window/?ticket={ticket}")).unwrap();
+        // One that has not heard of the topology yet says so.
+        let open = || Page::open(&format!("http://{at}/shop/window/?ticket={ticket}")).map(Some);
+        let page = watch(PATIENCE, open).unwrap();
         assert_eq!(page.address, bare);
     }
     cluster.zctl(&["topo", "stop", "shop"]).unwrap();
