@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted_and_what_comes_first_stays() {
-        let name = |index: usize| format!("sensors.device-{index}").parse::<Name>().unwrap();
+        let name = |index: usize| format!("sensors.d{index}").parse::<Name>().unwrap();
         let (said, left_out) = that_fit((0..40).map(name));
         assert_eq!((said.len(), left_out), (CAPABILITIES_MAX, 40 - CAPABILITIES_MAX));
         assert!((0..CAPABILITIES_MAX).all(|index| said.contains(&name(index))));
