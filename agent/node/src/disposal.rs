@@ -120,8 +120,13 @@ impl Node {
             (Waste::Space(key), Ok(_)) => {
                 self.log(Level::Warn, format!("the data of {} is dropped", key.space))
             }
+            (Waste::Space(key), Err(_)) => {
+                let text =
+                    format!("the data of {} is still there: the flash refused; order it again", key.space);
+                self.log(Level::Warn, text);
+            }
             // Tried again when something changes, or at the next start.
-            (_, Err(_)) => {}
+            (Waste::Topology(_), Err(_)) => {}
         }
         self.reconcile_spaces(now);
     }

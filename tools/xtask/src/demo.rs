@@ -302,7 +302,7 @@ impl Demo {
         println!("\nSummary");
         self.steps.iter().for_each(|(what, took)| println!("  {:6.2} s  {what}", took.as_secs_f64()));
         if outcome.is_ok() {
-            println!("  every step was seen through zctl");
+            println!("  every step was seen through zctl, the page as browsers see it");
         }
     }
 }
