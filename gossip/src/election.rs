@@ -4,7 +4,8 @@
 //! has seen; a zhost votes once per term and persists its vote before it gives it. With a majority of the roster the
 //! term is *full*; when the rest of the roster cannot be reached it is *provisional*, which any full term outranks.
 //! An incumbent is never toppled by a newcomer: nobody proposes while a reign's leader is alive, except the leader
-//! itself, to replace a dead super or to turn a provisional term into a full one.
+//! itself, to replace a dead super, to turn a provisional term into a full one, or because what it places is not obeyed
+//! any more: while it was cut off, somebody since dead placed under a later term.
 
 use crate::{
     datagram::{Datagram, Verdict},
@@ -64,6 +65,13 @@ pub struct View {
     pub ready: bool,
     /// The highest term of any placement in the ledger: a new one must lie above it.
     pub placed_term: u64,
+}
+
+impl View {
+    /// Whether placements of this reign lose to what somebody placed under a later term.
+    fn outranks(&self, reign: &Reign) -> bool {
+        reign.term < self.placed_term
+    }
 }
 
 /// What the election wants done.
@@ -186,6 +194,7 @@ impl Election {
             Some((_, reign)) => {
                 let changed = self.wanted_supers().iter().any(|id| !reign.supers.contains(id));
                 let majority = self.majority_is_alive();
+                let changed = changed || self.view.outranks(reign);
                 let worth_it = if reign.full { changed && majority } else { changed || majority };
                 worth_it.then_some(VACANCY)
             }
@@ -329,8 +338,9 @@ impl Election {
         if let Some(campaign) = &mut self.campaign {
             if campaign.ends_at <= now {
                 let own_vote_stored = campaign.answers.contains_key(&self.me);
-                let changed =
-                    self.mine.as_ref().is_none_or(|mine| !mine.full && mine.supers != campaign.supers);
+                let changed = self.mine.as_ref().is_none_or(|mine| {
+                    !mine.full && (mine.supers != campaign.supers || self.view.outranks(mine))
+                });
                 if !changed || !own_vote_stored {
                     // A reign that would gain nothing goes on; without our own vote on flash there is no term.
                     self.campaign = None;

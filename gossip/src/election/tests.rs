@@ -211,6 +211,19 @@ fn a_new_term_lies_above_every_placement_on_flash() {
 }
 
 #[test]
+fn a_leader_whose_placements_are_outranked_proposes_anew() {
+    for sides in [[0, 0, 0, 0, 0], [0, 0, 1, 1, 1]] {
+        let mut cluster = Cluster::new(5);
+        cluster.sides = sides.to_vec();
+        cluster.run_for(Duration::from_secs(10));
+        let (leader, is_full, _) = cluster.reign(0).unwrap();
+        cluster.placed_term = 9;
+        cluster.run_for(Duration::from_secs(10));
+        assert_eq!(cluster.reign(0), Some((leader, is_full, 10)), "it leads on, above what somebody placed");
+    }
+}
+
+#[test]
 fn larger_clusters_have_more_supers() {
     assert_eq!([1, 9, 10, 50, 500].map(supers_wanted), [1, 1, 3, 5, 7]);
     let mut cluster = Cluster::new(12);
