@@ -1,6 +1,7 @@
 //! The operator's end of a session.
 
 use crate::{
+    Pace,
     packet::{self, Channel, Kind, Packet},
     transfer::{Received, Receiver, Sender},
 };
@@ -12,9 +13,6 @@ use zhost_link::{
     noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, Role},
 };
 
-const HELLO_PERIOD: Duration = Duration::from_millis(300);
-/// How long a zhost may be silent before the session is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// How long a zhost may think about a request it has received.
 const THINKING_MAX: Duration = Duration::from_secs(30);
 
@@ -50,6 +48,7 @@ enum State {
 
 /// A session with one zhost; requests go one after the other.
 pub struct Client {
+    pace: Pace,
     session: u64,
     state: State,
     message: u32,
@@ -62,7 +61,13 @@ pub struct Client {
 
 impl Client {
     /// Starts a session of the operator `identity` under the control key.
-    pub fn new(now: Instant, identity: &Identity, key: &[u8; 32], mut rng: Rng) -> Result<Self, snow::Error> {
+    pub fn new(
+        now: Instant,
+        pace: Pace,
+        identity: &Identity,
+        key: &[u8; 32],
+        mut rng: Rng,
+    ) -> Result<Self, snow::Error> {
         let session = rng.number();
         let mut handshake =
             noise::handshake(Role::Initiator, identity, key, &packet::prologue(session), rng)?;
@@ -70,13 +75,14 @@ impl Client {
         let size = handshake.write_message(&[], &mut message)?;
         let hello = packet::join(Kind::Hello, session, &message[..size]);
         Ok(Self {
+            pace,
             session,
             state: State::Hello { handshake: Some(Box::new(handshake)), hello, send_at: now },
             message: 0,
             sender: None,
-            receiver: Receiver::default(),
+            receiver: Receiver::new(pace),
             reply: None,
-            give_up_at: now + SILENCE_MAX,
+            give_up_at: now + pace.silence_max,
             outbox: VecDeque::new(),
         })
     }
@@ -87,8 +93,8 @@ impl Client {
             return Err(ClientError::TooLarge);
         }
         self.message += 1;
-        self.sender = Some(Sender::new(self.message, bytes));
-        self.give_up_at = now + SILENCE_MAX;
+        self.sender = Some(Sender::new(self.pace, self.message, bytes));
+        self.give_up_at = now + self.pace.silence_max;
         self.pump(now);
         Ok(())
     }
@@ -140,13 +146,13 @@ impl Client {
             let finish = packet::join(Kind::Finish, self.session, &buffer[..size]);
             self.outbox.push_back(finish.clone());
             self.state = State::Open { channel: Channel::new(transport), finish, heard: false };
-            self.give_up_at = now + SILENCE_MAX;
+            self.give_up_at = now + self.pace.silence_max;
             self.pump(now);
         }
     }
 
     fn handle_packet(&mut self, now: Instant, packet: Packet) {
-        self.give_up_at = self.give_up_at.max(now + SILENCE_MAX);
+        self.give_up_at = self.give_up_at.max(now + self.pace.silence_max);
         match packet {
             Packet::Ack { message, next, beyond } => {
                 if let Some(sender) = &mut self.sender {
@@ -176,6 +182,11 @@ impl Client {
         }
     }
 
+    /// The line to the zhost is there again after a break, which does not count as silence.
+    pub fn handle_line_back(&mut self, now: Instant) {
+        self.give_up_at = self.give_up_at.max(now + self.pace.silence_max);
+    }
+
     /// The reply to the last request, once.
     pub fn poll_reply(&mut self) -> Option<Vec<u8>> {
         self.reply.take()
@@ -192,7 +203,7 @@ impl Client {
         if let State::Hello { hello, send_at, .. } = &mut self.state
             && *send_at <= now
         {
-            *send_at = now + HELLO_PERIOD;
+            *send_at = now + self.pace.hello_period;
             self.outbox.push_back(hello.clone());
         }
         self.pump(now);

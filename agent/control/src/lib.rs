@@ -2,13 +2,17 @@
 //!
 //! A session is a Noise handshake (`XXpsk0` under the control secret) whose initiator must be a trusted operator;
 //! strangers get no answer at all. Inside it, messages of any size up to a limit travel as numbered fragments with
-//! selective acknowledgement, so that a package crosses a lossy network. [`protocol`] says what the messages mean.
+//! selective acknowledgement, so that a package crosses a lossy network, or a noisy serial
+//! line ([`line`]). [`protocol`] says what the messages mean.
 
 mod client;
+pub mod line;
+mod pace;
 mod packet;
 pub mod protocol;
 mod server;
 mod transfer;
 
 pub use client::{Client, ClientError};
-pub use server::{Server, SessionId};
+pub use pace::Pace;
+pub use server::{Caller, Server, SessionId, Trust};

@@ -4,9 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// Largest control datagram.
 pub const DATAGRAM_MAX_BYTES: usize = 1200;
-/// Bytes of a message in one fragment.
-pub const FRAGMENT_SIZE_BYTES: usize = 1100;
-
 const HEADER_SIZE_BYTES: usize = 9;
 
 /// What a datagram is, by its first byte.
@@ -61,7 +58,7 @@ pub enum Packet {
         index: u32,
         /// How many pieces the message has.
         count: u32,
-        /// At most [`FRAGMENT_SIZE_BYTES`].
+        /// As many as the line's [`crate::Pace`] says; the last one fewer.
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },

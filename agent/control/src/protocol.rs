@@ -50,6 +50,30 @@ pub enum Request {
     SpaceRepair(String),
     /// Restart all spaces of a topology.
     TopoRestart(String),
+    /// Give a board that has no cluster its place in one; only over its serial line.
+    Provision(Provisioning),
+}
+
+/// The key of sessions with a board that has no cluster: no secret, since whoever holds the cable is trusted.
+pub const PROVISIONING_KEY: [u8; 32] = *b"zhost: a board without a cluster";
+
+/// What a board must know to be a zhost of a cluster.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioning {
+    /// The cluster's name.
+    pub cluster: String,
+    /// What people will call the board.
+    pub name: String,
+    /// The cluster's secret.
+    pub secret: [u8; 32],
+    /// The secret of control sessions.
+    pub control_secret: [u8; 32],
+    /// Public keys of the operators who may command, in hexadecimal.
+    pub operators: Vec<String>,
+    /// Public keys of publishers whose packages run, in hexadecimal.
+    pub publishers: Vec<String>,
+    /// Addresses of zhosts that are not on the same network.
+    pub join: Vec<String>,
 }
 
 /// The answer to a [`Request`].
@@ -458,6 +482,7 @@ impl Request {
             Self::SpaceDropData(_) => "spaces drop-data",
             Self::SpaceRepair(_) => "spaces repair",
             Self::TopoRestart(_) => "topo restart",
+            Self::Provision(_) => "provision",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The zhost's end: many sessions, none for strangers.
 
 use crate::{
+    Pace,
     packet::{self, Channel, Kind, Packet},
     transfer::{Received, Receiver, Sender},
 };
@@ -23,6 +24,42 @@ const SESSIONS_REMEMBERED_MAX: usize = 4096;
 /// Handshakes not finished by then are forgotten.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
+/// Where a session's datagrams come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The network.
+    Network(SocketAddr),
+    /// The serial line.
+    Serial,
+}
+
+impl Caller {
+    fn pace(self) -> Pace {
+        match self {
+            Self::Network(_) => Pace::NETWORK,
+            Self::Serial => Pace::SERIAL,
+        }
+    }
+}
+
+/// Who may command, of those who prove the control secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Whose public keys are these.
+    Operators(Vec<[u8; 32]>),
+    /// Everybody: a board that has no cluster yet.
+    Anybody,
+}
+
+impl Trust {
+    fn includes(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Operators(operators) => operators.iter().any(|operator| operator == key),
+            Self::Anybody => true,
+        }
+    }
+}
+
 /// A session, as its client named it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(u64);
@@ -33,7 +70,7 @@ enum State {
 }
 
 struct Session {
-    addr: SocketAddr,
+    caller: Caller,
     state: State,
     expires_at: Instant,
 }
@@ -42,8 +79,7 @@ struct Session {
 pub struct Server {
     identity: Identity,
     key: [u8; 32],
-    /// Public keys of the operators who may command.
-    operators: Vec<[u8; 32]>,
+    trust: Trust,
     sessions: LiteMap<SessionId, Session>,
     /// The sessions that began last.
     begun: VecDeque<SessionId>,
@@ -51,16 +87,16 @@ pub struct Server {
     refilled_at: Instant,
     rng: Rng,
     requests: VecDeque<(SessionId, u32, Vec<u8>)>,
-    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    outbox: VecDeque<(Caller, Vec<u8>)>,
 }
 
 impl Server {
-    /// An endpoint under the control key that obeys `operators`.
-    pub fn new(now: Instant, identity: Identity, key: [u8; 32], operators: Vec<[u8; 32]>, rng: Rng) -> Self {
+    /// An endpoint under the control key.
+    pub fn new(now: Instant, identity: Identity, key: [u8; 32], trust: Trust, rng: Rng) -> Self {
         Self {
             identity,
             key,
-            operators,
+            trust,
             sessions: LiteMap::new(),
             begun: VecDeque::new(),
             tokens: CONTROL_HANDSHAKES_BURST,
@@ -71,8 +107,8 @@ impl Server {
         }
     }
 
-    /// A datagram came to the control port. Whatever does not prove itself is dropped without an answer.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+    /// A datagram came. Whatever does not prove itself is dropped without an answer.
+    pub fn handle_datagram(&mut self, now: Instant, from: Caller, datagram: &[u8]) {
         let Some((kind, session, body)) = packet::split(datagram) else { return };
         let id = SessionId(session);
         match kind {
@@ -83,9 +119,9 @@ impl Server {
         }
     }
 
-    fn handle_hello(&mut self, now: Instant, from: SocketAddr, id: SessionId, body: &[u8]) {
+    fn handle_hello(&mut self, now: Instant, from: Caller, id: SessionId, body: &[u8]) {
         match self.sessions.get(&id) {
-            Some(Session { addr, state: State::Handshake { answer, .. }, .. }) if *addr == from => {
+            Some(Session { caller, state: State::Handshake { answer, .. }, .. }) if *caller == from => {
                 self.outbox.push_back((from, answer.clone()));
                 return;
             }
@@ -110,7 +146,7 @@ impl Server {
         self.outbox.push_back((from, answer.clone()));
         self.make_room();
         let state = State::Handshake { handshake: Some(Box::new(handshake)), answer };
-        self.sessions.insert(id, Session { addr: from, state, expires_at: now + HANDSHAKE_MAX });
+        self.sessions.insert(id, Session { caller: from, state, expires_at: now + HANDSHAKE_MAX });
     }
 
     /// Notes that a session began: a hello is good for one session, whose number it is bound to.
@@ -153,14 +189,11 @@ impl Server {
         let Some(mut handshake) = handshake.take() else { return };
         let mut buffer = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
         let finished = handshake.read_message(body, &mut buffer).is_ok();
-        let known = handshake
-            .get_remote_static()
-            .is_some_and(|key| self.operators.iter().any(|operator| operator == key));
+        let known = handshake.get_remote_static().is_some_and(|key| self.trust.includes(key));
         match handshake.into_stateless_transport_mode() {
             Ok(transport) if finished && known => {
-                let channel = Channel::new(transport);
-                session.state =
-                    State::Open { channel, receiver: Receiver::default(), senders: VecDeque::new() };
+                let (channel, receiver) = (Channel::new(transport), Receiver::new(session.caller.pace()));
+                session.state = State::Open { channel, receiver, senders: VecDeque::new() };
                 session.expires_at = now + IDLE_MAX;
             }
             _ => {
@@ -169,11 +202,13 @@ impl Server {
         }
     }
 
-    fn handle_sealed(&mut self, now: Instant, from: SocketAddr, id: SessionId, body: &[u8]) {
+    fn handle_sealed(&mut self, now: Instant, from: Caller, id: SessionId, body: &[u8]) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let State::Open { channel, receiver, senders } = &mut session.state else { return };
-        let Some(packet) = channel.open(body) else { return };
-        session.addr = from;
+        let Some(packet) = channel.open(body).filter(|_| from.pace() == session.caller.pace()) else {
+            return;
+        };
+        session.caller = from;
         session.expires_at = now + IDLE_MAX;
         match packet {
             Packet::Fragment { message, index, count, bytes } => {
@@ -201,8 +236,8 @@ impl Server {
 
     /// Answers a request; nothing happens if its session is gone.
     pub fn reply(&mut self, now: Instant, id: SessionId, message: u32, bytes: Vec<u8>) {
-        if let Some(Session { state: State::Open { senders, .. }, .. }) = self.sessions.get_mut(&id) {
-            senders.push_back(Sender::new(message, bytes));
+        if let Some(Session { caller, state: State::Open { senders, .. }, .. }) = self.sessions.get_mut(&id) {
+            senders.push_back(Sender::new(caller.pace(), message, bytes));
         }
         self.pump(now, id);
     }
@@ -212,7 +247,7 @@ impl Server {
         let State::Open { channel, senders, .. } = &mut session.state else { return };
         if let Some(sender) = senders.front_mut() {
             while let Some(packet) = sender.poll_packet(now) {
-                self.outbox.push_back((session.addr, channel.seal(id.0, &packet)));
+                self.outbox.push_back((session.caller, channel.seal(id.0, &packet)));
             }
         }
     }
@@ -238,7 +273,7 @@ impl Server {
     }
 
     /// The next datagram to send.
-    pub fn poll_datagram(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub fn poll_datagram(&mut self) -> Option<(Caller, Vec<u8>)> {
         self.outbox.pop_front()
     }
 }

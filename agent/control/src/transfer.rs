@@ -1,18 +1,14 @@
 //! One message across a lossy network: fragments, selective acknowledgement, retransmission.
 
-use crate::packet::{FRAGMENT_SIZE_BYTES, Packet};
+use crate::{Pace, packet::Packet};
 use litemap::LiteMap;
 use std::time::Duration;
-use zhost_base::{Instant, limits::CONTROL_MESSAGE_MAX_BYTES};
+use zhost_base::Instant;
 
-const FRAGMENTS_MAX: u32 = CONTROL_MESSAGE_MAX_BYTES.div_ceil(FRAGMENT_SIZE_BYTES) as u32;
 /// The acknowledgement's reach bounds how much can be under way.
 const WINDOW_MAX: u32 = 64;
-const WINDOW_START: u32 = 16;
 const WINDOW_MIN: u32 = 4;
-const RTO_START: Duration = Duration::from_millis(250);
 const RTO_MIN: Duration = Duration::from_millis(30);
-const RTO_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
 struct Flight {
@@ -22,6 +18,7 @@ struct Flight {
 
 /// The sending side of one message.
 pub struct Sender {
+    pace: Pace,
     message: u32,
     bytes: Vec<u8>,
     count: u32,
@@ -36,18 +33,19 @@ pub struct Sender {
 
 impl Sender {
     /// Starts sending message number `message`.
-    pub fn new(message: u32, bytes: Vec<u8>) -> Self {
-        let count = bytes.len().div_ceil(FRAGMENT_SIZE_BYTES).max(1) as u32;
+    pub fn new(pace: Pace, message: u32, bytes: Vec<u8>) -> Self {
+        let count = bytes.len().div_ceil(pace.fragment_bytes).max(1) as u32;
         Self {
+            pace,
             message,
             bytes,
             count,
             base: 0,
             next: 0,
-            window: WINDOW_START,
+            window: pace.window_start,
             flights: LiteMap::new(),
             rtt: None,
-            rto: RTO_START,
+            rto: pace.rto_start,
         }
     }
 
@@ -58,7 +56,7 @@ impl Sender {
 
     /// Bytes acknowledged, and bytes in all.
     pub fn progress(&self) -> (usize, usize) {
-        ((self.base as usize * FRAGMENT_SIZE_BYTES).min(self.bytes.len()), self.bytes.len())
+        ((self.base as usize * self.pace.fragment_bytes).min(self.bytes.len()), self.bytes.len())
     }
 
     /// An acknowledgement arrived.
@@ -98,7 +96,7 @@ impl Sender {
     fn take_rtt(&mut self, sample: Duration) {
         let smoothed = self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8);
         self.rtt = Some(smoothed);
-        self.rto = (smoothed * 3).clamp(RTO_MIN, RTO_MAX);
+        self.rto = (smoothed * 3).clamp(RTO_MIN, self.pace.rto_max);
     }
 
     /// The next fragment to send now.
@@ -109,7 +107,7 @@ impl Sender {
             Some((index, flight)) => {
                 if flight.sent_at > Instant::ZERO && flight.tries > 1 {
                     self.window = (self.window / 2).max(WINDOW_MIN);
-                    self.rto = (self.rto * 2).min(RTO_MAX);
+                    self.rto = (self.rto * 2).min(self.pace.rto_max);
                 }
                 *flight = Flight { sent_at: now, tries: flight.tries + 1 };
                 *index
@@ -121,8 +119,8 @@ impl Sender {
             }
             None => return None,
         };
-        let start = index as usize * FRAGMENT_SIZE_BYTES;
-        let end = (start + FRAGMENT_SIZE_BYTES).min(self.bytes.len());
+        let start = index as usize * self.pace.fragment_bytes;
+        let end = (start + self.pace.fragment_bytes).min(self.bytes.len());
         let bytes = self.bytes[start..end].to_vec();
         Some(Packet::Fragment { message: self.message, index, count: self.count, bytes })
     }
@@ -142,8 +140,8 @@ pub struct Received {
 }
 
 /// The receiving side of successive messages.
-#[derive(Default)]
 pub struct Receiver {
+    pace: Pace,
     /// The last message received in full.
     finished: u32,
     message: u32,
@@ -154,6 +152,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// One that has received nothing yet.
+    pub fn new(pace: Pace) -> Self {
+        Self { pace, finished: 0, message: 0, count: 0, bytes: Vec::new(), next: 0, early: LiteMap::new() }
+    }
+
     /// Takes in a fragment; one that makes no sense changes nothing.
     pub fn handle_fragment(
         &mut self,
@@ -165,17 +168,17 @@ impl Receiver {
         if message <= self.finished {
             return Some(Received { ack: Packet::Ack { message, next: count, beyond: 0 }, whole: None });
         }
-        let whole = index + 1 == count || bytes.len() == FRAGMENT_SIZE_BYTES;
+        let whole = index + 1 == count || bytes.len() == self.pace.fragment_bytes;
         if count == 0
-            || count > FRAGMENTS_MAX
+            || count > self.pace.fragments_max()
             || index >= count
-            || bytes.len() > FRAGMENT_SIZE_BYTES
+            || bytes.len() > self.pace.fragment_bytes
             || !whole
         {
             return None;
         }
         if message > self.message {
-            *self = Self { finished: self.finished, message, count, ..Self::default() };
+            *self = Self { finished: self.finished, message, count, ..Self::new(self.pace) };
         }
         if message < self.message || count != self.count {
             return None;
@@ -210,7 +213,8 @@ mod tests {
     fn cross(size: usize, loss: u64, seed: u64) -> Duration {
         let mut rng = Rng::from_number(seed);
         let message: Vec<u8> = (0..size).map(|i| (i * 7) as u8).collect();
-        let (mut sender, mut receiver) = (Sender::new(1, message.clone()), Receiver::default());
+        let (mut sender, mut receiver) =
+            (Sender::new(Pace::NETWORK, 1, message.clone()), Receiver::new(Pace::NETWORK));
         let mut now = Instant::from_micros(1_000_000);
         let start = now;
         let one_way = Duration::from_millis(5);
@@ -260,7 +264,8 @@ mod tests {
 
     #[test]
     fn messages_of_all_sizes_arrive() {
-        for size in [0, 1, FRAGMENT_SIZE_BYTES - 1, FRAGMENT_SIZE_BYTES, FRAGMENT_SIZE_BYTES + 1, 100_000] {
+        let fragment = Pace::NETWORK.fragment_bytes;
+        for size in [0, 1, fragment - 1, fragment, fragment + 1, 100_000] {
             cross(size, 0, 1);
         }
     }
@@ -280,7 +285,7 @@ mod tests {
 
     #[test]
     fn hostile_fragments_change_nothing() {
-        let mut receiver = Receiver::default();
+        let mut receiver = Receiver::new(Pace::NETWORK);
         assert!(receiver.handle_fragment(1, 0, 0, vec![]).is_none());
         assert!(receiver.handle_fragment(1, 5, 5, vec![]).is_none());
         assert!(receiver.handle_fragment(1, 0, u32::MAX, vec![]).is_none());

@@ -7,10 +7,11 @@ use crate::{
 use rustix::{
     fs::OFlags,
     io::Errno,
-    termios::{OptionalActions, tcgetattr, tcsetattr},
+    termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr},
 };
 use std::{
     fs::{File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -20,6 +21,19 @@ use zhost_runtime::DeviceError;
 
 /// Bytes given out at once; more wait for the next command.
 const ANSWER_MAX_BYTES: usize = 4096;
+
+/// Opens a serial line at this speed, raw: reads and writes never wait, and what comes is not looked at.
+pub fn open(file: &Path, baud: u32) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(file)?;
+    let mut settings = tcgetattr(&opened)?;
+    settings.make_raw();
+    // Nobody minds the wires of a modem.
+    settings.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
+    settings.set_speed(baud)?;
+    tcsetattr(&opened, OptionalActions::Now, &settings)?;
+    Ok(opened)
+}
 
 /// A serial line, opened when it is first used.
 pub struct Uart {
@@ -32,21 +46,6 @@ impl Uart {
     /// The line behind this file, at that speed.
     pub fn new(file: &Path, baud: u32) -> Self {
         Self { file: file.to_owned(), baud, opened: Mutex::new(None) }
-    }
-
-    fn open(&self) -> Result<File, DeviceError> {
-        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file =
-            OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(&self.file);
-        let file = file.map_err(|e| unopened(&self.file, &e))?;
-        let set_up = || {
-            let mut settings = tcgetattr(&file)?;
-            settings.make_raw();
-            settings.set_speed(self.baud)?;
-            tcsetattr(&file, OptionalActions::Now, &settings)
-        };
-        set_up().map_err(|e| failed(&self.file, e))?;
-        Ok(file)
     }
 
     fn exchange(&self, file: &File, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
@@ -71,7 +70,7 @@ impl Device for Uart {
     fn command(&self, _: Instant, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if opened.is_none() {
-            *opened = Some(self.open()?);
+            *opened = Some(open(&self.file, self.baud).map_err(|e| unopened(&self.file, &e))?);
         }
         let file = opened.as_ref().ok_or(DeviceError::Missing)?;
         let answer = self.exchange(file, command);

@@ -150,6 +150,7 @@ impl Node {
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
             Request::TopoRestart(name) => self.restart_topology(now, &name).map(Some),
+            Request::Provision(_) => Err("this zhost has a cluster already".into()),
             Request::SpaceStatus(ref name)
             | Request::SpaceLogs(ref name)
             | Request::SpaceOpen(ref name)

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Instant, ZhostId, limits::STRANGERS_MAX};
+use zhost_control::{Caller, line};
 use zhost_gossip::{
     datagram::{Datagram, Readiness},
     election::ElectionOutput,
@@ -285,8 +286,11 @@ impl Node {
                 None => self.send_to_addr(addr, &datagram),
             }
         }
-        while let Some((addr, datagram)) = self.control.poll_datagram() {
-            self.output(Output::Datagram(Port::Control, addr, datagram));
+        while let Some((caller, datagram)) = self.control.poll_datagram() {
+            self.output(match caller {
+                Caller::Network(addr) => Output::Datagram(Port::Control, addr, datagram),
+                Caller::Serial => Output::Serial(line::frame(&datagram)),
+            });
         }
     }
 

@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Generation, Instant, Rng, ZhostId};
-use zhost_control::Server;
+use zhost_control::{Caller, Server, Trust, line::LineReader};
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
@@ -87,6 +87,8 @@ pub struct Load {
 pub enum Output {
     /// Send a datagram.
     Datagram(Port, SocketAddr, Vec<u8>),
+    /// Write to the serial line all of this, or nothing.
+    Serial(Vec<u8>),
     /// Open a TCP connection, then call [`Node::handle_connected`] or [`Node::handle_closed`].
     Connect(ConnectionId, SocketAddr),
     /// Write to a connection.
@@ -164,6 +166,7 @@ pub struct Node {
     pub(crate) commands: Commands,
     pub(crate) histories: Histories,
     pub(crate) control: Server,
+    line: LineReader,
     pub(crate) interpreter: Box<dyn Interpreter>,
     pub(crate) load: Load,
     steady: Steady,
@@ -252,9 +255,10 @@ impl Node {
                 now,
                 config.identity.clone(),
                 config.control_key,
-                config.operators.clone(),
+                Trust::Operators(config.operators.clone()),
                 rng.fork(),
             ),
+            line: LineReader::default(),
             interpreter,
             load: Load::default(),
             steady: Steady::default(),
@@ -333,7 +337,19 @@ impl Node {
         let now = self.enter(now);
         match port {
             Port::Gossip => self.handle_gossip(now, from, datagram),
-            Port::Control => self.control.handle_datagram(now, from, datagram),
+            Port::Control => self.control.handle_datagram(now, Caller::Network(from), datagram),
+        }
+        self.settle(now);
+    }
+
+    /// Bytes came from the serial line, where operators may be.
+    pub fn handle_serial(&mut self, now: Instant, bytes: &[u8]) {
+        let now = self.enter(now);
+        self.line.handle_bytes(bytes);
+        // What is no datagram is somebody typing at the console, or noise.
+        self.line.take_text();
+        while let Some(datagram) = self.line.poll_datagram() {
+            self.control.handle_datagram(now, Caller::Serial, &datagram);
         }
         self.settle(now);
     }

@@ -58,15 +58,22 @@ pub fn identity(data_dir: &Path) -> io::Result<Identity> {
     }
 }
 
-/// Writes a secret so that a power cut leaves either all of it or nothing.
-fn write_secret(file: &Path, secret: &[u8; 32]) -> io::Result<()> {
+/// Writes a secret that only its owner may read.
+pub fn write_secret(file: &Path, secret: &[u8; 32]) -> io::Result<()> {
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(file, &format!("{hex}\n"))
+}
+
+/// Writes a file that only its owner may read, so that a power cut leaves either all of it or nothing.
+pub fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let unfinished = file.with_extension("new");
     let mut opened =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(opened, "{hex}")?;
+    opened.write_all(text.as_bytes())?;
     opened.sync_all()?;
-    fs::rename(unfinished, file)
+    fs::rename(unfinished, file)?;
+    // The name is on flash when the directory is.
+    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Opens the store in the data directory; only one agent at a time can.

@@ -1,9 +1,12 @@
 //! The agent: one small program on every board.
 
+mod check;
 mod clock;
 mod files;
 mod logger;
 mod network;
+mod provisioning;
+mod serial;
 mod settings;
 mod shell;
 mod web;
@@ -11,6 +14,7 @@ mod workers;
 
 use clock::Clock;
 use network::Place;
+use serial::Line;
 use settings::{Invocation, Settings, SettingsError};
 use shell::Machine;
 use std::{
@@ -35,8 +39,15 @@ fn main() -> ExitCode {
     match Settings::gather(std::env::args_os()) {
         Ok(Invocation::Help) => print!("{}", settings::help()),
         Ok(Invocation::Version) => println!("zhost {}", env!("CARGO_PKG_VERSION")),
+        Ok(Invocation::Check) => match check::run() {
+            Ok(()) => println!("zhost {} works here", env!("CARGO_PKG_VERSION")),
+            Err(reason) => {
+                eprintln!("zhost: does not work here: {reason}");
+                return ExitCode::FAILURE;
+            }
+        },
         Ok(Invocation::Run(settings)) => {
-            if let Err(error) = run(&settings) {
+            if let Err(error) = run(settings) {
                 eprintln!("zhost: {error}");
                 return ExitCode::FAILURE;
             }
@@ -49,11 +60,15 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(settings: &Settings) -> Result<(), SettingsError> {
+fn run(mut settings: Settings) -> Result<(), SettingsError> {
     logger::start(settings.parse("log")?);
     let clock = Clock::start();
     let data_dir: PathBuf = settings.parse("data-dir")?;
     fs::create_dir_all(&data_dir).map_err(|e| settings.complain("data-dir", &e))?;
+    let serial = settings.text("serial").map(Line::parse).transpose();
+    let serial = serial.map_err(|reason| settings.complain("serial", &reason))?;
+    provisioning::settle(&mut settings, &data_dir, serial.as_ref(), clock)?;
+    let settings = &settings;
     let seed = files::random().map_err(|e| SettingsError(format!("/dev/urandom: {e}")))?;
     let board = Arc::new(board(settings)?);
     let place = network::bind(settings)?;
@@ -72,7 +87,7 @@ fn run(settings: &Settings) -> Result<(), SettingsError> {
     let Place { sockets, follower, .. } = place;
     let watchdog = settings.text("watchdog").map(|file| Watchdog::arm(Path::new(file)));
     let watchdog = watchdog.transpose().map_err(|e| settings.complain("watchdog", &e))?;
-    let machine = Machine { clock, sockets, follower, store, board, watchdog, publishers, data_dir };
+    let machine = Machine { clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
     shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 29] = [
     setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
     setting("cluster", "NAME", "the cluster's name", Some("default")),
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
@@ -35,6 +35,13 @@ pub const SETTINGS: [Setting; 28] = [
     setting("listen", "ADDR", "gossip (UDP) and links (TCP)", Some("0.0.0.0:9200")),
     setting("advertise", "ADDR", "how others reach `listen`; found out by itself if left out", None),
     setting("control", "ADDR", "where zctl is answered (UDP)", Some("0.0.0.0:9000")),
+    setting(
+        "serial",
+        "FILE[@BAUD]",
+        "a serial line where zctl is answered, such as /dev/ttyAMA0@115200; a board without a secret-file takes \
+         provisioning there, and nothing else",
+        None,
+    ),
     setting("web", "ADDR", "where browsers are shown UI spaces (TCP); empty: nowhere", Some("0.0.0.0:9080")),
     setting("join", "ADDR,…", "zhosts to join the cluster at, if they are not on the same network", Some("")),
     setting(
@@ -98,6 +105,8 @@ pub enum Invocation {
     Run(Settings),
     Help,
     Version,
+    /// Whether the program works on this machine.
+    Check,
 }
 
 /// Values by name, each with where it came from.
@@ -119,6 +128,7 @@ impl Settings {
             let name = match arg {
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Invocation::Help),
                 lexopt::Arg::Long("version") | lexopt::Arg::Short('V') => return Ok(Invocation::Version),
+                lexopt::Arg::Long("check") => return Ok(Invocation::Check),
                 lexopt::Arg::Long("config") => None,
                 lexopt::Arg::Long(name) => {
                     Some(known(name).ok_or_else(|| wrong(lexopt::Arg::Long(name).unexpected()))?)
@@ -143,6 +153,14 @@ impl Settings {
         }
         settings.0.extend(flags.0);
         Ok(Invocation::Run(settings))
+    }
+
+    /// Takes from this file what is not set otherwise.
+    pub fn fill_from(&mut self, file: &Path) -> Result<(), SettingsError> {
+        for (name, value) in Self::from_file(file)?.0 {
+            self.0.entry(name).or_insert(value);
+        }
+        Ok(())
     }
 
     fn put(&mut self, name: &'static str, value: String, source: String) {
@@ -215,7 +233,8 @@ pub fn help() -> String {
         text.push_str(&format!("  {:<32} {help}{default}\n", format!("--{name} {value}")));
     }
     text.push_str(
-        "  --config FILE                    read settings from this file (or ZHOST_CONFIG)\n  --version, --help\n\n\
+        "  --config FILE                    read settings from this file (or ZHOST_CONFIG)\n  \
+         --check                          only see whether this program works on this machine\n  --version, --help\n\n\
          Examples:\n  zhost --data-dir ./z1 --secret-file cluster.secret --control-secret-file control.secret\n  \
          zhost --config /etc/zhost.yaml --join 192.168.1.10:9200 --log debug\n",
     );

@@ -3,6 +3,7 @@
 use crate::{
     clock::Clock,
     network::{self, AddressFollower},
+    serial::{self, Line},
     web,
     workers::{self, Surroundings, Workers},
 };
@@ -52,6 +53,8 @@ pub enum Event {
     Bytes(ConnectionId, Vec<u8>),
     /// With whether the other kernel refused the connection.
     Closed(ConnectionId, bool),
+    /// The serial line brought these.
+    Serial(Vec<u8>),
     /// A browser asks; what it is answered goes there.
     Asked(WebId, zhost_web::Request, Sender<web::Answer>),
     /// A browser is gone.
@@ -79,6 +82,7 @@ pub struct Sockets {
 pub struct Machine {
     pub clock: Clock,
     pub sockets: Sockets,
+    pub serial: Option<Line>,
     pub follower: Option<AddressFollower>,
     pub store: Arc<dyn Store>,
     pub board: Arc<Board>,
@@ -102,6 +106,8 @@ struct Shell {
     connections: LiteMap<ConnectionId, Connection>,
     accepted: u64,
     browsers: LiteMap<WebId, Sender<web::Answer>>,
+    /// For the serial line.
+    frames: Sender<Vec<u8>>,
     workers: Workers,
     disk: mpsc::Sender<(u64, DiskRequest)>,
     follower: Option<AddressFollower>,
@@ -111,7 +117,7 @@ struct Shell {
 /// Runs the node until it has finished.
 pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<()> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
-    let Machine { clock, sockets, follower, store, board, watchdog, publishers, data_dir } = machine;
+    let Machine { clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir } = machine;
     let surroundings = Surroundings {
         store: store.clone(),
         devices: board.clone(),
@@ -128,6 +134,10 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
     executor.spawn(accept(sockets.clone(), events.clone())).detach();
     executor.spawn(web::attend(sockets.clone(), executor.clone(), events.clone())).detach();
     executor.spawn(await_signal(events.clone())?).detach();
+    let (frames, outgoing) = smol::channel::bounded(serial::FRAMES_MAX);
+    if let Some(line) = serial {
+        executor.spawn(serial::attend(line, outgoing, events.clone())).detach();
+    }
     let mut shell = Shell {
         node: make_node(rng),
         clock,
@@ -137,6 +147,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         connections: LiteMap::new(),
         accepted: 1,
         browsers: LiteMap::new(),
+        frames,
         workers,
         disk,
         follower,
@@ -344,6 +355,7 @@ impl Shell {
                 self.browsers.remove(&id);
                 self.node.handle_web_closed(id);
             }
+            Event::Serial(bytes) => self.node.handle_serial(now, &bytes),
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
             Event::Worker(desk) => self.workers.handle_done(desk),
             Event::Shutdown => self.node.handle_shutdown(now),
@@ -373,6 +385,8 @@ impl Shell {
                         log::debug!("sending to {to}: {error}");
                     }
                 }
+                // A line that is slower than what it is to carry loses some, which is sent again.
+                Output::Serial(frame) => drop(self.frames.try_send(frame)),
                 Output::Connect(connection, addr) => {
                     self.executor.spawn(connect(connection, addr, self.events.clone())).detach();
                 }

@@ -3,6 +3,7 @@
 //! The demo, `cargo xtask cluster` and the tests of this crate all run clusters through [`Cluster`].
 
 pub mod browser;
+pub mod cable;
 pub mod driver;
 pub mod net;
 pub mod process;
@@ -277,6 +278,19 @@ impl Cluster {
     pub fn log(&self, index: usize) -> Outcome<String> {
         let log = &self.zhosts[index].log;
         fs::read_to_string(log).map_err(|e| format!("{}: {e}", log.display()))
+    }
+
+    /// Where a zhost listens for gossip and links.
+    pub fn address(&self, index: usize) -> String {
+        self.place.listen(index)[0].clone()
+    }
+
+    /// The public key of whoever signs this cluster's packages.
+    pub fn publisher(&self) -> Outcome<String> {
+        let config = self.zhosts.first().map(|zhost| &zhost.config).ok_or("a cluster of nobody")?;
+        let text = fs::read_to_string(config).map_err(|e| format!("{}: {e}", config.display()))?;
+        let key = text.lines().find_map(|line| line.strip_prefix("publishers: "));
+        key.map(str::to_owned).ok_or_else(|| "no publisher is trusted".into())
     }
 
     /// The hosts, if each zhost has one.

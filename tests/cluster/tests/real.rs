@@ -9,7 +9,7 @@ use std::{
 };
 use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_cluster::{Cluster, Outcome, Programs, cast, watch};
-use zhost_control::{Client, protocol::Request};
+use zhost_control::{Client, Pace, protocol::Request};
 use zhost_gossip::{
     datagram::Datagram,
     membership::{Peer, Rumour, Standing, Swim, SwimMessage},
@@ -164,7 +164,7 @@ fn ten_megabytes_of_garbage_at_every_port_change_nothing() {
     let theirs = Sealer::new(&ClusterSecret::new([7; 32], "demo".parse().unwrap()));
     let operator = Identity::from_private([7; 32]);
     let key = secret(&site, "control.secret");
-    let mut client = Client::new(Instant::ZERO, &operator, &key, rng.fork()).unwrap();
+    let mut client = Client::new(Instant::ZERO, Pace::NETWORK, &operator, &key, rng.fork()).unwrap();
     client.request(Instant::ZERO, Request::Status.encode()).unwrap();
     client.handle_timeout(Instant::ZERO).unwrap();
     let hello = client.poll_datagram().unwrap();

@@ -4,7 +4,7 @@ use crate::machine::{self, CONTROL_KEY};
 use std::net::SocketAddr;
 use zhost_base::{Instant, Rng};
 use zhost_control::{
-    Client,
+    Client, Pace,
     protocol::{Reply, Request},
 };
 
@@ -19,7 +19,8 @@ pub struct Operator {
 
 impl Operator {
     pub fn new(now: Instant, number: usize, machine: usize, request: &Request, rng: Rng) -> Self {
-        let mut client = Client::new(now, &machine::operator(), &CONTROL_KEY, rng).expect("a fixed key");
+        let mut client =
+            Client::new(now, Pace::NETWORK, &machine::operator(), &CONTROL_KEY, rng).expect("a fixed key");
         client.request(now, request.encode()).expect("requests are small");
         let addr = SocketAddr::from(([10, 9, 0, 1], 10_000 + number as u16));
         Self { addr, machine, client, reply: None, gave_up: false }

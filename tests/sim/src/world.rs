@@ -509,6 +509,8 @@ impl World {
             Output::Log(level, text) => self.note(format!("z{index} {level:?}: {text}")),
             // There are no browsers here.
             Output::Web { .. } => {}
+            // Simulated boards have no serial line.
+            Output::Serial(_) => {}
             Output::Finished => self.note(format!("z{index} has finished")),
         }
     }

@@ -1,7 +1,7 @@
 //! What the other tasks run: the agent, zctl, and the guests in their package directory.
 
 use crate::{
-    Outcome,
+    Outcome, cross,
     setup::{self, AGENT_TARGET, GUEST_TARGET, GuestRoute, PROGRAM_TARGET},
     steps,
 };
@@ -42,22 +42,17 @@ pub fn build() -> Outcome<Artifacts> {
 
 /// Builds the agent as it is shipped: optimised, and static where this computer can.
 pub fn build_agent() -> Outcome<PathBuf> {
-    eprintln!("building the agent (the first time takes some minutes)");
-    let mut args = vec!["build", "--quiet", "--release", "--package", "zhost"];
-    let target = steps::root().join("target");
-    if setup::has_rustup_target(AGENT_TARGET) {
-        args.extend(["--target", AGENT_TARGET]);
-        let mut command = steps::command("cargo", &args);
-        if setup::has_library_source() {
-            // The standard library, built for size and without what prints backtraces: 350 kB less.
-            command.args(["-Zbuild-std=std,panic_unwind", "-Zbuild-std-features=optimize_for_size"]);
-            command.env("RUSTC_BOOTSTRAP", "1");
-        }
-        steps::run(&mut command)?;
-        return Ok(target.join(AGENT_TARGET).join("release/zhost"));
+    if setup::has_rustup_target(AGENT_TARGET) && setup::has_library_source() {
+        let targets = cross::targets(AGENT_TARGET)?;
+        return targets
+            .first()
+            .ok_or("no target")?
+            .build(&steps::root().join("target/cross"))
+            .map(|built| built.zhost);
     }
-    steps::run(&mut steps::command("cargo", &args))?;
-    Ok(target.join("release/zhost"))
+    eprintln!("building the agent (the first time takes some minutes)");
+    steps::run(&mut steps::command("cargo", &["build", "--quiet", "--release", "--package", "zhost"]))?;
+    Ok(steps::root().join("target/release/zhost"))
 }
 
 /// Builds the guests from source, the way setup found to work.

@@ -3,6 +3,7 @@
 mod artifacts;
 mod bench;
 mod cluster;
+mod cross;
 mod demo;
 mod fuzz;
 mod qemu;
@@ -85,6 +86,15 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seconds: u32,
     },
+    /// Build the agent for boards: one target by its name, or all.
+    Cross {
+        /// Such as aarch64-unknown-linux-musl.
+        #[arg(default_value = "all")]
+        target: String,
+        /// Build each a second time, and see that nothing differs.
+        #[arg(long)]
+        again: bool,
+    },
     /// Boot guests with real Arm kernels and look at what they say.
     Qemu {
         #[command(subcommand)]
@@ -107,6 +117,7 @@ fn main() -> ExitCode {
         Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
         Task::Modules { count } => test::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Task::Cross { target, again } => cross::run(&target, again),
         Task::Qemu { command } => qemu::run(&command),
         Task::Size => size::run(),
     };

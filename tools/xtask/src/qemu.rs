@@ -1,6 +1,6 @@
 //! `cargo xtask qemu …`: guests with real Arm kernels.
 
-use crate::{Outcome, setup, steps};
+use crate::{Outcome, cross, setup, steps};
 use clap::Subcommand;
 use std::{
     fs,
@@ -182,20 +182,11 @@ fn build_module(dir: &Path, kernel: &Kernel, name: &str) -> Outcome<PathBuf> {
 }
 
 fn build_inspect() -> Outcome<PathBuf> {
-    setup::need_rustup_target(TARGET)?;
-    let args = [
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "zhost-hal",
-        "--example",
-        "inspect",
-        "--target",
-        TARGET,
-    ];
-    steps::run(&mut steps::command("cargo", &args))?;
-    Ok(steps::root().join("target").join(TARGET).join("release/examples/inspect"))
+    let target = steps::root().join("target/cross");
+    let aarch64 = cross::targets(TARGET)?;
+    let mut command = aarch64.first().ok_or("no target")?.cargo("build", &target)?;
+    steps::run(command.args(["--release", "--package", "zhost-hal", "--example", "inspect"]))?;
+    Ok(target.join(TARGET).join("release/examples/inspect"))
 }
 
 /// Packs what the guest begins with.

@@ -21,7 +21,9 @@ pub const GUEST_TARGET: &str = "wasm32-unknown-unknown";
 pub const PROGRAM_TARGET: &str = "wasm32-wasip1";
 /// The static target of the agent on this computer.
 pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
-const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+/// The release of zig that is used: another could build another C library.
+const ZIG: &str = "ziglang==0.17.1";
+const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 
 fn route_file() -> PathBuf {
     steps::root().join("target/guest-route")
@@ -38,7 +40,6 @@ pub fn guest_route() -> GuestRoute {
 /// Installs what is missing.
 pub fn run(guests: GuestRoute) -> Outcome {
     need_compiler()?;
-    need_linker()?;
     need_nextest()?;
     need_network_tools();
     need_guest_toolchain(guests)?;
@@ -51,24 +52,14 @@ pub fn run(guests: GuestRoute) -> Outcome {
     if !has_rustup_target(PROGRAM_TARGET) && !add_rustup_target(PROGRAM_TARGET) {
         eprintln!("setup: rustup has no {PROGRAM_TARGET}; a test is skipped");
     }
-    if !has_library_source() {
-        eprintln!("setup: rustup component add rust-src");
-        if !steps::succeeds("rustup", &["component", "add", "rust-src"]) {
-            eprintln!(
-                "setup: no source of the standard library; the agent takes it as it comes, and is larger"
-            );
-        }
+    if let Err(reason) = need_library_source() {
+        eprintln!("setup: {reason}; the agent takes the library as it comes, and is larger");
     }
     Ok(())
 }
 
 fn need_compiler() -> Outcome {
     if steps::succeeds("cc", &["--version"]) { Ok(()) } else { apt_install(&["gcc", "libc6-dev"]) }
-}
-
-/// The static agent is linked by LLVM's linker (`.cargo/config.toml`).
-fn need_linker() -> Outcome {
-    if steps::succeeds("ld.lld", &["--version"]) { Ok(()) } else { apt_install(&["lld"]) }
 }
 
 fn need_nextest() -> Outcome {
@@ -103,19 +94,44 @@ pub fn need_browser() {
     }
 }
 
-/// Zig from PyPI, for a test of a guest in C. Without it that one is skipped.
-pub fn need_c_compiler_for_guests() {
+/// Zig from PyPI: compiles guests in C, and the C library of agents for boards.
+pub fn need_zig() -> Outcome<PathBuf> {
     let environment = steps::root().join("target/bench-venv");
-    let python = environment.join("bin/python").display().to_string();
-    if steps::succeeds(&python, &["-m", "ziglang", "version"]) {
-        return;
+    let (python, zig) = (environment.join("bin/python"), environment.join("bin/python-zig"));
+    if zig.exists() {
+        return Ok(zig);
     }
-    eprintln!("setup: installing zig, for guests in C, in target/bench-venv");
+    eprintln!("setup: installing zig in target/bench-venv");
+    let python = python.display().to_string();
     let made = steps::succeeds("python3", &["-m", "venv", &environment.display().to_string()]);
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "ziglang"];
-    if !made || !steps::succeeds(&python, &pip) {
-        eprintln!("setup: no zig; a test is skipped");
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ZIG];
+    if made && steps::succeeds(&python, &pip) {
+        return Ok(zig);
     }
+    Err("no zig: it takes python3 with venv, and the package ziglang of PyPI".into())
+}
+
+/// What runs programs for other processors on this computer.
+pub fn need_emulators() -> Outcome {
+    if steps::succeeds("qemu-arm-static", &["--version"]) {
+        Ok(())
+    } else {
+        apt_install(&["qemu-user-static"])
+    }
+}
+
+/// The source of the standard library, without which agents for boards are not built.
+pub fn need_library_source() -> Outcome {
+    if has_library_source() || steps::succeeds("rustup", &["component", "add", "rust-src"]) {
+        return Ok(());
+    }
+    Err("no source of the standard library: rustup component add rust-src".into())
+}
+
+/// Where cargo keeps what it downloads.
+pub fn cargo_home() -> Option<PathBuf> {
+    let told = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    told.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
 }
 
 /// What only fuzzing needs.
@@ -153,14 +169,6 @@ fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
     fs::create_dir_all(steps::root().join("target"))
         .and_then(write)
         .map_err(|e| format!("{}: {e}", file.display()))
-}
-
-/// Installs a target of rustup's.
-pub fn need_rustup_target(target: &str) -> Outcome {
-    if has_rustup_target(target) || add_rustup_target(target) {
-        return Ok(());
-    }
-    Err(format!("rustup has no {target}"))
 }
 
 /// Whether the active toolchain has the target.

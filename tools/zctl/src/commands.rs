@@ -1,10 +1,10 @@
 //! The command line: what can be said, and what it does.
 
-use crate::{Outcome, keys, packages, profile::Profile, render, session, template};
+use crate::{Outcome, carrier::Cable, keys, packages, profile::Profile, render, session, template};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use zhost_base::SpaceKind;
-use zhost_control::protocol::Request;
+use zhost_control::protocol::{Provisioning, Request};
 
 /// Operates a cluster of zhosts.
 #[derive(Parser)]
@@ -12,7 +12,7 @@ use zhost_control::protocol::Request;
     name = "zctl",
     version,
     about = "Operates a cluster of zhosts.",
-    after_help = "Examples:\n  zctl cluster zhosts\n  zctl topo submit garden.mex\n  zctl topo status garden --json\n  zctl --zhost 192.168.1.10:9000 status"
+    after_help = "Examples:\n  zctl cluster zhosts\n  zctl topo submit garden.mex\n  zctl topo status garden --json\n  zctl --zhost 192.168.1.10:9000 status\n  zctl --serial /dev/ttyUSB0 topo submit garden.mex"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -26,6 +26,9 @@ pub struct Options {
     /// Zhosts to ask, in this order, until one answers.
     #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', env = "ZCTL_ZHOST")]
     pub zhost: Vec<String>,
+    /// Ask the zhost at the end of this serial cable, such as /dev/ttyUSB0 or /dev/ttyUSB0@9600, instead.
+    #[arg(long, global = true, value_name = "PORT", env = "ZCTL_SERIAL", conflicts_with = "zhost")]
+    pub serial: Option<Cable>,
     /// Profile with the cluster's addresses and keys [default: ./.zhost/zctl.yaml, then ~/.config/zctl.yaml].
     #[arg(long, global = true, value_name = "FILE", env = "ZCTL_PROFILE")]
     pub profile: Option<PathBuf>,
@@ -68,6 +71,13 @@ pub enum Command {
         #[command(subcommand)]
         command: MexCommand,
     },
+    /// Give the board at the end of the serial cable, which has no cluster yet, its place in one.
+    ///
+    /// The control secret and you as an operator are taken from the profile.
+    #[command(
+        after_help = "Example:\n  zctl --serial /dev/ttyUSB0 provision kitchen --secret-file cluster.secret --publisher 3a5f…"
+    )]
+    Provision(ProvisionArgs),
     /// Make an operator's key (mode 600) and print its public half for the zhosts' `operators`.
     Keygen {
         /// Where to put it; must not exist.
@@ -80,6 +90,42 @@ pub enum Command {
     },
     /// Type commands one after the other.
     Shell,
+}
+
+#[derive(Args)]
+pub struct ProvisionArgs {
+    /// What people will call the board.
+    pub name: String,
+    /// The cluster's secret.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: PathBuf,
+    /// The cluster's name.
+    #[arg(long, default_value = "default")]
+    pub cluster: String,
+    /// Further operators who may command, beside you.
+    #[arg(long, value_name = "KEY")]
+    pub operator: Vec<String>,
+    /// Publishers whose packages run.
+    #[arg(long, value_name = "KEY")]
+    pub publisher: Vec<String>,
+    /// Zhosts that are not on the board's network.
+    #[arg(long, value_name = "ADDR")]
+    pub join: Vec<String>,
+}
+
+impl ProvisionArgs {
+    fn request(&self, profile: &Profile) -> Result<Request, String> {
+        let you = keys::hex(profile.operator.public());
+        Ok(Request::Provision(Provisioning {
+            cluster: self.cluster.clone(),
+            name: self.name.clone(),
+            secret: keys::read(&self.secret_file)?,
+            control_secret: profile.control_secret,
+            operators: std::iter::once(you).chain(self.operator.iter().cloned()).collect(),
+            publishers: self.publisher.clone(),
+            join: self.join.clone(),
+        }))
+    }
 }
 
 #[derive(Subcommand)]
@@ -247,6 +293,7 @@ pub enum MexCommand {
 impl Command {
     /// Carries the command out.
     pub fn run(&self, options: &Options) -> Outcome {
+        let profile = || Profile::gather(options);
         let request = match self {
             Self::Mex { command: MexCommand::Inspect { mex } } => {
                 return packages::inspect(mex, options.json);
@@ -258,6 +305,10 @@ impl Command {
             Self::Keygen { file } => return render::sentence(keys::make_operator_key(file), options.json),
             Self::Secret { file } => return render::sentence(keys::make_secret(file), options.json),
             Self::Shell => return Err("this is the shell".into()),
+            Self::Provision(_) if options.serial.is_none() => {
+                return Err("a board takes this over its serial line only: name it with --serial".into());
+            }
+            Self::Provision(args) => args.request(&profile()?)?,
             Self::Status => Request::Status,
             Self::Cluster { command: None } => Request::Cluster,
             Self::Cluster { command: Some(ClusterCommand::Zhosts) } => Request::Zhosts,
@@ -290,8 +341,7 @@ impl Command {
                 Request::SpaceLogs(space.clone())
             }
         };
-        let profile = Profile::gather(options)?;
-        let reply = session::ask(&profile, &request, !options.json)?;
+        let reply = session::ask(&profile()?, &request, !options.json)?;
         render::render(&request, reply, options.json)
     }
 }

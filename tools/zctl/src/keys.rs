@@ -18,7 +18,8 @@ pub fn random() -> Result<[u8; 32], String> {
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
+/// Two digits a byte.
+pub fn hex(bytes: &[u8; 32]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

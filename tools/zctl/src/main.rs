@@ -1,5 +1,6 @@
 //! Operates a cluster of zhosts: one command and out, or a shell.
 
+mod carrier;
 mod commands;
 mod keys;
 mod packages;

@@ -1,6 +1,6 @@
 //! Which cluster is meant: addresses and keys, from the command line or a profile.
 
-use crate::{commands::Options, keys};
+use crate::{carrier::Cable, commands::Options, keys};
 use serde::Deserialize;
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -10,17 +10,26 @@ use zhost_link::Identity;
 
 /// What is needed to talk to a cluster.
 pub struct Profile {
-    /// Zhosts to ask, in this order.
-    pub zhosts: Vec<SocketAddr>,
+    /// The way to the cluster.
+    pub reach: Reach,
     /// The secret of control sessions.
     pub control_secret: [u8; 32],
     /// The operator's key.
     pub operator: Identity,
 }
 
+/// How a zhost is reached.
+pub enum Reach {
+    /// Over the network: zhosts to ask, in this order.
+    Network(Vec<SocketAddr>),
+    /// Over a serial cable: the one at its end.
+    Serial(Cable),
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct ProfileFile {
+    #[serde(default)]
     zhosts: Vec<String>,
     control_secret_file: PathBuf,
     operator_key_file: PathBuf,
@@ -35,8 +44,12 @@ impl Profile {
         let profile: ProfileFile = serde_saphyr::from_str(&text).map_err(|e| error(&e.without_snippet()))?;
         let dir = file.parent().unwrap_or(Path::new("."));
         let zhosts = if options.zhost.is_empty() { &profile.zhosts } else { &options.zhost };
+        let reach = match &options.serial {
+            Some(cable) => Reach::Serial(cable.clone()),
+            None => Reach::Network(zhosts.iter().map(|text| resolve(text)).collect::<Result<_, _>>()?),
+        };
         Ok(Self {
-            zhosts: zhosts.iter().map(|text| resolve(text)).collect::<Result<_, _>>()?,
+            reach,
             control_secret: keys::read(&dir.join(profile.control_secret_file))?,
             operator: Identity::from_private(keys::read(&dir.join(profile.operator_key_file))?),
         })

@@ -9,13 +9,13 @@ fn operator() -> Identity {
     Identity::from_private([5; 32])
 }
 
-fn addr() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 9))
+fn addr() -> Caller {
+    Caller::Network(SocketAddr::from(([127, 0, 0, 1], 9)))
 }
 
 fn server() -> Server {
     let zhost = Identity::from_private([6; 32]);
-    Server::new(Instant::ZERO, zhost, KEY, vec![*operator().public()], Rng::from_number(2))
+    Server::new(Instant::ZERO, zhost, KEY, Trust::Operators(vec![*operator().public()]), Rng::from_number(2))
 }
 
 /// Runs one request to its reply; the server echoes. Gives the datagrams the server sent, too.
@@ -49,7 +49,7 @@ fn ask(server: &mut Server, mut client: Client, loss: u64) -> (Result<Vec<u8>, C
 }
 
 fn client(identity: &Identity, key: &[u8; 32], seed: u64) -> Client {
-    Client::new(Instant::ZERO, identity, key, Rng::from_number(seed)).unwrap()
+    Client::new(Instant::ZERO, Pace::NETWORK, identity, key, Rng::from_number(seed)).unwrap()
 }
 
 #[test]

@@ -1,0 +1,268 @@
+//! `cargo xtask cross …`: the agent for every board, static, without Docker.
+//!
+//! Rust's own linker links all of them. Where rustup has no standard library for a target, the C library comes from
+//! zig, which builds musl for any processor, and the standard library from its source.
+
+use crate::{Outcome, setup, steps};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A kind of board to build for.
+pub struct Target {
+    /// As Rust calls it.
+    pub name: &'static str,
+    /// Zig's name for it, and the least processor it is for.
+    zig: (&'static str, &'static str),
+    /// What runs it on this computer, if it is foreign.
+    emulator: Option<&'static str>,
+    /// The most it may have on flash.
+    pub max_bytes: u64,
+}
+
+/// The most an agent for Arm boards may have on flash.
+const ARM_MAX_BYTES: u64 = 3_000_000;
+
+/// All of them.
+pub const TARGETS: [Target; 4] = [
+    Target {
+        name: "aarch64-unknown-linux-musl",
+        zig: ("aarch64-linux-musl", "generic"),
+        emulator: Some("qemu-aarch64-static"),
+        max_bytes: ARM_MAX_BYTES,
+    },
+    Target {
+        name: "armv7-unknown-linux-musleabihf",
+        zig: ("arm-linux-musleabihf", "generic+v7a+vfp3d16"),
+        emulator: Some("qemu-arm-static"),
+        max_bytes: ARM_MAX_BYTES,
+    },
+    Target {
+        name: "arm-unknown-linux-musleabihf",
+        zig: ("arm-linux-musleabihf", "arm1176jzf_s"),
+        emulator: Some("qemu-arm-static"),
+        max_bytes: ARM_MAX_BYTES,
+    },
+    Target {
+        name: setup::AGENT_TARGET,
+        zig: ("x86_64-linux-musl", "baseline"),
+        emulator: None,
+        max_bytes: 4_000_000,
+    },
+];
+
+/// The targets somebody asks for: one by its name, or `all`.
+pub fn targets(name: &str) -> Outcome<Vec<&'static Target>> {
+    let asked: Vec<&Target> = TARGETS.iter().filter(|target| name == "all" || target.name == name).collect();
+    if asked.is_empty() {
+        let known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        return Err(format!("there is no target {name}; there are all, {}", known.join(", ")));
+    }
+    Ok(asked)
+}
+
+/// `cargo xtask cross …`: builds, and looks at what came out.
+pub fn run(name: &str, again: bool) -> Outcome {
+    let targets = targets(name)?;
+    setup::need_library_source()?;
+    let mut lines = Vec::new();
+    for target in targets {
+        let target_dir = steps::root().join("target/cross");
+        let built = target.build(&target_dir)?;
+        target.look_at(&built)?;
+        let digest = digest(&built.zhost)?;
+        if again {
+            let second = target.build(&target_dir.with_file_name("cross-again"))?;
+            if digest != self::digest(&second.zhost)? {
+                return Err(format!("{}: two builds differ", target.name));
+            }
+        }
+        lines.push(format!(
+            "{:<34} {:>6} kB  sha256 {}",
+            target.name,
+            built.size_bytes()? / 1000,
+            &digest[..16]
+        ));
+    }
+    println!("static, stripped, run here{}:", if again { ", the same when built again" } else { "" });
+    lines.iter().for_each(|line| println!("  {line}"));
+    Ok(())
+}
+
+/// An agent that was built.
+pub struct Built {
+    /// The program.
+    pub zhost: PathBuf,
+    /// The linker's account of what is in it.
+    map: PathBuf,
+}
+
+impl Built {
+    /// What it takes on flash.
+    pub fn size_bytes(&self) -> Outcome<u64> {
+        fs::metadata(&self.zhost).map(|file| file.len()).map_err(|e| format!("{}: {e}", self.zhost.display()))
+    }
+
+    /// How much of it comes from which crate, the largest first.
+    pub fn by_crate(&self) -> Outcome<Vec<(String, u64)>> {
+        let text = fs::read_to_string(&self.map).map_err(|e| format!("{}: {e}", self.map.display()))?;
+        let mut sizes = BTreeMap::new();
+        for line in text.lines() {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            // Address, load address, size, alignment, then the file and its section.
+            let [_, _, size, _, section] = columns.as_slice() else { continue };
+            if let (Ok(size), Some((_, section))) = (u64::from_str_radix(size, 16), section.split_once(":("))
+            {
+                *sizes.entry(crate_of(section.trim_end_matches(')'))).or_insert(0) += size;
+            }
+        }
+        let mut sizes: Vec<(String, u64)> = sizes.into_iter().collect();
+        sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        Ok(sizes)
+    }
+}
+
+/// The crate a section of the linker's map belongs to, by the name of what is in it.
+fn crate_of(section: &str) -> String {
+    let kinds =
+        [".text.unlikely.", ".text.", ".rodata.", ".data.rel.ro.", ".data.", ".ARM.extab", ".ARM.exidx"];
+    let symbol = kinds.iter().find_map(|kind| section.strip_prefix(kind)).unwrap_or_default();
+    let symbol = symbol.strip_prefix(".text.").unwrap_or(symbol);
+    let Some(path) = symbol.strip_prefix("_ZN") else {
+        let tables = [".eh_frame", ".gcc_except_table", ".ARM.ex"];
+        let is_table = tables.iter().any(|table| section.starts_with(table));
+        return if is_table { "(tables for unwinding)" } else { "(constants, C library)" }.to_owned();
+    };
+    let word = path.trim_start_matches(|c: char| c.is_ascii_digit());
+    // An implementation is named by its type first: `_$LT$crate..module..Type as …`.
+    let word = word.trim_start_matches("_$LT$").trim_start_matches("$LT$").trim_start_matches("$RF$");
+    let word = word.trim_start_matches("mut$u20$");
+    let end = word.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(word.len());
+    let word = match path.starts_with(|c: char| c.is_ascii_digit()) && !path.contains("_$LT$") {
+        // A plain path: the digits before it tell its length.
+        true => {
+            let digits: String = path.chars().take_while(char::is_ascii_digit).collect();
+            let length = digits.parse().unwrap_or(word.len());
+            word.get(..length).unwrap_or(word)
+        }
+        false => &word[..end],
+    };
+    if word.is_empty() { "(constants, C library)".to_owned() } else { word.to_owned() }
+}
+
+impl Target {
+    /// Builds the agent below this target directory.
+    pub fn build(&self, target_dir: &Path) -> Outcome<Built> {
+        eprintln!("building the agent for {} (some minutes, the first time)", self.name);
+        let mut command = self.cargo("build", target_dir)?;
+        steps::run(command.args(["--release", "--package", "zhost"]))?;
+        let zhost = target_dir.join(self.name).join("release/zhost");
+        Ok(Built { zhost, map: steps::root().join(self.map()) })
+    }
+
+    /// Cargo for this target.
+    pub fn cargo(&self, verb: &str, target_dir: &Path) -> Outcome<Command> {
+        let mut command = steps::command("cargo", &[verb, "--quiet", "--target", self.name]);
+        command.arg("--target-dir").arg(target_dir);
+        // The standard library, built for size and without what prints backtraces: 350 kB less.
+        command.args(["-Zbuild-std=std,panic_unwind", "-Zbuild-std-features=optimize_for_size"]);
+        command.env("RUSTC_BOOTSTRAP", "1");
+        // Relative paths, and none of this computer in what is built: the same source gives the same program.
+        let mut flags =
+            format!("-Clink-arg=-Map={} --remap-path-prefix={}=.", self.map(), steps::root().display());
+        if let Some(cargo) = setup::cargo_home() {
+            flags += &format!(" --remap-path-prefix={}=", cargo.join("registry/src").display());
+        }
+        if !setup::has_rustup_target(self.name) {
+            let libraries = self.libraries()?;
+            flags += &format!(" -Clink-self-contained=no -Lnative={libraries} -Clink-arg={libraries}/crt1.o");
+        }
+        let variable = self.name.to_uppercase().replace('-', "_");
+        command.env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), flags);
+        Ok(command)
+    }
+
+    /// Where the linker writes down what it put together.
+    fn map(&self) -> String {
+        format!("target/{}.map", self.name)
+    }
+
+    /// The directory with the C library, which zig builds once; below the project's root.
+    fn libraries(&self) -> Outcome<String> {
+        let below_root = format!("target/libraries/{}", self.name);
+        let dir = steps::root().join(&below_root);
+        if dir.join("libc.a").exists() {
+            return Ok(below_root);
+        }
+        let zig = setup::need_zig()?;
+        eprintln!("setup: zig builds musl for {}", self.name);
+        fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        let program = dir.join("empty.c");
+        fs::write(&program, format!("/* {} */ int main(void) {{ return 0; }}\n", dir.display()))
+            .map_err(|e| e.to_string())?;
+        let (target, processor) = self.zig;
+        let mut link = Command::new(&zig);
+        link.args(["build-exe", "-target", target, &format!("-mcpu={processor}"), "-O", "ReleaseSmall"]);
+        link.args(["-lc", "-lunwind", "--verbose-link", "-femit-bin=empty", "empty.c"]).current_dir(&dir);
+        let output = link.output().map_err(|e| format!("{}: {e}", zig.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // What it tells the linker names every part; the last line is the program's own.
+        let parts =
+            said.lines().rfind(|line| line.starts_with("ld.lld")).ok_or_else(|| format!("zig: {said}"))?;
+        let part = |name: &str| {
+            let found = parts.split_whitespace().rfind(|word| word.ends_with(&format!("/{name}")));
+            found.map(PathBuf::from).ok_or_else(|| format!("zig links without {name}: {parts}"))
+        };
+        for name in ["crt1.o", "libunwind.a"] {
+            fs::copy(part(name)?, dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
+        }
+        // Musl, what of it zig has rewritten, and what the compiler calls: one library.
+        let libraries = ["libc.a", "libzigc.a", "libcompiler_rt.a"].map(part);
+        let libraries = libraries.into_iter().collect::<Outcome<Vec<_>>>()?;
+        let script: String = libraries.iter().map(|file| format!("addlib {}\n", file.display())).collect();
+        fs::write(dir.join("merge"), format!("create merged.a\n{script}save\nend\n"))
+            .map_err(|e| e.to_string())?;
+        let merge = fs::File::open(dir.join("merge")).map_err(|e| e.to_string())?;
+        steps::run(Command::new(&zig).args(["ar", "-M"]).current_dir(&dir).stdin(merge))?;
+        fs::rename(dir.join("merged.a"), dir.join("libc.a")).map_err(|e| e.to_string())?;
+        Ok(below_root)
+    }
+
+    /// A command that runs a program of this target here.
+    pub fn runner(&self, program: &Path) -> Command {
+        match self.emulator {
+            Some(emulator) => {
+                let mut command = Command::new(emulator);
+                command.arg(program);
+                command
+            }
+            None => Command::new(program),
+        }
+    }
+
+    /// Checks that the program needs nothing but a kernel, and works.
+    fn look_at(&self, built: &Built) -> Outcome {
+        let zhost = built.zhost.display().to_string();
+        let segments = steps::output(&mut steps::command("readelf", &["-lW", &zhost]))?;
+        let needed = steps::output(&mut steps::command("readelf", &["-dW", &zhost]))?;
+        let sections = steps::output(&mut steps::command("readelf", &["-SW", &zhost]))?;
+        if segments.contains("INTERP") || needed.contains("NEEDED") {
+            return Err(format!("{zhost} is not static"));
+        }
+        if sections.contains(".symtab") {
+            return Err(format!("{zhost} is not stripped"));
+        }
+        if self.emulator.is_some() {
+            setup::need_emulators()?;
+        }
+        steps::run(self.runner(&built.zhost).arg("--check"))
+    }
+}
+
+fn digest(file: &Path) -> Outcome<String> {
+    let line = steps::output(&mut steps::command("sha256sum", &[&file.display().to_string()]))?;
+    Ok(line.split_whitespace().next().unwrap_or_default().to_owned())
+}
