@@ -125,32 +125,27 @@ impl Built {
     }
 }
 
-/// The crate a section of the linker's map belongs to, by the name of what is in it.
+/// The crate a section of the linker's map belongs to, by the name of what is in it: of the crates in that name, as
+/// Rust mangles it (`Cs`, a hash, `_`, length and name), the first that is not the standard library's.
 fn crate_of(section: &str) -> String {
-    let kinds =
-        [".text.unlikely.", ".text.", ".rodata.", ".data.rel.ro.", ".data.", ".ARM.extab", ".ARM.exidx"];
-    let symbol = kinds.iter().find_map(|kind| section.strip_prefix(kind)).unwrap_or_default();
-    let symbol = symbol.strip_prefix(".text.").unwrap_or(symbol);
-    let Some(path) = symbol.strip_prefix("_ZN") else {
-        let tables = [".eh_frame", ".gcc_except_table", ".ARM.ex"];
-        let is_table = tables.iter().any(|table| section.starts_with(table));
-        return if is_table { "(tables for unwinding)" } else { "(constants, C library)" }.to_owned();
-    };
-    let word = path.trim_start_matches(|c: char| c.is_ascii_digit());
-    // An implementation is named by its type first: `_$LT$crate..module..Type as …`.
-    let word = word.trim_start_matches("_$LT$").trim_start_matches("$LT$").trim_start_matches("$RF$");
-    let word = word.trim_start_matches("mut$u20$");
-    let end = word.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(word.len());
-    let word = match path.starts_with(|c: char| c.is_ascii_digit()) && !path.contains("_$LT$") {
-        // A plain path: the digits before it tell its length.
-        true => {
-            let digits: String = path.chars().take_while(char::is_ascii_digit).collect();
-            let length = digits.parse().unwrap_or(word.len());
-            word.get(..length).unwrap_or(word)
-        }
-        false => &word[..end],
-    };
-    if word.is_empty() { "(constants, C library)".to_owned() } else { word.to_owned() }
+    let is_table =
+        [".eh_frame", ".gcc_except_table", ".ARM.ex"].iter().any(|table| section.starts_with(table));
+    if is_table {
+        return "(tables for unwinding)".to_owned();
+    }
+    let crates = section.split("Cs").skip(1).filter_map(|rest| {
+        let (_, name) = rest.split_once('_')?;
+        let digits = name.find(|c: char| !c.is_ascii_digit())?;
+        let length: usize = name[..digits].parse().ok()?;
+        name[digits..].trim_start_matches('_').get(..length)
+    });
+    let crates: Vec<&str> = crates.collect();
+    let own = crates.iter().find(|name| !["core", "alloc", "std"].contains(name));
+    match (own, crates.is_empty()) {
+        (Some(name), _) => (*name).to_owned(),
+        (None, false) => "(standard library)".to_owned(),
+        (None, true) => "(constants, C library)".to_owned(),
+    }
 }
 
 impl Target {
@@ -158,7 +153,7 @@ impl Target {
     pub fn build(&self, target_dir: &Path) -> Outcome<Built> {
         eprintln!("building the agent for {} (some minutes, the first time)", self.name);
         let mut command = self.cargo("build", target_dir)?;
-        steps::run(command.args(["--release", "--package", "zhost"]))?;
+        steps::run_quietly(command.args(["--release", "--package", "zhost"]))?;
         let zhost = target_dir.join(self.name).join("release/zhost");
         Ok(Built { zhost, map: steps::root().join(self.map()) })
     }

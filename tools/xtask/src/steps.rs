@@ -31,6 +31,16 @@ pub fn run(command: &mut Command) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("{shown}: {status}")) }
 }
 
+/// Runs a command, showing its output only if it fails.
+pub fn run_quietly(command: &mut Command) -> Outcome {
+    let shown = shown(command);
+    let output = command.output().map_err(|e| format!("{shown}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{}{shown}: {}", String::from_utf8_lossy(&output.stderr), output.status))
+}
+
 /// Whether a command succeeds, without showing anything.
 pub fn succeeds(program: &str, args: &[&str]) -> bool {
     let mut command = command(program, args);
