@@ -52,6 +52,12 @@ pub enum Request {
     TopoRestart(String),
     /// Give a board that has no cluster its place in one; only over its serial line.
     Provision(Provisioning),
+    /// Close the spaces of this zhost and end it; a board of which it is the first process begins anew, or goes without
+    /// power.
+    End {
+        /// Without power.
+        power_off: bool,
+    },
 }
 
 /// The key of sessions with a board that has no cluster: no secret, since whoever holds the cable is trusted.
@@ -483,6 +489,7 @@ impl Request {
             Self::SpaceRepair(_) => "spaces repair",
             Self::TopoRestart(_) => "topo restart",
             Self::Provision(_) => "provision",
+            Self::End { .. } => "end",
         }
     }
 

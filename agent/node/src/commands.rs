@@ -2,7 +2,7 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
-    node::{Level, Node},
+    node::{Ending, Level, Node},
     wire::Frame,
 };
 use litemap::LiteMap;
@@ -150,6 +150,10 @@ impl Node {
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
             Request::TopoRestart(name) => self.restart_topology(now, &name).map(Some),
+            Request::End { power_off } => {
+                let ending = if power_off { Ending::PowerOff } else { Ending::Restart };
+                Ok(Some(self.end(now, ending)))
+            }
             Request::Provision(_) => Err("this zhost has a cluster already".into()),
             Request::SpaceStatus(ref name)
             | Request::SpaceLogs(ref name)

@@ -49,7 +49,7 @@ pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
 pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;
-pub use node::{Level, Load, Node, Output, Port};
+pub use node::{Ending, Level, Load, Node, Output, Port};
 pub use topology_state::TopologyState;
 pub use web::WebId;
 pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

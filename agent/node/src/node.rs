@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Generation, Instant, Rng, ZhostId};
-use zhost_control::{Caller, Server, Trust, line::LineReader};
+use zhost_control::{Caller, Server, Trust, line::LineReader, protocol::Reply};
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
@@ -46,6 +46,8 @@ use zhost_runtime::{Interpreter, StoreError, WorkerCommand, WorkerEvent};
 
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
+/// How long a zhost that an operator ends stays to tell him so.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// How often the addresses of live members are put on flash, at most.
 const PEERS_PERIOD: Duration = Duration::from_secs(60);
 /// How soon after a change.
@@ -113,8 +115,18 @@ pub enum Output {
     },
     /// Tell the operator's log.
     Log(log_level::Level, String),
-    /// Spaces are closed and the cluster was told: the process may end.
-    Finished,
+    /// Spaces are closed and the cluster was told: the process may end, and the board as told, if it is the whole of it.
+    Finished(Ending),
+}
+
+/// What becomes of a board whose first process the agent is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// It begins anew.
+    #[default]
+    Restart,
+    /// It goes without power.
+    PowerOff,
 }
 
 /// Levels of [`Output::Log`].
@@ -187,6 +199,9 @@ pub struct Node {
     refresh_at: Option<Instant>,
     shutdown_by: Option<Instant>,
     finished: bool,
+    ending: Ending,
+    /// Until the operator who ended us has his answer.
+    farewell_until: Option<Instant>,
     seen: (u64, u64, u64, bool),
     disk_serial: u64,
     disk_purposes: LiteMap<u64, Purpose>,
@@ -273,6 +288,8 @@ impl Node {
             refresh_at: None,
             shutdown_by: None,
             finished: false,
+            ending: Ending::default(),
+            farewell_until: None,
             seen: (0, 0, 0, false),
             disk_serial: 0,
             disk_purposes: LiteMap::new(),
@@ -456,12 +473,28 @@ impl Node {
     /// The process was asked to end: closes the spaces, leaves the cluster, then says [`Output::Finished`].
     pub fn handle_shutdown(&mut self, now: Instant) {
         let now = self.enter(now);
+        self.shut_down(now);
+        self.settle(now);
+    }
+
+    fn shut_down(&mut self, now: Instant) {
         if self.shutdown_by.is_none() {
             self.log(Level::Info, "shutting down: closing spaces".into());
             self.shutdown_by = Some(now + SHUTDOWN_MAX);
             self.reconcile_spaces(now);
         }
-        self.settle(now);
+    }
+
+    /// An operator wants this zhost to end.
+    pub(crate) fn end(&mut self, now: Instant, ending: Ending) -> Reply {
+        self.ending = ending;
+        self.farewell_until = Some(now + FAREWELL);
+        self.shut_down(now);
+        let what = match ending {
+            Ending::Restart => "begins anew",
+            Ending::PowerOff => "goes without power",
+        };
+        Reply::Said(format!("{} closes its spaces and {what}", self.config.name))
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
@@ -549,6 +582,7 @@ impl Node {
             self.commands.poll_timeout(),
             self.alone_until.map(|until| (until, "waiting for the cluster")),
             self.shutdown_by.map(|by| (by, "shutdown")),
+            self.farewell_until.map(|at| (at, "farewell")),
             self.peers_write_at.map(|at| (at, "remember peers")),
             self.refresh_at.map(|at| (at, "act upon changes")),
             self.documents.poll_timeout(),
@@ -786,11 +820,13 @@ impl Node {
 
     fn consider_finishing(&mut self, now: Instant) {
         let Some(by) = self.shutdown_by else { return };
-        if !self.finished && (self.host.is_empty() || by <= now) {
+        self.farewell_until = self.farewell_until.filter(|at| *at > now);
+        let is_heard = self.farewell_until.is_none();
+        if !self.finished && is_heard && (self.host.is_empty() || by <= now) {
             self.finished = true;
             self.membership.leave();
             self.drain_datagrams();
-            self.output(Output::Finished);
+            self.output(Output::Finished(self.ending));
         }
     }
 }

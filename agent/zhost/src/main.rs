@@ -3,6 +3,7 @@
 mod check;
 mod clock;
 mod files;
+mod first;
 mod logger;
 mod network;
 mod provisioning;
@@ -28,7 +29,7 @@ use std::{
 use zhost_base::Rng;
 use zhost_gossip::seal::ClusterSecret;
 use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
-use zhost_node::{Node, NodeConfig, Recovered, Timing};
+use zhost_node::{Ending, Node, NodeConfig, Recovered, Timing};
 use zhost_runtime::{Devices, Store, Wasmi};
 
 /// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
@@ -36,6 +37,9 @@ use zhost_runtime::{Devices, Store, Wasmi};
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
+    if first::is_this() {
+        return first::live();
+    }
     match Settings::gather(std::env::args_os()) {
         Ok(Invocation::Help) => print!("{}", settings::help()),
         Ok(Invocation::Version) => println!("zhost {}", env!("CARGO_PKG_VERSION")),
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
             }
         },
         Ok(Invocation::Run(settings)) => {
-            if let Err(error) = run(settings) {
+            if let Err(error) = run(settings, Clock::start()) {
                 eprintln!("zhost: {error}");
                 return ExitCode::FAILURE;
             }
@@ -60,15 +64,17 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(mut settings: Settings) -> Result<(), SettingsError> {
+fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     logger::start(settings.parse("log")?);
-    let clock = Clock::start();
     let data_dir: PathBuf = settings.parse("data-dir")?;
     fs::create_dir_all(&data_dir).map_err(|e| settings.complain("data-dir", &e))?;
     let serial = settings.text("serial").map(Line::parse).transpose();
     let serial = serial.map_err(|reason| settings.complain("serial", &reason))?;
     provisioning::settle(&mut settings, &data_dir, serial.as_ref(), clock)?;
     let settings = &settings;
+    if first::is_this() {
+        zhost_init::board::set_name(&settings.parse::<String>("name")?);
+    }
     let seed = files::random().map_err(|e| SettingsError(format!("/dev/urandom: {e}")))?;
     let board = Arc::new(board(settings)?);
     let place = network::bind(settings)?;
@@ -89,9 +95,9 @@ fn run(mut settings: Settings) -> Result<(), SettingsError> {
     let watchdog = watchdog.transpose().map_err(|e| settings.complain("watchdog", &e))?;
     let machine = Machine { clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
-    shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
+    let ending = shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
-    Ok(())
+    Ok(ending)
 }
 
 fn board(settings: &Settings) -> Result<Board, SettingsError> {

@@ -9,12 +9,13 @@ use crate::{
 };
 use smol::{LocalExecutor, Timer, future};
 use std::{fs, io, path::Path, rc::Rc, time::Duration};
-use zhost_base::{Name, Rng};
+use zhost_base::{Instant, Name, Rng};
 use zhost_control::{
     Caller, Server, Trust,
     line::{self, LineReader},
     protocol::{PROVISIONING_KEY, Provisioning, Reply, Request},
 };
+use zhost_link::Identity;
 use zhost_mex::PublicKey;
 
 /// What the board was told, in the data directory.
@@ -35,23 +36,39 @@ pub fn settle(
     if !file.exists() {
         let Some(line) = serial.filter(|_| settings.text("secret-file").is_none()) else { return Ok(()) };
         log::info!("this board has no cluster; waiting for zctl provision on the serial line");
-        let told = smol::block_on(wait(line, data_dir, clock));
+        let told = smol::block_on(listen(line, clock, None, |request| answer(request, data_dir)));
         told.map_err(|e| SettingsError(format!("{}: {e}", data_dir.display())))?;
     }
     settings.fill_from(&file)
 }
 
-async fn wait(line: &Line, data_dir: &Path, clock: Clock) -> io::Result<()> {
+/// Answers whoever asks at the line: no, and why; for so long.
+pub fn refuse_for(period: Duration, line: &Line, reason: &str) {
+    let clock = Clock::start();
+    let refuse = |_: Option<Request>| Err(reason.to_owned());
+    if let Err(error) = smol::block_on(listen(line, clock, Some(clock.now() + period), refuse)) {
+        log::warn!("{error}");
+    }
+}
+
+/// Answers at the line, until this time or shortly after the first who got what he asked for.
+async fn listen(
+    line: &Line,
+    clock: Clock,
+    mut ends_at: Option<Instant>,
+    mut answer: impl FnMut(Option<Request>) -> Result<String, String>,
+) -> io::Result<()> {
     let executor = Rc::new(LocalExecutor::new());
     let (events, inbox) = smol::channel::bounded(serial::FRAMES_MAX);
     let (frames, outgoing) = smol::channel::bounded(serial::FRAMES_MAX);
     executor.spawn(serial::attend(line.clone(), outgoing, events)).detach();
-    let identity = files::identity(data_dir)?;
+    // Nobody knows this board yet, so it needs no name of its own.
+    let identity = Identity::from_private(files::random()?);
     let rng = Rng::new(files::random()?);
     let mut server = Server::new(clock.now(), identity, PROVISIONING_KEY, Trust::Anybody, rng);
     let mut reader = LineReader::default();
-    let mut ends_at = None;
-    let listen = async {
+    let mut is_done = false;
+    let attend = async {
         while ends_at.is_none_or(|at| clock.now() < at) {
             let wake = server.poll_timeout().map(|(at, _)| at).into_iter().chain(ends_at).min();
             let timer = async {
@@ -70,11 +87,12 @@ async fn wait(line: &Line, data_dir: &Path, clock: Clock) -> io::Result<()> {
                 server.handle_datagram(now, Caller::Serial, &datagram);
             }
             while let Some((session, message, bytes)) = server.poll_request() {
-                let reply = match ends_at {
-                    Some(_) => Err("this board has a cluster now".into()),
-                    None => answer(Request::decode(&bytes), data_dir),
+                let reply = match is_done {
+                    true => Err("this board has a cluster now".into()),
+                    false => answer(Request::decode(&bytes)),
                 };
                 if reply.is_ok() {
+                    is_done = true;
                     ends_at = Some(now + FAREWELL);
                 }
                 let reply = reply.map_or_else(Reply::Refused, Reply::Said);
@@ -87,7 +105,7 @@ async fn wait(line: &Line, data_dir: &Path, clock: Clock) -> io::Result<()> {
             }
         }
     };
-    executor.run(listen).await;
+    executor.run(attend).await;
     Ok(())
 }
 

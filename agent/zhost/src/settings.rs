@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 30] = [
     setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
     setting("cluster", "NAME", "the cluster's name", Some("default")),
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
@@ -84,6 +84,12 @@ pub const SETTINGS: [Setting; 29] = [
     ),
     setting("camera-replay", "FILE", "offer sensors.camera, playing recorded PGM pictures", None),
     setting("camera-period-ms", "N", "time between two recorded pictures", Some("200")),
+    setting(
+        "network",
+        "PLAN",
+        "how a board on which zhost is the first process gets its address: dhcp, ADDR/BITS [via ADDR], or none",
+        Some("dhcp"),
+    ),
     setting("heartbeat-ms", "N", "how often to report to the super node", Some("10000")),
     setting("heartbeat-timeout-ms", "N", "a zhost silent for this long has failed", Some("30000")),
     setting("alone-ms", "N", "how long to wait for a known cluster before going on alone", Some("15000")),
@@ -155,6 +161,17 @@ impl Settings {
         Ok(Invocation::Run(settings))
     }
 
+    /// Takes these over whatever was set before, if there are such settings.
+    pub fn overrule(&mut self, told: Vec<(String, String)>, source: &str) -> Result<(), SettingsError> {
+        for (name, value) in told {
+            let known = known(&name);
+            let name =
+                known.ok_or_else(|| SettingsError(format!("{source}: there is no setting '{name}'")))?;
+            self.put(name, value, format!("{name} on {source}"));
+        }
+        Ok(())
+    }
+
     /// Takes from this file what is not set otherwise.
     pub fn fill_from(&mut self, file: &Path) -> Result<(), SettingsError> {
         for (name, value) in Self::from_file(file)?.0 {
@@ -167,7 +184,8 @@ impl Settings {
         self.0.insert(name, (value, source));
     }
 
-    fn from_file(file: &Path) -> Result<Self, SettingsError> {
+    /// Reads a config file.
+    pub fn from_file(file: &Path) -> Result<Self, SettingsError> {
         let error = |reason: String| SettingsError(format!("config file {}: {reason}", file.display()));
         let size = fs::metadata(file).map_err(|e| error(e.to_string()))?.len();
         if size > CONFIG_SIZE_MAX_BYTES {

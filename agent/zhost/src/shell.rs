@@ -2,6 +2,7 @@
 
 use crate::{
     clock::Clock,
+    first,
     network::{self, AddressFollower},
     serial::{self, Line},
     web,
@@ -29,7 +30,7 @@ use std::{
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
-use zhost_node::{ConnectionId, DiskReply, DiskRequest, Level, Load, Node, Output, Port, WebId};
+use zhost_node::{ConnectionId, DiskReply, DiskRequest, Ending, Level, Load, Node, Output, Port, WebId};
 use zhost_runtime::{Devices, Store, StoreError};
 
 /// Events waiting for the node; those who bring more wait themselves.
@@ -111,11 +112,12 @@ struct Shell {
     workers: Workers,
     disk: mpsc::Sender<(u64, DiskRequest)>,
     follower: Option<AddressFollower>,
-    finished: bool,
+    /// Set once it is time to end.
+    ending: Option<Ending>,
 }
 
 /// Runs the node until it has finished.
-pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<()> {
+pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<Ending> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
     let Machine { clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir } = machine;
     let surroundings = Surroundings {
@@ -151,10 +153,10 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         workers,
         disk,
         follower,
-        finished: false,
+        ending: None,
     };
     smol::block_on(executor.run(shell.run(inbox, &data_dir, &board, watchdog)));
-    Ok(())
+    Ok(shell.ending.unwrap_or_default())
 }
 
 /// A socket, and whether it is bound to an address of IPv6.
@@ -203,9 +205,15 @@ async fn accept(sockets: Rc<Sockets>, events: Sender<Event>) {
 fn await_signal(events: Sender<Event>) -> io::Result<impl Future<Output = ()>> {
     use async_signal::{Signal, Signals};
     use smol::stream::StreamExt;
-    let mut signals = Signals::new([Signal::Term, Signal::Int])?;
+    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Child])?;
     Ok(async move {
-        while signals.next().await.is_some() {
+        while let Some(signal) = signals.next().await {
+            if let Ok(Signal::Child) = signal {
+                if first::is_this() {
+                    zhost_init::board::reap();
+                }
+                continue;
+            }
             if events.send(Event::Shutdown).await.is_err() {
                 return;
             }
@@ -276,7 +284,7 @@ impl Shell {
         let cpu = kernel::Cpu::default();
         let mut load_at = self.clock.now();
         self.drain().await;
-        while !self.finished {
+        while self.ending.is_none() {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
                 self.node.handle_load(self.clock.now(), measure_load(&cpu, data_dir));
@@ -407,14 +415,14 @@ impl Shell {
                     // Without its disk thread a zhost must not go on as if it had a disk.
                     if self.disk.send((token, request)).is_err() {
                         log::error!("the disk thread is gone: ending");
-                        self.finished = true;
+                        self.ending = Some(Ending::Restart);
                     }
                 }
                 Output::Worker(command) => self.workers.command(command),
                 Output::Log(Level::Debug, text) => log::debug!("{text}"),
                 Output::Log(Level::Info, text) => log::info!("{text}"),
                 Output::Log(Level::Warn, text) => log::warn!("{text}"),
-                Output::Finished => self.finished = true,
+                Output::Finished(ending) => self.ending = Some(ending),
             }
         }
     }

@@ -511,7 +511,7 @@ impl World {
             Output::Web { .. } => {}
             // Simulated boards have no serial line.
             Output::Serial(_) => {}
-            Output::Finished => self.note(format!("z{index} has finished")),
+            Output::Finished(_) => self.note(format!("z{index} has finished")),
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 /// A kind of board to build for.
+#[derive(Debug)]
 pub struct Target {
     /// As Rust calls it.
     pub name: &'static str,

@@ -2,10 +2,14 @@
 
 mod artifacts;
 mod bench;
+mod board;
 mod cluster;
+mod cpio;
 mod cross;
 mod demo;
 mod fuzz;
+mod image;
+mod kernel;
 mod qemu;
 mod setup;
 mod size;
@@ -95,6 +99,19 @@ enum Task {
         #[arg(long)]
         again: bool,
     },
+    /// Make the image of a board's flash card.
+    #[command(
+        after_help = "Example:\n  cargo xtask image qemu-virt --name attic --secret-file cluster.secret --control-secret-file control.secret --operator 5b1c…"
+    )]
+    Image {
+        /// The board, as in boards/.
+        board: String,
+        #[command(flatten)]
+        identity: image::Identity,
+        /// Where to put it.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<std::path::PathBuf>,
+    },
     /// Boot guests with real Arm kernels and look at what they say.
     Qemu {
         #[command(subcommand)]
@@ -117,6 +134,7 @@ fn main() -> ExitCode {
         Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
         Task::Modules { count } => test::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Task::Image { board, identity, output } => image::run(&board, &identity, output.as_deref()),
         Task::Cross { target, again } => cross::run(&target, again),
         Task::Qemu { command } => qemu::run(&command),
         Task::Size => size::run(),

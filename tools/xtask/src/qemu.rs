@@ -1,6 +1,10 @@
 //! `cargo xtask qemu …`: guests with real Arm kernels.
 
-use crate::{Outcome, cross, setup, steps};
+use crate::{
+    Outcome, cross,
+    kernel::{Kernel, shell},
+    setup, steps,
+};
 use clap::Subcommand;
 use std::{
     fs,
@@ -57,18 +61,11 @@ pub fn run(command: &QemuCommand) -> Outcome {
     }
 }
 
-/// A kernel with what belongs to it.
-struct Kernel {
-    /// Such as `6.1.0-56-arm64`.
-    release: String,
-    /// Where its packages are unpacked.
-    root: PathBuf,
-}
-
 fn hal() -> Outcome {
     let dir = steps::root().join("target/qemu");
     fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let kernel = prepare_kernel(&dir)?;
+    let kernel = Kernel::get("arm64")?;
+    prepare_source(&dir, &kernel)?;
     let modules = [build_module(&dir, &kernel, "i2c-stub")?, build_module(&dir, &kernel, "gpio-sim")?];
     let inspect = build_inspect()?;
     let initramfs = pack(&dir, &kernel, &modules, &inspect)?;
@@ -98,32 +95,25 @@ fn check(said: &str) -> Outcome {
     Ok(())
 }
 
-fn shell(script: &str, dir: &Path) -> Outcome<String> {
-    steps::output(steps::command("sh", &["-ec", script]).current_dir(dir))
-}
-
-/// Gets Debian's kernel for arm64, unless it is there already.
-fn prepare_kernel(dir: &Path) -> Outcome<Kernel> {
-    let root = dir.join("root");
+/// Gets what modules are built from, unless it is there already.
+fn prepare_source(dir: &Path, kernel: &Kernel) -> Outcome {
     let known = dir.join("release");
-    if let Ok(release) = fs::read_to_string(&known) {
-        return Ok(Kernel { release, root });
+    if fs::read_to_string(&known).is_ok_and(|release| release == kernel.release) {
+        return Ok(());
     }
-    eprintln!("qemu: getting Debian's kernel for arm64 (some 200 MB, once)");
-    shell("dpkg --add-architecture arm64", dir)?;
+    eprintln!("qemu: getting the kernel's source (some 150 MB, once)");
     setup::apt_install(&TOOLS)?;
-    let depends = shell("apt-cache depends linux-image-arm64:arm64", dir)?;
-    let release = depends.split("linux-image-").nth(2).and_then(|rest| rest.split([':', '\n', ' ']).next());
-    let release = release.ok_or("Debian knows no kernel for arm64")?.to_owned();
+    let release = &kernel.release;
     let (number, _) = release.rsplit_once('-').ok_or("a kernel without a number")?;
     let version = release.split('.').take(2).collect::<Vec<_>>().join(".");
-    let packages = format!(
-        "linux-image-{release}:arm64 linux-headers-{release}:arm64 linux-headers-{number}-common linux-kbuild-{version} \
-         linux-source-{version} busybox-static:arm64"
-    );
-    shell(&format!("apt-get download -qq {packages}"), dir)?;
+    kernel.add(&[&format!("linux-headers-{release}"), "busybox-static"])?;
+    // These are the same for all architectures, or run here.
     shell(
-        "mkdir -p root source; for p in linux-image* linux-headers* linux-kbuild* busybox*; do dpkg -x $p root; done",
+        &format!(
+            "rm -rf source; mkdir -p source; apt-get download -qq linux-headers-{number}-common linux-kbuild-{version} \
+             linux-source-{version}; for p in linux-headers* linux-kbuild*; do dpkg -x $p {}; done",
+            kernel.root.display()
+        ),
         dir,
     )?;
     // Of the source only what is built.
@@ -141,16 +131,14 @@ fn prepare_kernel(dir: &Path) -> Outcome<Kernel> {
         ),
         dir,
     )?;
-    let headers = root.join("usr/src");
+    let headers = kernel.root.join("usr/src");
     let common = headers.join(format!("linux-headers-{number}-common/Makefile"));
     fs::write(
         headers.join(format!("linux-headers-{release}/Makefile")),
         format!("include {}\n", common.display()),
     )
     .map_err(|e| e.to_string())?;
-    shell(&format!("depmod -b root {release}"), dir)?;
-    fs::write(known, &release).map_err(|e| e.to_string())?;
-    Ok(Kernel { release, root })
+    fs::write(known, release).map_err(|e| e.to_string())
 }
 
 /// Builds a module that Debian's package lacks, from Debian's source.
@@ -195,13 +183,14 @@ fn pack(dir: &Path, kernel: &Kernel, modules: &[PathBuf], inspect: &Path) -> Out
     let copied: Vec<String> = modules.iter().map(|module| module.display().to_string()).collect();
     let packing = format!(
         "rm -rf rd; mkdir -p rd/bin rd/modules rd/proc rd/sys rd/dev rd/config
-         cp root/bin/busybox {inspect} rd/bin; cp {script} rd/init; chmod +x rd/init; cp {copied} rd/modules
-         for m in {wanted} {WATCHDOG}; do modprobe -d root -S {release} --show-depends $m; done \
+         cp {root}/bin/busybox {inspect} rd/bin; cp {script} rd/init; chmod +x rd/init; cp {copied} rd/modules
+         for m in {wanted} {WATCHDOG}; do modprobe -d {root} -S {release} --show-depends $m; done \
          | sed -n 's/^insmod \\([^ ]*\\).*/\\1/p' | awk '!seen[$0]++' > files
          for f in $(cat files); do cp $f rd/modules; basename $f; done | grep -v {WATCHDOG} > rd/modules/order
          echo gpio-sim.ko >> rd/modules/order
          cd rd; find . | cpio -o -H newc --quiet | gzip -1 > ../initramfs.gz",
         inspect = inspect.display(),
+        root = kernel.root.display(),
         script = script.display(),
         copied = copied.join(" "),
         wanted = MODULES.join(" "),
@@ -227,7 +216,7 @@ impl Guest {
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-chardev", &format!("socket,id=line,host=127.0.0.1,port={port}")]);
         command.args(["-device", "pci-serial,chardev=line"]);
-        command.arg("-kernel").arg(kernel.root.join("boot").join(format!("vmlinuz-{}", kernel.release)));
+        command.arg("-kernel").arg(kernel.image());
         command.arg("-initrd").arg(initramfs);
         command.args(["-append", &format!("console=ttyAMA0 panic=-1 quiet {append}")]);
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();

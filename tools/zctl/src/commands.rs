@@ -71,6 +71,11 @@ pub enum Command {
         #[command(subcommand)]
         command: MexCommand,
     },
+    /// Restart or end the zhost that is asked, and its board if it is the whole of it.
+    Board {
+        #[command(subcommand)]
+        command: BoardCommand,
+    },
     /// Give the board at the end of the serial cable, which has no cluster yet, its place in one.
     ///
     /// The control secret and you as an operator are taken from the profile.
@@ -90,6 +95,14 @@ pub enum Command {
     },
     /// Type commands one after the other.
     Shell,
+}
+
+#[derive(Subcommand)]
+pub enum BoardCommand {
+    /// Close its spaces, which move elsewhere, and begin anew.
+    Restart,
+    /// Close its spaces and go without power.
+    PowerOff,
 }
 
 #[derive(Args)]
@@ -308,6 +321,7 @@ impl Command {
             Self::Provision(_) if options.serial.is_none() => {
                 return Err("a board takes this over its serial line only: name it with --serial".into());
             }
+            Self::Board { command } => Request::End { power_off: matches!(command, BoardCommand::PowerOff) },
             Self::Provision(args) => args.request(&profile()?)?,
             Self::Status => Request::Status,
             Self::Cluster { command: None } => Request::Cluster,

@@ -1,0 +1,14 @@
+//! What the agent does when it is the first process of a board.
+//!
+//! The kernel starts `/init`, which is the agent. [`board`] is what happens once, before the agent runs and after it has
+//! ended; [`network`] goes on beside it, with [`dhcp`] as its pure half.
+
+pub mod board;
+pub mod dhcp;
+mod netlink;
+pub mod network;
+
+/// Whether this is the first process of a board.
+pub fn is_first_process() -> bool {
+    std::process::id() == 1
+}

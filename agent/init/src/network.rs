@@ -1,0 +1,230 @@
+//! The board's network: an interface, an address, and a fallback while nobody gives one.
+
+use crate::{
+    dhcp::{Dhcp, Lease, Output},
+    netlink::Netlink,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    path::Path,
+    str::FromStr,
+    thread,
+    time::{Duration, Instant as SystemInstant},
+};
+use zhost_base::{Instant, Rng};
+
+/// How long to wait for a DHCP server before the board takes an address of its own beside.
+const ALONE_AFTER: Duration = Duration::from_secs(5);
+/// How often an interface that is not there, or was lost, is looked for.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
+const PACKET_SIZE_MAX_BYTES: usize = 1500;
+/// The kernel's number for Ethernet and what looks like it.
+const ETHERNET: &str = "1";
+
+/// How the board gets its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// From a server; one of its own while there is none.
+    Dhcp,
+    /// This one.
+    Static(Lease),
+    /// Somebody else cares for it.
+    None,
+}
+
+impl FromStr for Plan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("{text:?} is neither dhcp, none, nor an address such as 192.168.1.5/24 via 192.168.1.1")
+        };
+        match text {
+            "dhcp" => return Ok(Self::Dhcp),
+            "none" => return Ok(Self::None),
+            _ => {}
+        }
+        let (network, gateway) = match text.split_once(" via ") {
+            Some((network, gateway)) => (network, Some(gateway.trim().parse().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let (addr, prefix) = network.trim().split_once('/').ok_or_else(wrong)?;
+        let (addr, prefix) = (addr.parse().map_err(|_| wrong())?, prefix.parse().map_err(|_| wrong())?);
+        if prefix > 32 {
+            return Err(wrong());
+        }
+        Ok(Self::Static(Lease { addr, prefix, gateway }))
+    }
+}
+
+/// An interface the kernel has.
+struct Interface {
+    name: String,
+    index: u32,
+    mac: [u8; 6],
+}
+
+impl Interface {
+    /// The first one that is like Ethernet.
+    fn find() -> Option<Self> {
+        let mut names: Vec<String> = fs::read_dir("/sys/class/net")
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names.into_iter().find_map(|name| {
+            let dir = Path::new("/sys/class/net").join(&name);
+            let read = |file: &str| Some(fs::read_to_string(dir.join(file)).ok()?.trim().to_owned());
+            // Wireless ones need somebody who knows the password.
+            if read("type")? != ETHERNET || dir.join("wireless").exists() {
+                return None;
+            }
+            let mut mac = [0; 6];
+            for (byte, digits) in mac.iter_mut().zip(read("address")?.split(':')) {
+                *byte = u8::from_str_radix(digits, 16).ok()?;
+            }
+            Some(Self { index: read("ifindex")?.parse().ok()?, mac, name })
+        })
+    }
+
+    /// An address of its own (RFC 3927); that another board has drawn the same is possible and not looked for.
+    fn own_address(&self) -> Ipv4Addr {
+        let drawn =
+            self.mac.iter().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
+        Ipv4Addr::from(Ipv4Addr::new(169, 254, 1, 0).to_bits() + drawn % 0xfe00)
+    }
+}
+
+/// Brings up the loopback interface, and in a thread of its own whatever else there is.
+pub fn start(plan: Plan, name: &str, seed: [u8; 32]) -> io::Result<()> {
+    if plan == Plan::None {
+        return Ok(());
+    }
+    let netlink = Netlink::open()?;
+    if let Some(index) = loopback() {
+        netlink.set_up(index)?;
+    }
+    let name = name.to_owned();
+    let rng = Rng::new(seed);
+    let run = move || {
+        let mut rng = rng;
+        loop {
+            let Some(interface) = Interface::find() else {
+                thread::sleep(LOOK_PERIOD);
+                continue;
+            };
+            if let Err(error) = attend(&netlink, &interface, plan, &name, rng.fork()) {
+                log::warn!("network interface {}: {error}", interface.name);
+                thread::sleep(LOOK_PERIOD);
+            }
+        }
+    };
+    thread::Builder::new().name("network".into()).spawn(run).map(drop)
+}
+
+fn loopback() -> Option<u32> {
+    fs::read_to_string("/sys/class/net/lo/ifindex").ok()?.trim().parse().ok()
+}
+
+/// Sets an interface up and keeps its address, until it is gone.
+fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng: Rng) -> io::Result<()> {
+    netlink.set_up(interface.index)?;
+    let put = |lease: &Lease| {
+        netlink.add_address(interface.index, lease.addr, lease.prefix)?;
+        if let Some(gateway) = lease.gateway {
+            netlink.set_default_route(interface.index, gateway)?;
+        }
+        log::info!("network interface {}: {}/{}", interface.name, lease.addr, lease.prefix);
+        io::Result::Ok(())
+    };
+    if let Plan::Static(lease) = plan {
+        put(&lease)?;
+        loop {
+            thread::park();
+        }
+    }
+    let start = SystemInstant::now();
+    let now = || Instant::from_micros(1 + start.elapsed().as_micros() as u64);
+    let socket = dhcp_socket(&interface.name)?;
+    let mut dhcp = Dhcp::new(now(), interface.mac, name, rng);
+    let own = Lease { addr: interface.own_address(), prefix: 16, gateway: None };
+    let mut used: Option<Lease> = None;
+    let mut alone_at = Some(now() + ALONE_AFTER);
+    let mut buffer = [0; PACKET_SIZE_MAX_BYTES];
+    loop {
+        dhcp.handle_timeout(now());
+        while let Some(output) = dhcp.poll_output() {
+            let next = match output {
+                Output::Send(packet) => {
+                    // A packet that cannot be sent (no cable yet) is sent again.
+                    let _ = socket.send_to(&packet, SocketAddr::from((Ipv4Addr::BROADCAST, 67)));
+                    continue;
+                }
+                Output::Use(lease) => Some(lease),
+                Output::Drop => Some(own),
+            };
+            alone_at = None;
+            replace(netlink, interface.index, &mut used, next, &put)?;
+        }
+        if alone_at.is_some_and(|at| at <= now()) {
+            alone_at = None;
+            replace(netlink, interface.index, &mut used, Some(own), &put)?;
+        }
+        let wake = alone_at.into_iter().fold(dhcp.poll_timeout().0, Instant::min);
+        socket.set_read_timeout(Some(wake.since(now()).max(Duration::from_millis(1))))?;
+        if let Ok((size, _)) = socket.recv_from(&mut buffer) {
+            dhcp.handle_packet(now(), &buffer[..size]);
+        }
+    }
+}
+
+/// Uses another address from now on.
+fn replace(
+    netlink: &Netlink,
+    index: u32,
+    used: &mut Option<Lease>,
+    next: Option<Lease>,
+    put: &impl Fn(&Lease) -> io::Result<()>,
+) -> io::Result<()> {
+    if *used == next {
+        return Ok(());
+    }
+    if let Some(old) = used.take() {
+        netlink.remove_address(index, old.addr, old.prefix)?;
+    }
+    if let Some(next) = &next {
+        put(next)?;
+    }
+    *used = next;
+    Ok(())
+}
+
+/// A socket at port 68 that needs no address to broadcast.
+fn dhcp_socket(interface: &str) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_broadcast(true)?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 68)).into())?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_read_or_refused_with_an_example() {
+        assert_eq!("dhcp".parse(), Ok(Plan::Dhcp));
+        let lease = Lease {
+            addr: Ipv4Addr::new(192, 168, 1, 5),
+            prefix: 24,
+            gateway: Some(Ipv4Addr::new(192, 168, 1, 1)),
+        };
+        assert_eq!("192.168.1.5/24 via 192.168.1.1".parse(), Ok(Plan::Static(lease)));
+        for wrong in ["", "192.168.1.5", "192.168.1.5/33", "192.168.1.5/24 via nobody"] {
+            assert!(wrong.parse::<Plan>().unwrap_err().contains("such as"), "{wrong}");
+        }
+    }
+}

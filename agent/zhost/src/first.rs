@@ -1,0 +1,95 @@
+//! The agent as the first process of a board: what happens before it runs, and after it has ended.
+
+use crate::{
+    clock::Clock,
+    files, logger, provisioning, run,
+    serial::Line,
+    settings::{Invocation, Settings, SettingsError},
+};
+use std::{convert::Infallible, process::ExitCode, thread, time::Duration};
+use zhost_init::{
+    board::{self, End},
+    network::{self, Plan},
+};
+use zhost_node::Ending;
+
+/// Settings that the image was built with.
+const SETTINGS_FILE: &str = "/etc/zhost.yaml";
+/// How the kernel calls the first process of an image.
+const NAME: &str = "/init";
+/// How often the time is kept, for boards whose clock does not go on without power.
+const CLOCK_PERIOD: Duration = Duration::from_secs(600);
+/// How long a board that cannot go on shows why, before it begins anew.
+const TROUBLE_SHOWN: Duration = Duration::from_secs(30);
+
+/// Whether this process is the first of a board. In a container one can be the first process without having a board.
+pub fn is_this() -> bool {
+    std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == NAME)
+}
+
+/// Lives as the first process. Returns never, since the kernel would not take that well.
+pub fn live() -> ExitCode {
+    logger::start(log::LevelFilter::Info);
+    let end = match start().and_then(|(settings, clock)| run(settings, clock)) {
+        Ok(Ending::Restart) => End::Restart,
+        Ok(Ending::PowerOff) => End::PowerOff,
+        Err(error) => {
+            log::error!("{error}; beginning anew in {} s", TROUBLE_SHOWN.as_secs());
+            thread::sleep(TROUBLE_SHOWN);
+            End::Restart
+        }
+    };
+    log::error!("{}", board::end(end));
+    loop {
+        thread::park();
+    }
+}
+
+fn start() -> Result<(Settings, Clock), SettingsError> {
+    let failed = |e: std::io::Error| SettingsError(e.to_string());
+    board::take_over().map_err(failed)?;
+    let kernel = board::uptime();
+    let Invocation::Run(mut settings) = Settings::gather([NAME, "--config", SETTINGS_FILE].map(Into::into))?
+    else {
+        return Err(SettingsError(format!("{SETTINGS_FILE} asks for something else than to run")));
+    };
+    settings.overrule(board::told_by_kernel(), "the kernel's command line")?;
+    logger::start(settings.parse("log")?);
+    let count = board::load_modules();
+    let modules = board::uptime();
+    let plan: Plan = settings.parse("network")?;
+    let seed = files::random().map_err(failed)?;
+    network::start(plan, settings.text("name").unwrap_or_default(), seed).map_err(failed)?;
+    while let Err(trouble) = board::mount_data() {
+        explain(&settings, &trouble)?;
+    }
+    board::restore_clock();
+    thread::Builder::new().name("clock".into()).spawn(keep_clock).map_err(failed)?;
+    log::info!(
+        "kernel {kernel:.2} s, {count} modules {:.2} s, flash {:.2} s",
+        modules - kernel,
+        board::uptime() - modules
+    );
+    Ok((settings, Clock::start()))
+}
+
+/// Tells whoever asks at the serial line, or reads the console, why the board cannot go on; then it may try again.
+fn explain(settings: &Settings, trouble: &str) -> Result<(), SettingsError> {
+    let trouble = format!("recovery: {trouble}; put another flash card in, or write the image again");
+    log::error!("{trouble}");
+    let line = settings.text("serial").map(Line::parse).transpose();
+    match line.map_err(|reason| settings.complain("serial", &reason))? {
+        Some(line) => provisioning::refuse_for(TROUBLE_SHOWN, &line, &trouble),
+        None => thread::sleep(TROUBLE_SHOWN),
+    }
+    Ok(())
+}
+
+fn keep_clock() -> Infallible {
+    loop {
+        thread::sleep(CLOCK_PERIOD);
+        if let Err(error) = board::keep_clock() {
+            log::warn!("the time is not kept: {error}");
+        }
+    }
+}
