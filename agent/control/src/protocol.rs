@@ -136,6 +136,8 @@ pub struct Status {
     pub role: String,
     /// Since it started.
     pub uptime_ms: u64,
+    /// Memory of the agent and its spaces, in KiB; 0 if it was not measured yet.
+    pub resident_kib: u32,
     /// Its concerns.
     pub services: Vec<Service>,
 }

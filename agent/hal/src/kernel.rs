@@ -59,6 +59,13 @@ impl Device for Cpu {
     }
 }
 
+/// Memory this process has at present, in KiB.
+pub fn resident_kib() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
 /// Memory use.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory;

@@ -82,6 +82,8 @@ pub struct Load {
     pub memory_percent: u8,
     /// Disk in use.
     pub disk_percent: u8,
+    /// Memory of the agent itself, its spaces included, in KiB.
+    pub resident_kib: u32,
 }
 
 /// What the shell is to do.

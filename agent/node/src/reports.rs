@@ -152,6 +152,7 @@ impl Node {
             generation: self.generation.0,
             role: mode.into(),
             uptime_ms: now.since(self.started_at).as_millis() as u64,
+            resident_kib: self.load.resident_kib,
             services: vec![
                 service(
                     "zmesh",

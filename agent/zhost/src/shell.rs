@@ -447,5 +447,6 @@ fn measure_load(cpu: &kernel::Cpu, data_dir: &std::path::Path) -> Load {
         cpu_percent: cpu.percent().unwrap_or(0),
         memory_percent: kernel::Memory.percent().unwrap_or(0),
         disk_percent: disk as u8,
+        resident_kib: kernel::resident_kib().unwrap_or(0),
     }
 }

@@ -127,13 +127,17 @@ fn rtt(rtt_us: Option<u64>) -> String {
 
 fn status(status: &Status) -> String {
     let head = format!(
-        "Zhost: {}\nID: {}\nRole: {}\nVersion: {}\nUptime: {} (start {})\n\n",
+        "Zhost: {}\nID: {}\nRole: {}\nVersion: {}\nUptime: {} (start {})\nMemory: {}\n\n",
         status.zhost,
         status.id,
         status.role,
         status.version,
         span(status.uptime_ms),
-        status.generation
+        status.generation,
+        match status.resident_kib {
+            0 => "-".to_owned(),
+            kib => format!("{:.1} MiB", f64::from(kib) / 1024.0),
+        }
     );
     let rows = status.services.iter().map(|s| vec![s.name.clone(), s.state.clone(), s.detail.clone()]);
     head + &table(&["SERVICE", "STATE", "DETAIL"], rows)

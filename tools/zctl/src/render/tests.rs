@@ -170,6 +170,7 @@ fn a_zhost_shows_its_concerns_and_its_links() {
         generation: 3,
         role: "super".into(),
         uptime_ms: 90_000,
+        resident_kib: 4_321,
         services: vec![Service {
             name: "zmesh".into(),
             state: "ok".into(),
