@@ -11,7 +11,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -27,7 +27,7 @@ const PANIC_SECONDS: &str = "10";
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
 /// Modules in the order in which they are loaded.
 const MODULE_LIST: &str = "/lib/modules/order";
-/// Repairs the file system, if the image has it.
+/// Repairs the file system.
 const REPAIR: &str = "/sbin/e2fsck";
 /// Where the last known time is kept.
 const CLOCK_FILE: &str = "/data/clock";
@@ -93,16 +93,11 @@ pub fn load_modules() -> usize {
 /// Checks the data partition and mounts it.
 pub fn mount_data() -> Result<(), String> {
     let device = find_data()?;
-    if Path::new(REPAIR).exists() {
-        let status = Command::new(REPAIR).arg("-p").arg(&device).status();
-        let status = status.map_err(|e| format!("{REPAIR}: {e}"))?;
-        // 1 and 2 say that it is whole again.
-        if status.code().is_none_or(|code| code > 2) {
-            return Err(format!(
-                "{} is damaged beyond what {REPAIR} -p repairs ({status})",
-                device.display()
-            ));
-        }
+    let status = Command::new(REPAIR).arg("-p").arg(&device).stdin(Stdio::null()).status();
+    let status = status.map_err(|e| format!("{REPAIR}: {e}"))?;
+    // 1 and 2 say that it is whole again.
+    if status.code().is_none_or(|code| code > 2) {
+        return Err(format!("{} is damaged beyond what {REPAIR} -p repairs ({status})", device.display()));
     }
     fs::create_dir_all(DATA_DIR).map_err(|e| format!("{DATA_DIR}: {e}"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;

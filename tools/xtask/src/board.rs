@@ -32,7 +32,13 @@ pub struct Board {
     pub data_mib: u32,
     /// The agent's settings.
     pub settings: BTreeMap<String, String>,
-    /// How QEMU plays it.
+    /// Files of the Raspberry Pi's firmware, if it is one.
+    pub firmware: Vec<String>,
+    /// Device trees beside the kernel, of which the firmware picks one.
+    pub device_trees: Vec<String>,
+    /// What the firmware is told, beside kernel and initramfs.
+    pub firmware_config: Vec<String>,
+    /// How QEMU plays it, if it does.
     pub qemu: Vec<String>,
 }
 
@@ -48,6 +54,9 @@ struct BoardFile {
     slot_mib: Option<u32>,
     data_mib: Option<u32>,
     settings: BTreeMap<String, String>,
+    firmware: Vec<String>,
+    device_trees: Vec<String>,
+    firmware_config: Vec<String>,
     qemu: Vec<String>,
 }
 
@@ -73,6 +82,9 @@ impl Board {
             slot_mib: number(own.slot_mib, base.slot_mib, "slot-mib")?,
             data_mib: number(own.data_mib, base.data_mib, "data-mib")?,
             settings: base.settings.into_iter().chain(own.settings).collect(),
+            firmware: own.firmware,
+            device_trees: own.device_trees,
+            firmware_config: own.firmware_config,
             qemu: own.qemu,
         })
     }

@@ -8,7 +8,7 @@ use crate::{
     Outcome,
     board::Board,
     cpio::{Archive, Entry},
-    kernel::{Kernel, shell},
+    kernel::{self, Kernel, shell},
     setup, steps,
 };
 use clap::Args;
@@ -101,7 +101,7 @@ pub fn build(board: &Board, identity: &Identity, dir: &Path) -> Outcome<Image> {
     let initramfs = dir.join("initramfs.gz");
     write(&initramfs, &initramfs_bytes(board, &kernel, &agent)?)?;
     let boot = dir.join("boot.fat");
-    boot_partition(board, &kernel.image(), &initramfs, &boot)?;
+    boot_partition(board, &kernel, &initramfs, &boot)?;
     let data = dir.join("data.ext4");
     data_partition(board, identity, dir, &data)?;
     let disk = dir.join("disk.img");
@@ -127,6 +127,10 @@ fn initramfs_bytes(board: &Board, kernel: &Kernel, agent: &Path) -> Outcome<Vec<
     let settings: String =
         board.settings.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect();
     archive.add("etc/zhost.yaml", &Entry::File(settings.as_bytes(), 0o644));
+    archive.add(
+        "sbin/e2fsck",
+        &Entry::File(&read(&kernel.file("e2fsck-static", "sbin/e2fsck.static")?)?, 0o755),
+    );
     let mut order = String::new();
     for file in kernel.modules(&board.modules)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -149,7 +153,7 @@ fn initramfs_bytes(board: &Board, kernel: &Kernel, agent: &Path) -> Outcome<Vec<
 }
 
 /// What the board's firmware reads.
-fn boot_partition(board: &Board, kernel: &Path, initramfs: &Path, fat: &Path) -> Outcome {
+fn boot_partition(board: &Board, kernel: &Kernel, initramfs: &Path, fat: &Path) -> Outcome {
     let file = File::create(fat).and_then(|file| file.set_len(u64::from(board.boot_mib) * MIB));
     file.map_err(|e| format!("{}: {e}", fat.display()))?;
     let fat = fat.display().to_string();
@@ -159,8 +163,25 @@ fn boot_partition(board: &Board, kernel: &Path, initramfs: &Path, fat: &Path) ->
         let from = from.display().to_string();
         steps::run(&mut steps::command("mcopy", &["-m", "-i", &fat, &from, &format!("::{to}")]))
     };
-    copy(kernel, "kernel.img")?;
-    copy(initramfs, "initramfs.gz")
+    copy(&kernel.image(), "kernel.img")?;
+    copy(initramfs, "initramfs.gz")?;
+    for tree in &board.device_trees {
+        let file = kernel.root.join("usr/lib").join(format!("linux-image-{}", kernel.release)).join(tree);
+        copy(&file, tree.rsplit('/').next().unwrap_or(tree))?;
+    }
+    if board.firmware.is_empty() {
+        return Ok(());
+    }
+    let firmware = kernel::raspberry_firmware()?;
+    board.firmware.iter().try_for_each(|file| copy(&firmware.join(file), file))?;
+    let config = format!("{}\nkernel=kernel.img\ninitramfs initramfs.gz\n", board.firmware_config.join("\n"));
+    let command_line = format!("console={} panic=10 quiet\n", board.console);
+    for (name, text) in [("config.txt", config), ("cmdline.txt", command_line)] {
+        let file = initramfs.with_file_name(name);
+        write(&file, text.as_bytes())?;
+        copy(&file, name)?;
+    }
+    Ok(())
 }
 
 /// The file system that outlives the rest, with the board's place in a cluster, if it has one.

@@ -71,6 +71,15 @@ impl Kernel {
         shell(&script, self.dir()).map(drop)
     }
 
+    /// A file of another package of the same architecture.
+    pub fn file(&self, package: &str, path: &str) -> Outcome<PathBuf> {
+        let file = self.root.join(path);
+        if !file.exists() {
+            self.add(&[package])?;
+        }
+        Ok(file)
+    }
+
     /// The kernel itself.
     pub fn image(&self) -> PathBuf {
         self.root.join("boot").join(format!("vmlinuz-{}", self.release))
@@ -89,6 +98,25 @@ impl Kernel {
         }
         Ok(files)
     }
+}
+
+/// The directory with the firmware of Raspberry Pis, which Debian keeps in a component of its own.
+pub fn raspberry_firmware() -> Outcome<PathBuf> {
+    let dir = steps::root().join("target/kernels/firmware");
+    let files = dir.join("usr/lib/raspi-firmware");
+    if !files.exists() {
+        eprintln!("getting Debian's firmware for Raspberry Pis (5 MB, once)");
+        fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        // The same mirror as for everything else.
+        let script = "mkdir -p lists/partial
+             site=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' \
+                    | sed -n 's/ main$//p' | head -1)
+             echo \"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site non-free-firmware\" > sources.list
+             options=\"-o Dir::Etc::SourceList=$PWD/sources.list -o Dir::Etc::SourceParts=- -o Dir::State::Lists=$PWD/lists\"
+             apt-get $options update -qq; apt-get $options download -qq raspi-firmware; dpkg -x raspi-firmware*.deb .";
+        shell(script, &dir)?;
+    }
+    Ok(files)
 }
 
 /// Runs a shell script in a directory.

@@ -7,6 +7,7 @@ mod cluster;
 mod cpio;
 mod cross;
 mod demo;
+mod flash;
 mod fuzz;
 mod image;
 mod kernel;
@@ -112,6 +113,13 @@ enum Task {
         #[arg(short, long, value_name = "FILE")]
         output: Option<std::path::PathBuf>,
     },
+    /// Write an image to a flash card; refuses everything else.
+    Flash {
+        /// The image.
+        image: std::path::PathBuf,
+        /// The whole card, such as /dev/sdb.
+        device: std::path::PathBuf,
+    },
     /// Boot guests with real Arm kernels and look at what they say.
     Qemu {
         #[command(subcommand)]
@@ -135,6 +143,7 @@ fn main() -> ExitCode {
         Task::Modules { count } => test::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Image { board, identity, output } => image::run(&board, &identity, output.as_deref()),
+        Task::Flash { image, device } => flash::run(&image, &device),
         Task::Cross { target, again } => cross::run(&target, again),
         Task::Qemu { command } => qemu::run(&command),
         Task::Size => size::run(),
