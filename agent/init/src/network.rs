@@ -174,8 +174,10 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
         }
         let wake = alone_at.into_iter().fold(dhcp.poll_timeout().0, Instant::min);
         socket.set_read_timeout(Some(wake.since(now()).max(Duration::from_millis(1))))?;
-        if let Ok((size, _)) = socket.recv_from(&mut buffer) {
-            dhcp.handle_packet(now(), &buffer[..size]);
+        match socket.recv_from(&mut buffer) {
+            Ok((size, _)) => dhcp.handle_packet(now(), &buffer[..size]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -8,6 +8,7 @@ mod logger;
 mod network;
 mod provisioning;
 mod serial;
+mod service;
 mod settings;
 mod shell;
 mod web;
@@ -16,6 +17,7 @@ mod workers;
 use clock::Clock;
 use network::Place;
 use serial::Line;
+use service::Manager;
 use settings::{Invocation, Settings, SettingsError};
 use shell::Machine;
 use std::{
@@ -93,7 +95,12 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     let Place { sockets, follower, .. } = place;
     let watchdog = settings.text("watchdog").map(|file| Watchdog::arm(Path::new(file)));
     let watchdog = watchdog.transpose().map_err(|e| settings.complain("watchdog", &e))?;
-    let machine = Machine { clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
+    let manager = Manager::find().unwrap_or_else(|error| {
+        log::warn!("NOTIFY_SOCKET: {error}");
+        None
+    });
+    let machine =
+        Machine { manager, clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
     let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
     let ending = shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");

@@ -5,6 +5,7 @@ use crate::{
     first,
     network::{self, AddressFollower},
     serial::{self, Line},
+    service::Manager,
     web,
     workers::{self, Surroundings, Workers},
 };
@@ -88,6 +89,7 @@ pub struct Machine {
     pub store: Arc<dyn Store>,
     pub board: Arc<Board>,
     pub watchdog: Option<Watchdog>,
+    pub manager: Option<Manager>,
     pub publishers: Vec<PublicKey>,
     pub data_dir: std::path::PathBuf,
 }
@@ -119,7 +121,8 @@ struct Shell {
 /// Runs the node until it has finished.
 pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<Ending> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
-    let Machine { clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir } = machine;
+    let Machine { clock, sockets, serial, follower, store, board, watchdog, manager, publishers, data_dir } =
+        machine;
     let surroundings = Surroundings {
         store: store.clone(),
         devices: board.clone(),
@@ -155,7 +158,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         follower,
         ending: None,
     };
-    smol::block_on(executor.run(shell.run(inbox, &data_dir, &board, watchdog)));
+    smol::block_on(executor.run(shell.run(inbox, &data_dir, &board, watchdog, manager.as_ref())));
     Ok(shell.ending.unwrap_or_default())
 }
 
@@ -280,10 +283,14 @@ impl Shell {
         data_dir: &std::path::Path,
         board: &Board,
         mut watchdog: Option<Watchdog>,
+        manager: Option<&Manager>,
     ) {
         let cpu = kernel::Cpu::default();
         let mut load_at = self.clock.now();
         self.drain().await;
+        if let Some(manager) = manager {
+            manager.is_ready();
+        }
         while self.ending.is_none() {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
@@ -294,6 +301,9 @@ impl Shell {
                 self.node.handle_clock(self.clock.now(), self.clock.unix_origin_now_ms());
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");
+                }
+                if let Some(manager) = manager {
+                    manager.is_healthy();
                 }
                 // While the machine has no address, it keeps the last one.
                 if let Some(addr) = self.follower.as_ref().and_then(|follower| follower.addr().ok()) {
@@ -317,6 +327,9 @@ impl Shell {
             self.node.handle_timeout(self.clock.now());
             self.drain().await;
             self.run_spaces().await;
+        }
+        if let Some(manager) = manager {
+            manager.is_ending();
         }
         if let Some(Err(error)) = watchdog.map(Watchdog::disarm) {
             log::warn!("calling the watchdog off: {error}");

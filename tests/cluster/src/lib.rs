@@ -175,6 +175,8 @@ pub struct Cluster {
     place: Place,
     zhost_program: PathBuf,
     zctl_program: PathBuf,
+    /// Of the environment of zhosts started from now on.
+    variables: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -247,7 +249,7 @@ impl Cluster {
             zhosts.push(Zhost { character, process: None, config: file, log });
         }
         let (zhost_program, zctl_program) = (programs.zhost.clone(), programs.zctl.clone());
-        Ok(Self { dir, zhosts, place, zhost_program, zctl_program })
+        Ok(Self { dir, zhosts, place, zhost_program, zctl_program, variables: Vec::new() })
     }
 
     /// Starts a zhost; its log goes on where it was.
@@ -257,9 +259,15 @@ impl Cluster {
         let log = log.map_err(|e| format!("{}: {e}", zhost.log.display()))?;
         let mut command = self.place.command(index, &self.zhost_program);
         command.arg("--config").arg(&zhost.config).env("RUST_BACKTRACE", "0");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         zhost.process = Some(child.map_err(|e| format!("{}: {e}", self.zhost_program.display()))?);
         Ok(())
+    }
+
+    /// Gives zhosts that are started later a variable of the environment.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.into(), value.into()));
     }
 
     /// Kills a zhost: SIGKILL, no goodbye.
