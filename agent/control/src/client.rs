@@ -13,6 +13,8 @@ use zhost_link::{
     noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, Role},
 };
 
+/// How long a zhost may take to answer the first word.
+const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 /// How long a zhost may think about a request it has received.
 const THINKING_MAX: Duration = Duration::from_secs(30);
 
@@ -82,7 +84,7 @@ impl Client {
             sender: None,
             receiver: Receiver::new(pace),
             reply: None,
-            give_up_at: now + pace.silence_max,
+            give_up_at: now + ANSWER_WITHIN,
             outbox: VecDeque::new(),
         })
     }
@@ -94,7 +96,9 @@ impl Client {
         }
         self.message += 1;
         self.sender = Some(Sender::new(self.pace, self.message, bytes));
-        self.give_up_at = now + self.pace.silence_max;
+        if let State::Open { .. } = self.state {
+            self.give_up_at = now + self.pace.silence_max;
+        }
         self.pump(now);
         Ok(())
     }

@@ -16,7 +16,7 @@ pub struct Pace {
     pub(crate) rto_max: Duration,
     /// How often an unanswered hello is repeated.
     pub(crate) hello_period: Duration,
-    /// How long a zhost may be silent before the session is given up.
+    /// How long a zhost may be silent in the midst of a session before the session is given up.
     pub(crate) silence_max: Duration,
 }
 

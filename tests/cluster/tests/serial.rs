@@ -43,6 +43,8 @@ fn a_board_is_provisioned_and_a_package_deployed_over_a_bad_cable() {
             &links,
         ])
     };
+    let refused = serial(&["status"]).unwrap_err();
+    assert!(refused.contains("has no cluster yet"), "{refused}");
     let refused = provision("no name at all").unwrap_err();
     assert!(refused.contains("no name at all"), "{refused}");
     assert!(provision("attic").unwrap().contains("attic is in cluster demo now"));

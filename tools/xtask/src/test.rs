@@ -1,6 +1,6 @@
 //! All tests, in the order in which they fail fastest.
 
-use crate::{Outcome, demo, fuzz, qemu, setup, size, steps, templates};
+use crate::{Outcome, cross, demo, fuzz, qemu, setup, size, steps, templates};
 
 /// Runs the simulator; its options follow.
 const SIMULATOR: [&str; 7] = ["run", "--quiet", "--package", "zhost-sim", "--bin", "zhost-sim", "--"];
@@ -14,6 +14,8 @@ const FRESH_SEEDS: u64 = 1000;
 const HUNT_SEEDS: &str = "0..2000";
 /// Modules that CI makes up and runs.
 const CI_MODULES: u32 = 5000;
+/// How often CI takes the power from a board that writes.
+const CI_POWER_CUTS: u32 = 3;
 /// How long CI fuzzes each target.
 const CI_FUZZ_SECONDS: u32 = 10;
 /// Crates that need no operating system.
@@ -69,6 +71,10 @@ pub fn run() -> Outcome {
         modules(CI_MODULES)?;
         say("hardware backends on a real Arm kernel");
         qemu::run(&qemu::QemuCommand::Hal)?;
+        say("agents for boards");
+        cross::run("all", false)?;
+        say("two boards in QEMU, from their images");
+        qemu::run(&qemu::QemuCommand::Site { power_cuts: CI_POWER_CUTS })?;
         say("fuzzing, briefly");
         fuzz::run(None, CI_FUZZ_SECONDS)?;
     }

@@ -1,7 +1,7 @@
 //! A control session: the shell around [`zhost_control::Client`].
 
 use crate::{
-    carrier::{Carrier, Heard},
+    carrier::{Cable, Carrier, Heard},
     keys,
     profile::{Profile, Reach},
 };
@@ -22,26 +22,38 @@ const PROGRESS_FROM_BYTES_SERIAL: usize = 4 * 1024;
 pub fn ask(profile: &Profile, request: &Request, progress: bool) -> Result<Reply, String> {
     let zhosts = match &profile.reach {
         Reach::Network(zhosts) => zhosts,
-        Reach::Serial(cable) => {
-            let carrier = Carrier::serial(cable).map_err(|e| format!("serial cable: {e}"))?;
-            return ask_over(carrier, profile, request, progress).map_err(|trouble| match trouble {
-                Trouble::NoAnswer(reason) => format!(
-                    "{reason}\n      over a serial cable: is the board up, and does it have a cluster (zctl provision)?"
-                ),
-                Trouble::Other(reason) => reason,
-            });
-        }
+        Reach::Serial(cable) => return ask_at(cable, profile, request, progress),
     };
     let mut silent = Vec::new();
     for addr in zhosts {
         let carrier = Carrier::network(*addr).map_err(|e| format!("{addr}: {e}"))?;
-        match ask_over(carrier, profile, request, progress) {
+        match ask_over(carrier, profile, &profile.control_secret, request, progress) {
             Ok(reply) => return Ok(reply),
             Err(Trouble::NoAnswer(reason)) => silent.push(format!("{addr}: {reason}")),
             Err(Trouble::Other(reason)) => return Err(format!("{addr}: {reason}")),
         }
     }
     if silent.is_empty() { Err("the profile names no zhosts".into()) } else { Err(silent.join("\n      ")) }
+}
+
+/// Asks the zhost at the end of a cable. One that does not know us may have no cluster yet, and says so.
+fn ask_at(cable: &Cable, profile: &Profile, request: &Request, progress: bool) -> Result<Reply, String> {
+    let ask = |key: &[u8; 32], request: &Request| {
+        let carrier = Carrier::serial(cable).map_err(|e| Trouble::Other(format!("serial cable: {e}")))?;
+        ask_over(carrier, profile, key, request, progress)
+    };
+    let provisions = matches!(request, Request::Provision(_));
+    match ask(if provisions { &PROVISIONING_KEY } else { &profile.control_secret }, request) {
+        Ok(reply) => Ok(reply),
+        Err(Trouble::Other(reason)) => Err(reason),
+        Err(Trouble::NoAnswer(_)) if provisions => {
+            Err("no answer: is the board up? One that has a cluster already takes no other".into())
+        }
+        Err(Trouble::NoAnswer(reason)) => match ask(&PROVISIONING_KEY, &Request::Status) {
+            Ok(Reply::Refused(reason)) => Err(reason),
+            _ => Err(reason),
+        },
+    }
 }
 
 enum Trouble {
@@ -52,6 +64,7 @@ enum Trouble {
 fn ask_over(
     mut carrier: Carrier,
     profile: &Profile,
+    key: &[u8; 32],
     request: &Request,
     progress: bool,
 ) -> Result<Reply, Trouble> {
@@ -59,10 +72,6 @@ fn ask_over(
     let start = SystemInstant::now();
     let now = || Instant::from_micros(1 + start.elapsed().as_micros() as u64);
     let rng = Rng::new(keys::random().map_err(|e| other(&e))?);
-    let key = match request {
-        Request::Provision(_) => &PROVISIONING_KEY,
-        _ => &profile.control_secret,
-    };
     let mut client =
         Client::new(now(), carrier.pace(), &profile.operator, key, rng).map_err(|e| other(&e))?;
     let bytes = request.encode();
