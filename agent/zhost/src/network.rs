@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a zhost waits for its machine to get an address.
-const NETWORK_WITHIN: Duration = Duration::from_secs(60);
+/// How long a zhost waits for its machine to get an address, before it goes on without.
+const NETWORK_WITHIN: Duration = Duration::from_secs(20);
 /// How often it looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// The link-local group of zhosts: "zhost" in hexadecimal.
@@ -63,7 +63,7 @@ pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
         None => Some(AddressFollower { listen, towards: join.first().copied() }),
     };
     let addr = match &follower {
-        Some(follower) => follower.wait().map_err(failed("advertise"))?,
+        Some(follower) => follower.wait(),
         None => settings.parse("advertise")?,
     };
     let broadcasts = if settings.parse("discover")? && listen.ip().is_unspecified() {
@@ -127,14 +127,18 @@ impl AddressFollower {
         Ok(SocketAddr::new(found.ok_or_else(nothing)?, self.listen.port()))
     }
 
-    /// Waits until the machine has an address: a board may start before its network does.
-    fn wait(&self) -> io::Result<SocketAddr> {
+    /// Waits until the machine has an address: a board may start before its network does. One that gets none goes on
+    /// alone, since there may be a serial line, and the network may come later.
+    fn wait(&self) -> SocketAddr {
         let deadline = Instant::now() + NETWORK_WITHIN;
         let mut said = false;
         loop {
             match self.addr() {
-                Ok(addr) => return Ok(addr),
-                Err(error) if Instant::now() >= deadline => return Err(error),
+                Ok(addr) => return addr,
+                Err(error) if Instant::now() >= deadline => {
+                    log::warn!("{error}; going on without");
+                    return SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.listen.port());
+                }
                 Err(_) => {
                     if !said {
                         log::info!("waiting for the network, up to {} s", NETWORK_WITHIN.as_secs());
@@ -152,7 +156,12 @@ fn discover(gossip: &UdpSocket, listen: SocketAddr) -> Vec<SocketAddr> {
     let port = listen.port();
     let mut addresses = Vec::new();
     if gossip.set_broadcast(true).is_ok() {
-        addresses.extend(local_networks().iter().map(|net| SocketAddr::new(net.broadcast.into(), port)));
+        let networks = local_networks();
+        addresses.extend(networks.iter().map(|net| SocketAddr::new(net.broadcast.into(), port)));
+        if networks.is_empty() {
+            // Whatever network comes later.
+            addresses.push((Ipv4Addr::BROADCAST, port).into());
+        }
     }
     if listen.is_ipv6() {
         let joined =

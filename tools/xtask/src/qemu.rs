@@ -2,6 +2,7 @@
 
 mod guest;
 mod hal;
+mod pi;
 mod site;
 
 use crate::Outcome;
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub enum QemuCommand {
     /// The hardware backends on a real kernel's drivers: camera, GPIO, I²C, hwmon, serial line, watchdog.
     Hal,
+    /// A Raspberry Pi 3, booted from its image without a network: card, serial line, provisioning.
+    Pi,
     /// A 64-bit and a 32-bit board, booted from their images: provisioned and commanded over their serial lines, one
     /// cluster, one topology that moves when a board loses its power.
     Site {
@@ -24,6 +27,7 @@ pub enum QemuCommand {
 pub fn run(command: &QemuCommand) -> Outcome {
     match command {
         QemuCommand::Hal => hal::run(),
+        QemuCommand::Pi => pi::run(),
         QemuCommand::Site { power_cuts } => site::run(*power_cuts),
     }
 }

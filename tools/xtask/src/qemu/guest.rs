@@ -13,8 +13,6 @@ use zhost_cluster::watch;
 
 /// What playing boards takes.
 const TOOLS: [&str; 2] = ["qemu-system-arm", "ipxe-qemu"];
-/// Memory of a guest.
-const MEMORY_MIB: &str = "256";
 /// How long QEMU may take to say where its serial line is.
 const LINE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -40,8 +38,10 @@ pub struct Boot<'a> {
     pub disk: &'a Path,
     /// Settings beside those of the image.
     pub settings: &'a [(&'a str, &'a str)],
-    /// The cable between two guests: our port and theirs, on loopback.
-    pub network: (u16, u16),
+    /// What QEMU is told beside what the board's file says.
+    pub more: &'a [&'a str],
+    /// The cable between two guests, if there is one: our port and theirs, on loopback.
+    pub network: Option<(u16, u16)>,
 }
 
 impl Guest {
@@ -55,15 +55,19 @@ impl Guest {
         let began = fs::metadata(&log).map_or(0, |file| file.len() as usize);
         let mut append = format!("console={} panic=-1 quiet zhost.name={name}", boot.board.console);
         boot.settings.iter().for_each(|(name, value)| append += &format!(" zhost.{name}={value}"));
-        let (ours, theirs) = boot.network;
-        let at = |port: u16, side: &str| format!("{side}.type=inet,{side}.host=127.0.0.1,{side}.port={port}");
         let mut command = Command::new(program);
-        command.args(args).args(["-m", MEMORY_MIB, "-display", "none", "-monitor", "none"]);
+        command.args(args).args(boot.more).args(["-display", "none", "-monitor", "none"]);
         command.arg("-kernel").arg(&boot.image.kernel).arg("-initrd").arg(&boot.image.initramfs);
         command.args(["-append", &append]);
-        command.args(["-drive", &format!("file={},format=raw,if=virtio", boot.disk.display())]);
-        command.args(["-netdev", &format!("dgram,id=net,{},{}", at(ours, "local"), at(theirs, "remote"))]);
-        command.args(["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={}", mac(name))]);
+        let card = if boot.board.firmware.is_empty() { "virtio" } else { "sd" };
+        command.args(["-drive", &format!("file={},format=raw,if={card}", boot.disk.display())]);
+        if let Some((ours, theirs)) = boot.network {
+            let at =
+                |port: u16, side: &str| format!("{side}.type=inet,{side}.host=127.0.0.1,{side}.port={port}");
+            let cable = format!("dgram,id=net,{},{}", at(ours, "local"), at(theirs, "remote"));
+            command.args(["-netdev", &cable]);
+            command.args(["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={}", mac(name))]);
+        }
         command.args(["-chardev", &format!("pty,id=line,logappend=on,logfile={}", log.display())]);
         command.args(["-serial", "chardev:line"]);
         let said = boot.disk.with_extension("qemu");

@@ -193,7 +193,8 @@ impl Site {
         ports: (u16, u16),
     ) -> Outcome<Guest> {
         let settings = [("network", network), ("kind", "storage")];
-        Guest::start(name, &Boot { board, image, disk: &image.disk, settings: &settings, network: ports })
+        let (disk, network) = (image.disk.as_path(), Some(ports));
+        Guest::start(name, &Boot { board, image, disk, settings: &settings, more: &[], network })
     }
 
     /// Asks a board over its serial line.
