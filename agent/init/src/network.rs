@@ -99,12 +99,12 @@ impl Interface {
 
 /// Brings up the loopback interface, and in a thread of its own whatever else there is.
 pub fn start(plan: Plan, name: &str, seed: [u8; 32]) -> io::Result<()> {
-    if plan == Plan::None {
-        return Ok(());
-    }
     let netlink = Netlink::open()?;
     if let Some(index) = loopback() {
         netlink.set_up(index)?;
+    }
+    if plan == Plan::None {
+        return Ok(());
     }
     let name = name.to_owned();
     let rng = Rng::new(seed);

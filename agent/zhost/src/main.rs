@@ -93,7 +93,8 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     );
     let publishers = config.publishers.clone();
     let Place { sockets, follower, .. } = place;
-    let watchdog = settings.text("watchdog").map(|file| Watchdog::arm(Path::new(file)));
+    let watchdog =
+        settings.text("watchdog").filter(|file| !file.is_empty()).map(|file| Watchdog::arm(Path::new(file)));
     let watchdog = watchdog.transpose().map_err(|e| settings.complain("watchdog", &e))?;
     let manager = Manager::find().unwrap_or_else(|error| {
         log::warn!("NOTIFY_SOCKET: {error}");

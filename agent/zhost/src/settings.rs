@@ -73,8 +73,8 @@ pub const SETTINGS: [Setting; 30] = [
     setting(
         "watchdog",
         "FILE",
-        "feed this hardware watchdog, such as /dev/watchdog, while all is well",
-        None,
+        "feed this hardware watchdog, such as /dev/watchdog, while all is well; empty: none",
+        Some(""),
     ),
     setting(
         "hardware-replay",

@@ -38,6 +38,8 @@ pub struct Boot<'a> {
     pub disk: &'a Path,
     /// Settings beside those of the image.
     pub settings: &'a [(&'a str, &'a str)],
+    /// What the kernel is told beside.
+    pub command_line: &'a str,
     /// What QEMU is told beside what the board's file says.
     pub more: &'a [&'a str],
     /// The cable between two guests, if there is one: our port and theirs, on loopback.
@@ -53,7 +55,8 @@ impl Guest {
         }
         let log = boot.disk.with_extension("log");
         let began = fs::metadata(&log).map_or(0, |file| file.len() as usize);
-        let mut append = format!("console={} panic=-1 quiet zhost.name={name}", boot.board.console);
+        let mut append =
+            format!("console={} panic=-1 quiet zhost.name={name} {}", boot.board.console, boot.command_line);
         boot.settings.iter().for_each(|(name, value)| append += &format!(" zhost.{name}={value}"));
         let mut command = Command::new(program);
         command.args(args).args(boot.more).args(["-display", "none", "-monitor", "none"]);
@@ -89,8 +92,8 @@ impl Guest {
     pub fn said(&self) -> Outcome<String> {
         let bytes = fs::read(&self.log).map_err(|e| format!("{}: {e}", self.log.display()))?;
         let chunks = bytes.get(self.began..).unwrap_or_default().split(|byte| *byte == 0);
-        let texts = chunks.filter_map(|chunk| str::from_utf8(chunk).ok());
-        Ok(texts.filter(|text| !text.contains(is_no_text)).collect())
+        let texts = chunks.map(String::from_utf8_lossy);
+        Ok(texts.filter(|text| is_text(text)).collect())
     }
 
     /// Waits until a line of its console holds this; gives the last one that does.
@@ -133,8 +136,10 @@ impl Drop for Guest {
     }
 }
 
-fn is_no_text(c: char) -> bool {
-    c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x1b')
+/// Whether this is console text; a line begins with noise when the port is set up.
+fn is_text(chunk: &str) -> bool {
+    let is_noise = |c: &char| *c == '\u{fffd}' || c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x1b');
+    chunk.chars().filter(is_noise).count() * 10 < chunk.len()
 }
 
 /// An address for its network card, from its name.

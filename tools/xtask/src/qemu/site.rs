@@ -194,7 +194,10 @@ impl Site {
     ) -> Outcome<Guest> {
         let settings = [("network", network), ("kind", "storage")];
         let (disk, network) = (image.disk.as_path(), Some(ports));
-        Guest::start(name, &Boot { board, image, disk, settings: &settings, more: &[], network })
+        Guest::start(
+            name,
+            &Boot { board, image, disk, settings: &settings, command_line: "", more: &[], network },
+        )
     }
 
     /// Asks a board over its serial line.
