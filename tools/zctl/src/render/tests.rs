@@ -184,6 +184,7 @@ ID: 00ff
 Role: super
 Version: 0.1.0
 Uptime: 1 min 30 s (start 3)
+Memory: 4.2 MiB
 
 SERVICE   STATE   DETAIL
 ---------------------------------------
