@@ -3,7 +3,7 @@
 //! A session is a Noise handshake (`XXpsk0` under the control secret) whose initiator must be a trusted operator;
 //! strangers get no answer at all. Inside it, messages of any size up to a limit travel as numbered fragments with
 //! selective acknowledgement, so that a package crosses a lossy network, or a noisy serial
-//! line ([`line`]). [`protocol`] says what the messages mean.
+//! line ([`mod@line`]). [`protocol`] says what the messages mean.
 
 mod client;
 pub mod line;
