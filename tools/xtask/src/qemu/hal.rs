@@ -84,7 +84,7 @@ fn check(said: &str) -> Outcome {
 
 /// Gets what modules are built from, unless it is there already.
 fn prepare_source(dir: &Path, kernel: &Kernel) -> Outcome {
-    let known = dir.join("release");
+    let known = dir.join("source/release");
     if fs::read_to_string(&known).is_ok_and(|release| release == kernel.release) {
         return Ok(());
     }
