@@ -8,6 +8,7 @@
 mod archive;
 mod build;
 mod error;
+pub mod firmware;
 mod manifest;
 mod package;
 mod recognizer;

@@ -41,6 +41,15 @@ impl PublisherKey {
 }
 
 impl PublicKey {
+    /// The key with these bytes; whether they are one shows when a signature is checked.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Whether `signature` is this key's signature over `message`.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };

@@ -79,6 +79,18 @@ pub const MEX_UNPACKED_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Files in a package.
 pub const MEX_FILES_MAX: usize = 512;
 
+/// Size of a signed agent for boards, packed; a larger one is refused before it is read. It leaves room in a slot.
+pub const FIRMWARE_SIZE_MAX_BYTES: usize = 7 * 1024 * 1024;
+
+/// Size of the program in it.
+pub const FIRMWARE_PROGRAM_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Targets for which the ledger knows an agent; a push for one more is refused.
+pub const FIRMWARE_TARGETS_MAX: usize = 8;
+
+/// Size of the reason why an agent failed on a board; the rest is cut.
+pub const FIRMWARE_REASON_MAX_BYTES: usize = 120;
+
 /// How many zhosts must hold a document and its blob before a write is acknowledged as durable.
 pub const COPIES: usize = 3;
 
