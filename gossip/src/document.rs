@@ -4,6 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     BlobDigest, Name, TopologyId, TopologySpec, ZhostId,
+    limits::FIRMWARE_TARGETS_MAX,
     planted::{self, Bug},
 };
 
@@ -17,6 +18,8 @@ pub enum DocumentKey {
     /// Where a topology's spaces are to run, as decided under full terms, or under provisional ones. Two documents,
     /// since a provisional term must be able to re-place although every full term outranks it.
     Placement(TopologyId, Slot),
+    /// Which agents the boards are to run.
+    Firmware,
 }
 
 /// Which sort of term a placement was decided under.
@@ -37,6 +40,8 @@ pub enum Document {
     Roster(Stamp, RosterEntry),
     /// Under [`DocumentKey::Placement`].
     Placement(Placement),
+    /// Under [`DocumentKey::Firmware`].
+    Firmware(Stamp, FirmwareDocument),
 }
 
 /// Orders the writes of one operator document: a Lamport counter, then the writer.
@@ -101,6 +106,30 @@ pub struct RosterEntry {
     pub name: Name,
     /// Removed zhosts do not count for majorities.
     pub removed: bool,
+}
+
+/// Which agents the boards are to run, by target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareDocument {
+    /// Counts the operator's pushes: what failed once is not tried again before the next one.
+    pub revision: u64,
+    /// Whether no further board takes one up.
+    pub halted: bool,
+    /// At most one for each target.
+    pub images: Vec<FirmwareImage>,
+}
+
+/// The agent for one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareImage {
+    /// As Rust calls it.
+    pub target: Name,
+    /// What its publisher calls it.
+    pub version: Name,
+    /// The signed file, by content.
+    pub blob: BlobDigest,
+    /// Its size.
+    pub size_bytes: u32,
 }
 
 /// Where the spaces of a topology are to run; written only by its coordinator.
@@ -206,7 +235,7 @@ impl Document {
                 };
                 key(a, x) > key(b, y)
             }
-            (Self::Roster(a, _), Self::Roster(b, _)) => a > b,
+            (Self::Roster(a, _), Self::Roster(b, _)) | (Self::Firmware(a, _), Self::Firmware(b, _)) => a > b,
             (Self::Placement(a), Self::Placement(b)) => a.version > b.version || planted::has(Bug::SkipFence),
             _ => false,
         }
@@ -217,6 +246,9 @@ impl Document {
         match (key, self) {
             (DocumentKey::Topology(_), Self::Topology(..)) | (DocumentKey::Roster(_), Self::Roster(..)) => {
                 true
+            }
+            (DocumentKey::Firmware, Self::Firmware(_, firmware)) => {
+                firmware.images.len() <= FIRMWARE_TARGETS_MAX
             }
             (DocumentKey::Placement(_, slot), Self::Placement(placement)) => *slot == placement.version.slot,
             _ => false,
@@ -230,7 +262,7 @@ impl Document {
             Self::Topology(stamp, topology) => {
                 mix(stamp.counter << 2 | topology.wanted as u64, stamp.writer.0)
             }
-            Self::Roster(stamp, _) => mix(stamp.counter, stamp.writer.0),
+            Self::Roster(stamp, _) | Self::Firmware(stamp, _) => mix(stamp.counter, stamp.writer.0),
             Self::Placement(placement) => {
                 let v = placement.version;
                 mix(mix(v.term, ZhostId(v.counter).0), v.coordinator.0)
@@ -244,6 +276,7 @@ impl Document {
             Self::Topology(stamp, topology) => stamp.counter.max(topology.revision),
             Self::Roster(stamp, _) => stamp.counter,
             Self::Placement(placement) => placement.version.counter,
+            Self::Firmware(stamp, firmware) => stamp.counter.max(firmware.revision),
         }
     }
 
@@ -270,6 +303,9 @@ impl Document {
                 p.version.counter,
                 p.revision
             ),
+            Self::Firmware(_, f) => {
+                alloc::format!("firmware revision {}{}", f.revision, if f.halted { ", halted" } else { "" })
+            }
         }
     }
 }

@@ -8,7 +8,9 @@
 //! *horizon* lies above the numbers of all that was forgotten, so that a new topology of the same name beats whatever
 //! a zhost that was away still holds of the old one.
 
-use crate::document::{Document, DocumentKey, Placement, RosterEntry, Slot, Stamp, TopologyDocument, Wanted};
+use crate::document::{
+    Document, DocumentKey, FirmwareDocument, Placement, RosterEntry, Slot, Stamp, TopologyDocument, Wanted,
+};
 use alloc::vec::Vec;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
@@ -105,6 +107,7 @@ impl Ledger {
                 DocumentKey::Topology(id) => id.seed(),
                 DocumentKey::Roster(id) => id.0.rotate_left(17),
                 DocumentKey::Placement(id, slot) => id.seed().rotate_left(31 + *slot as u32),
+                DocumentKey::Firmware => u64::MAX,
             };
             acc ^ zhost_base::id::rendezvous(salt, ZhostId(document.fingerprint()))
         })
@@ -114,7 +117,7 @@ impl Ledger {
     fn may_be_forgotten(&self, key: &DocumentKey) -> bool {
         let id = match key {
             DocumentKey::Topology(id) | DocumentKey::Placement(id, _) => id,
-            DocumentKey::Roster(_) => return false,
+            DocumentKey::Roster(_) | DocumentKey::Firmware => return false,
         };
         let kept = self.entries.get(&DocumentKey::Topology(*id)).and_then(Entry::kept);
         kept.and_then(Document::topology).is_some_and(|topology| topology.wanted == Wanted::Forgotten)
@@ -195,6 +198,7 @@ impl Ledger {
             DocumentKey::Roster(_) => MEMBERS_MAX,
             DocumentKey::Topology(_) => TOPOLOGIES_MAX,
             DocumentKey::Placement(..) => 2 * TOPOLOGIES_MAX,
+            DocumentKey::Firmware => 1,
         };
         self.entries.contains_key(key) || self.entries.keys().filter(same_kind).count() < limit
     }
@@ -328,11 +332,21 @@ impl Ledger {
         })
     }
 
+    /// Which agents the boards are to run, if anybody ever said: the newest word on flash.
+    pub fn firmware(&self) -> Option<&FirmwareDocument> {
+        match self.entries.get(&DocumentKey::Firmware)?.kept()? {
+            Document::Firmware(_, firmware) => Some(firmware),
+            _ => None,
+        }
+    }
+
     /// The stamp for the next write of an operator document by `writer`.
     pub fn next_stamp(&self, key: &DocumentKey, writer: ZhostId) -> Stamp {
         let counter = match self.document(key) {
-            Some(Document::Topology(stamp, _) | Document::Roster(stamp, _)) => stamp.counter,
-            _ => 0,
+            Some(
+                Document::Topology(stamp, _) | Document::Roster(stamp, _) | Document::Firmware(stamp, _),
+            ) => stamp.counter,
+            Some(Document::Placement(_)) | None => 0,
         };
         Stamp { counter: counter.max(self.horizon).saturating_add(1), writer }
     }

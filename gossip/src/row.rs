@@ -1,7 +1,7 @@
 //! The rows of the registry: what a zhost says about itself.
 
 use crate::document::PlacementVersion;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tinyvec::ArrayVec;
@@ -28,6 +28,8 @@ pub enum RowKey {
     Blob(BlobDigest),
     /// A global name of a topology that one of its spaces holds: [`Row::Name`].
     Name(TopologyId, Name),
+    /// Which agent it runs, and what came of the one it was to take up: [`Row::Firmware`].
+    Firmware,
 }
 
 /// What a row says.
@@ -55,6 +57,37 @@ pub enum Row {
         number: u32,
         /// The grant; of two, the higher one counts.
         grant: PlacementVersion,
+    },
+    /// Under [`RowKey::Firmware`]; zhosts without slots for agents have none.
+    Firmware(FirmwareRow),
+}
+
+/// The agent of a board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareRow {
+    /// Which agents it can run, as Rust calls it.
+    pub target: Name,
+    /// The one it runs; none is that of its image.
+    pub running: Option<BlobDigest>,
+    /// What became of the last one it took up.
+    pub attempt: Attempt,
+}
+
+/// What became of the last agent that a board took up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// It runs for good, or there was none.
+    Settled,
+    /// It is being written to a slot.
+    Installing,
+    /// It runs, and goes again if it does not find the cluster in time.
+    Trying,
+    /// It was given up.
+    Failed {
+        /// The operator's push it came with.
+        revision: u64,
+        /// Why, cut at [`zhost_base::limits::FIRMWARE_REASON_MAX_BYTES`].
+        reason: String,
     },
 }
 
@@ -163,7 +196,7 @@ impl RowKey {
     /// Bytes of the key on the wire.
     pub fn encoded_size(&self) -> usize {
         match self {
-            Self::Profile | Self::Load | Self::Reign | Self::Super | Self::Links => 1,
+            Self::Profile | Self::Load | Self::Reign | Self::Super | Self::Links | Self::Firmware => 1,
             Self::Verdict(_) => 11,
             Self::Space(key) => 18 + key.space.as_str().len(),
             Self::Blob(_) => 33,
