@@ -332,9 +332,9 @@ impl Ledger {
         })
     }
 
-    /// Which agents the boards are to run, if anybody ever said: the newest word on flash.
+    /// Which agents the boards are to run, if anybody ever said.
     pub fn firmware(&self) -> Option<&FirmwareDocument> {
-        match self.entries.get(&DocumentKey::Firmware)?.kept()? {
+        match self.document(&DocumentKey::Firmware)? {
             Document::Firmware(_, firmware) => Some(firmware),
             _ => None,
         }

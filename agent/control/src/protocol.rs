@@ -58,6 +58,12 @@ pub enum Request {
         /// Without power.
         power_off: bool,
     },
+    /// Have the boards run this signed agent, one after the other.
+    FirmwarePush(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Which agents the boards run.
+    FirmwareStatus,
+    /// No further board takes up another agent.
+    FirmwareHalt,
 }
 
 /// The key of sessions with a board that has no cluster: no secret, since whoever holds the cable is trusted.
@@ -119,6 +125,36 @@ pub enum Reply {
     Done(Durability),
     /// The command was not carried out, and why.
     Refused(String),
+    /// To [`Request::FirmwareStatus`].
+    Firmware(FirmwareStatus),
+}
+
+/// Which agents the boards run, and which they are to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareStatus {
+    /// Counts the pushes.
+    pub revision: u64,
+    /// `none pushed`, `done`, `goes on`, `waits` or `halted`.
+    pub state: String,
+    /// For what it waits, or why it was halted.
+    pub reason: String,
+    /// Target and version of each agent that was pushed.
+    pub images: Vec<(String, String)>,
+    /// Every zhost of the roster.
+    pub zhosts: Vec<FirmwareLine>,
+}
+
+/// The agent of one zhost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareLine {
+    /// Its name.
+    pub zhost: String,
+    /// Which agents it can run.
+    pub target: String,
+    /// The version of the one it runs.
+    pub running: String,
+    /// Whether that is the one it should run, and what happens otherwise.
+    pub state: String,
 }
 
 /// What a zhost is doing.
@@ -454,7 +490,9 @@ impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = self.name();
         match self {
-            Self::TopoSubmit(package) => write!(f, "{name} of {} bytes", package.len()),
+            Self::TopoSubmit(bytes) | Self::FirmwarePush(bytes) => {
+                write!(f, "{name} of {} bytes", bytes.len())
+            }
             Self::TopoStatus(of) | Self::TopoStop(of) | Self::TopoDelete(of) | Self::ClusterRemove(of) => {
                 write!(f, "{name} {of}")
             }
@@ -492,12 +530,23 @@ impl Request {
             Self::TopoRestart(_) => "topo restart",
             Self::Provision(_) => "provision",
             Self::End { .. } => "end",
+            Self::FirmwarePush(_) => "firmware push",
+            Self::FirmwareStatus => "firmware status",
+            Self::FirmwareHalt => "firmware halt",
         }
     }
 
     /// Whether the command changes the ledger.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::TopoSubmit(_) | Self::TopoStop(_) | Self::TopoDelete(_) | Self::ClusterRemove(_))
+        matches!(
+            self,
+            Self::TopoSubmit(_)
+                | Self::TopoStop(_)
+                | Self::TopoDelete(_)
+                | Self::ClusterRemove(_)
+                | Self::FirmwarePush(_)
+                | Self::FirmwareHalt
+        )
     }
 
     /// The bytes of the request.

@@ -92,7 +92,7 @@ pub fn load_modules() -> usize {
 
 /// Checks the data partition and mounts it.
 pub fn mount_data() -> Result<(), String> {
-    let device = find_data()?;
+    let device = data_device()?;
     let status = Command::new(REPAIR).arg("-p").arg(&device).stdin(Stdio::null()).status();
     let status = status.map_err(|e| format!("{REPAIR}: {e}"))?;
     // 1 and 2 say that it is whole again.
@@ -106,7 +106,7 @@ pub fn mount_data() -> Result<(), String> {
 }
 
 /// Waits for the partition with our label.
-fn find_data() -> Result<PathBuf, String> {
+pub fn data_device() -> Result<PathBuf, String> {
     let deadline = Instant::now() + FLASH_WITHIN;
     loop {
         let devices = fs::read_dir("/sys/class/block").map_err(|e| format!("/sys/class/block: {e}"))?;
@@ -153,11 +153,21 @@ pub fn restore_clock() {
     let Some(kept) = kept else { return };
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     if now < kept {
-        let time = Timespec { tv_sec: kept as i64, tv_nsec: 0 };
-        if let Err(error) = clock_settime(ClockId::Realtime, time) {
-            log::warn!("setting the clock: {error}");
-        }
+        set_clock(kept * 1000);
     }
+}
+
+/// Puts the clock to this time, milliseconds since 1970.
+pub fn set_clock(unix_ms: u64) {
+    let time = Timespec { tv_sec: (unix_ms / 1000) as i64, tv_nsec: (unix_ms % 1000 * 1_000_000) as _ };
+    if let Err(error) = clock_settime(ClockId::Realtime, time) {
+        log::warn!("setting the clock: {error}");
+    }
+}
+
+/// Whether the board has a clock that goes on without power.
+pub fn has_clock() -> bool {
+    fs::read_dir("/sys/class/rtc").is_ok_and(|mut clocks| clocks.next().is_some())
 }
 
 /// Keeps the time for the next start.

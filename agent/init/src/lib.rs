@@ -7,6 +7,7 @@ pub mod board;
 pub mod dhcp;
 mod netlink;
 pub mod network;
+pub mod slots;
 
 /// Whether this is the first process of a board.
 pub fn is_first_process() -> bool {

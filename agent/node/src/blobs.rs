@@ -106,6 +106,10 @@ impl Node {
                 needed.insert(topology.package, topology.package_bytes);
             }
         }
+        let images = self.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images);
+        let kept = images.filter(|image| self.keepers(image.blob).contains(&self.id));
+        needed.extend(kept.map(|image| (image.blob, image.size_bytes)));
+        needed.extend(self.needed_firmware());
         needed
     }
 
@@ -282,7 +286,7 @@ impl Node {
         }
     }
 
-    /// Deletes the blobs that no topology refers to and no command is about to.
+    /// Deletes the blobs that nothing in the ledger refers to and no command is about to.
     fn collect_blobs(&mut self, now: Instant) {
         if !self.ready {
             return;
@@ -290,6 +294,8 @@ impl Node {
         let mut wanted: BTreeSet<BlobDigest> =
             self.ledger.topologies().map(|(_, topology)| topology.package).collect();
         wanted.extend(self.commands.blobs());
+        wanted
+            .extend(self.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images).map(|i| i.blob));
         let surplus: Vec<BlobDigest> =
             self.blobs.complete.keys().filter(|digest| !wanted.contains(digest)).copied().collect();
         for digest in surplus {

@@ -9,18 +9,20 @@ use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
     BlobDigest, Instant, SpaceKey, SpaceKind, Start, TopologyId, ZhostId,
-    limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES},
+    limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES, FIRMWARE_TARGETS_MAX},
 };
 use zhost_control::{
     SessionId,
     protocol::{Durability, Reply, Request, Submitted},
 };
 use zhost_gossip::{
-    document::{Document, DocumentKey, RosterEntry, TopologyDocument, Wanted},
+    document::{
+        Document, DocumentKey, FirmwareDocument, FirmwareImage, RosterEntry, TopologyDocument, Wanted,
+    },
     ledger::Taken,
     row::{Row, RowKey},
 };
-use zhost_mex::{Package, Trust};
+use zhost_mex::{Package, Trust, firmware::Firmware};
 use zhost_runtime::{Interpreter, StoreError};
 
 /// How long a write may gather copies before its answer says how far it came.
@@ -39,14 +41,21 @@ enum Asker {
 
 #[derive(Debug)]
 enum Waiting {
-    /// The package is on its way to our flash; the document follows.
-    Package { digest: BlobDigest, document: TopologyDocument },
+    /// A blob is on its way to our flash; the document that refers to it follows.
+    Blob { digest: BlobDigest, subject: Subject },
     /// The document (and its blob) gathers copies.
     Copies { key: DocumentKey, fingerprint: u64, blob: Option<BlobDigest>, stored: BTreeSet<ZhostId> },
     /// Another zhost was asked.
     Answer,
     /// Round trips are being measured to these zhosts.
     Pings(Vec<ZhostId>),
+}
+
+/// What is to be written about a blob once it is on our flash.
+#[derive(Debug)]
+enum Subject {
+    Topology(TopologyDocument),
+    Firmware(FirmwareImage),
 }
 
 #[derive(Debug)]
@@ -67,7 +76,7 @@ impl Commands {
     /// Blobs that a command is about to refer to.
     pub fn blobs(&self) -> impl Iterator<Item = BlobDigest> {
         self.under_way.values().filter_map(|command| match &command.waiting {
-            Waiting::Package { digest, .. } => Some(*digest),
+            Waiting::Blob { digest, .. } => Some(*digest),
             _ => None,
         })
     }
@@ -149,6 +158,14 @@ impl Node {
             Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
+            Request::FirmwarePush(bytes) => self.push_firmware(now, asker, &bytes).map(|()| None),
+            Request::FirmwareHalt if self.ledger.firmware().is_none() => {
+                Err("no firmware was ever pushed; nothing changed".into())
+            }
+            Request::FirmwareHalt => {
+                self.write_firmware(now, asker, None);
+                Ok(None)
+            }
             Request::TopoRestart(name) => self.restart_topology(now, &name).map(Some),
             Request::End { power_off } => {
                 let ending = if power_off { Ending::PowerOff } else { Ending::Restart };
@@ -212,7 +229,14 @@ impl Node {
         if document.encoded_size() + 64 > DOCUMENT_SIZE_MAX_BYTES {
             return Err("the topology's description is too large; use fewer or shorter names".into());
         }
-        let command = self.begin(now, asker, DURABLE_WITHIN, Waiting::Package { digest, document });
+        self.keep_blob(now, asker, bytes, Subject::Topology(document));
+        Ok(())
+    }
+
+    /// Puts a blob on our flash; its document follows when it is there.
+    fn keep_blob(&mut self, now: Instant, asker: Asker, bytes: &[u8], subject: Subject) {
+        let digest = zhost_mex::digest(bytes);
+        let command = self.begin(now, asker, DURABLE_WITHIN, Waiting::Blob { digest, subject });
         let pieces = bytes.chunks(BLOB_CHUNK_SIZE_BYTES).zip(0..);
         let mut writes: Vec<_> =
             pieces.map(|(piece, index)| blob_piece_write(digest, index, Some(piece.to_vec()))).collect();
@@ -221,10 +245,43 @@ impl Node {
             DiskRequest::Commit(writes),
             Purpose::SubmittedBlob { digest, size_bytes: bytes.len() as u32, command },
         );
+    }
+
+    /// Takes an agent for boards: from now on they are to run it, those of its target.
+    fn push_firmware(&mut self, now: Instant, asker: Asker, bytes: &[u8]) -> Result<(), String> {
+        let firmware = Firmware::open(bytes, &self.config.publishers).map_err(|e| e.to_string())?;
+        let image = FirmwareImage {
+            target: firmware.target,
+            version: firmware.version,
+            blob: zhost_mex::digest(bytes),
+            size_bytes: bytes.len() as u32,
+        };
+        let known = self.ledger.firmware().map_or(&[][..], |firmware| &firmware.images);
+        let is_new = known.iter().all(|known| known.target != image.target);
+        if is_new && known.len() >= FIRMWARE_TARGETS_MAX {
+            return Err(format!("the cluster knows agents for {FIRMWARE_TARGETS_MAX} targets, and no more"));
+        }
+        self.keep_blob(now, asker, bytes, Subject::Firmware(image));
         Ok(())
     }
 
-    /// The package of a submit is on our flash, or could not be put there.
+    /// Writes the next word on agents.
+    fn write_firmware(&mut self, now: Instant, asker: Asker, image: Option<FirmwareImage>) {
+        let old = self.ledger.firmware().cloned().unwrap_or_default();
+        let blob = image.as_ref().map(|image| image.blob);
+        let mut document = FirmwareDocument { halted: image.is_none(), ..old };
+        if let Some(image) = image {
+            document.revision += 1;
+            document.images.retain(|known| known.target != image.target);
+            document.images.push(image);
+        }
+        let key = DocumentKey::Firmware;
+        let document = Document::Firmware(self.ledger.next_stamp(&key, self.id), document);
+        self.log(Level::Info, format!("operator: {}", document.describe()));
+        self.write_for(now, asker, key, document, blob);
+    }
+
+    /// The blob of a command is on our flash, or could not be put there.
     pub(crate) fn handle_submitted_blob(
         &mut self,
         now: Instant,
@@ -232,7 +289,7 @@ impl Node {
         command: u64,
         result: Result<DiskReply, StoreError>,
     ) {
-        let Some(Command { asker, waiting: Waiting::Package { mut document, .. }, .. }) =
+        let Some(Command { asker, waiting: Waiting::Blob { subject, .. }, .. }) =
             self.commands.under_way.remove(&command)
         else {
             // The operator was told that it took too long; the blob is collected unless a topology refers to it.
@@ -245,9 +302,14 @@ impl Node {
             return self.answer(now, asker, Reply::Refused(format!("nothing was stored: {error}")));
         }
         self.complete_blob(now, digest, size_bytes);
-        let id = zhost_mex::topology_id(&document.spec.name);
-        document.revision = self.ledger.next_revision(id);
-        self.write_topology(now, asker, id, document, Some(digest));
+        match subject {
+            Subject::Topology(mut document) => {
+                let id = zhost_mex::topology_id(&document.spec.name);
+                document.revision = self.ledger.next_revision(id);
+                self.write_topology(now, asker, id, document, Some(digest));
+            }
+            Subject::Firmware(image) => self.write_firmware(now, asker, Some(image)),
+        }
     }
 
     fn write_topology(
@@ -479,7 +541,7 @@ impl Node {
                 Waiting::Answer => {
                     Reply::Refused("the zhost that runs the space does not answer; try again".into())
                 }
-                Waiting::Package { .. } => {
+                Waiting::Blob { .. } => {
                     Reply::Refused("the flash of this zhost is too slow; ask another zhost".into())
                 }
                 Waiting::Copies { .. } => continue,

@@ -1,5 +1,6 @@
 //! What a zhost is told at its start.
 
+use crate::{clock::ClockTrust, firmware::Slots};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::Name;
 use zhost_gossip::seal::ClusterSecret;
@@ -49,8 +50,12 @@ pub struct NodeConfig {
     pub timing: Timing,
     /// Milliseconds since 1970 at the origin of the monotonic clock; 0 while the wall clock is not set.
     pub unix_origin_ms: u64,
+    /// How much that clock is worth.
+    pub clock_trust: ClockTrust,
     /// The agent's version.
     pub version: Name,
+    /// Where the board keeps agents, if it does.
+    pub slots: Option<Slots>,
 }
 
 /// Periods and timeouts an operator may set.

@@ -144,7 +144,8 @@ impl Node {
     }
 
     /// A link is open: we compare what both hold.
-    pub(crate) fn handle_link_up(&mut self, peer: ZhostId) {
+    pub(crate) fn handle_link_up(&mut self, now: Instant, peer: ZhostId) {
+        self.tell_time(now, peer);
         let (members, registry, ledger) = self.hashes();
         self.links.send(peer, &Hop::Summary { readiness: self.readiness(), members, registry, ledger });
         self.wake_streams();
@@ -215,6 +216,9 @@ impl Node {
         }
         if ledger == ours.2 {
             self.burials.note_agreement(now, from);
+            if readiness == Readiness::Ready && self.membership.peer(from).is_some() {
+                self.note_in_step(now);
+            }
         }
         if ledger != ours.2 {
             self.compare_ledger(now, from);

@@ -3,7 +3,7 @@
 use crate::node::Node;
 use litemap::LiteMap;
 use std::collections::BTreeSet;
-use zhost_base::{SpaceKey, ZhostId, limits};
+use zhost_base::{Instant, SpaceKey, ZhostId, limits};
 use zhost_gossip::{
     document::{DocumentKey, PlacementVersion},
     row::{Reign, Row, RowKey},
@@ -123,13 +123,19 @@ impl Node {
         ]
     }
 
+    /// The time of day here, milliseconds since 1970.
+    pub fn inspect_unix_ms(&self, now: Instant) -> u64 {
+        self.config.unix_origin_ms + now.as_millis()
+    }
+
     /// Looks at the node without changing it.
     pub fn inspect(&self) -> Inspection {
         let topologies = self.ledger.topologies().map(|(id, topology)| {
             let (state, reason) = self.topology_state(id, topology);
             (topology.spec.name.to_string(), (topology.spec.version.to_string(), state.as_str(), reason))
         });
-        let is_of_topology = |key: &DocumentKey| !matches!(key, DocumentKey::Roster(_));
+        let is_of_topology =
+            |key: &DocumentKey| !matches!(key, DocumentKey::Roster(_) | DocumentKey::Firmware);
         Inspection {
             topology_documents: self.ledger.documents().filter(|(key, _)| is_of_topology(key)).count(),
             members: self.membership.peers().map(|peer| peer.id).chain([self.id]).collect(),

@@ -7,14 +7,16 @@
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
 //! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
-//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers` and `census` (data on other zhosts), `actors`, `bonds` and `names` (spawn, call, link, monitor, global names), `commands` and `reports`
-//! (operators).
+//! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers`
+//! and `census` (data on other zhosts), `actors`, `bonds` and `names` (spawn, call, link, monitor, global names),
+//! `firmware` (which agent the boards run), `clock` (the time of day), `commands` and `reports` (operators).
 
 mod actors;
 mod blobs;
 mod bonds;
 mod burials;
 mod census;
+mod clock;
 mod commands;
 mod config;
 mod coordinator;
@@ -22,6 +24,7 @@ mod copies;
 mod disk;
 mod disposal;
 mod documents;
+mod firmware;
 mod gossip;
 mod heartbeat;
 mod host;
@@ -45,8 +48,10 @@ mod topology_state;
 mod web;
 mod wire;
 
+pub use clock::ClockTrust;
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
+pub use firmware::{FirmwareOrder, Slots};
 pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;
 pub use node::{Ending, Level, Load, Node, Output, Port};

@@ -5,6 +5,7 @@ use crate::{
     blobs::Blobs,
     burials::Burials,
     census::Census,
+    clock::TimeOfDay,
     commands::Commands,
     config::NodeConfig,
     coordinator::Coordinator,
@@ -12,6 +13,7 @@ use crate::{
     disk::{DiskReply, DiskRequest, Purpose, Recovered, peers_write},
     disposal::Disposal,
     documents::Documents,
+    firmware::{Firmware, FirmwareOrder},
     gossip::Gossip,
     heartbeat::Heartbeats,
     host::Host,
@@ -115,6 +117,10 @@ pub enum Output {
         /// Whether the connection ends with them.
         is_last: bool,
     },
+    /// Do this with the slots for agents.
+    Firmware(FirmwareOrder),
+    /// Put the wall clock to this time, milliseconds since 1970.
+    SetClock(u64),
     /// Tell the operator's log.
     Log(log_level::Level, String),
     /// Spaces are closed and the cluster was told: the process may end, and the board as told, if it is the whole of it.
@@ -178,6 +184,8 @@ pub struct Node {
     pub(crate) tunnel_key: [u8; 32],
     pub(crate) web: Web,
     pub(crate) commands: Commands,
+    pub(crate) firmware: Firmware,
+    pub(crate) time_of_day: TimeOfDay,
     pub(crate) histories: Histories,
     pub(crate) control: Server,
     line: LineReader,
@@ -267,6 +275,8 @@ impl Node {
             tunnel_key: config.secret.derive("zhost tunnel v1"),
             web: Web::default(),
             commands: Commands::default(),
+            firmware: Firmware::new(now, config.slots.as_ref()),
+            time_of_day: TimeOfDay::new(now, config.clock_trust),
             histories: Histories::default(),
             control: Server::new(
                 now,
@@ -452,11 +462,6 @@ impl Node {
         self.settle(now);
     }
 
-    /// The wall clock is there at the origin of the monotonic one: it may have been set.
-    pub fn handle_clock(&mut self, _now: Instant, unix_origin_ms: u64) {
-        self.config.unix_origin_ms = unix_origin_ms;
-    }
-
     /// The machine has another address.
     pub fn handle_address(&mut self, now: Instant, addr: SocketAddr) {
         let now = self.enter(now);
@@ -522,6 +527,8 @@ impl Node {
         self.heartbeat_timeout(now);
         self.host_timeout(now);
         self.commands_timeout(now);
+        self.firmware_timeout(now);
+        self.clock_timeout(now);
         if self.alone_until.is_some_and(|until| until <= now) {
             self.stop_waiting(now);
         }
@@ -582,6 +589,8 @@ impl Node {
             self.heartbeats.poll_timeout(),
             self.host.poll_timeout(),
             self.commands.poll_timeout(),
+            self.firmware.poll_timeout(),
+            self.time_of_day.poll_timeout(),
             self.alone_until.map(|until| (until, "waiting for the cluster")),
             self.shutdown_by.map(|by| (by, "shutdown")),
             self.farewell_until.map(|at| (at, "farewell")),
@@ -631,6 +640,8 @@ impl Node {
             return false;
         }
         if self.seen.3 != self.ready || self.seen.0 == 0 {
+            // Who sees that we are there sees what we run, too.
+            self.write_firmware_row(now);
             self.write_profile(now);
         }
         self.seen = seen;
@@ -649,6 +660,7 @@ impl Node {
         self.refresh_names(now);
         self.record_histories(now);
         self.check_durability(now);
+        self.refresh_firmware(now);
         true
     }
 
@@ -751,7 +763,7 @@ impl Node {
                 LinkOutput::Close(connection) => self.output(Output::Close(connection)),
                 LinkOutput::Up(peer) => {
                     self.log(Level::Debug, format!("link to {} is open", self.zhost_name(peer)));
-                    self.handle_link_up(peer);
+                    self.handle_link_up(now, peer);
                     progress = true;
                 }
                 LinkOutput::Down(peer) => {
@@ -783,6 +795,7 @@ impl Node {
             }
             Hop::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
             Hop::Registry(message) => self.handle_registry_over_link(peer, message),
+            Hop::Clock { unix_ms, trust } => self.handle_told_time(now, peer, unix_ms, trust),
             // Links answer these themselves.
             Hop::Ping(_) | Hop::Pong(_) => {}
         }

@@ -54,6 +54,7 @@ impl Node {
             Request::MeshPeers => Reply::Peers(self.peers()),
             Request::MeshRoutes => Reply::Routes(self.routes_report()),
             Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.spaces()),
+            Request::FirmwareStatus => Reply::Firmware(self.firmware_status()),
             Request::SpaceOpen(name) => Reply::Address(self.web_address(now, &name)?),
             Request::TopoList => Reply::Topologies(self.topologies()),
             Request::TopoStatus(name) => {

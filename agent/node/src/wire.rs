@@ -1,5 +1,6 @@
 //! What zhosts say to each other: to neighbours over a link, and to anybody through a stream.
 
+use crate::clock::ClockTrust;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zhost_base::{Batch, BlobDigest, Farewell, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};
@@ -39,6 +40,13 @@ pub enum Hop {
     Members(Vec<Rumour>),
     /// Registry reconciliation without the limits of datagrams.
     Registry(RegistryMessage),
+    /// The time of day at the sender.
+    Clock {
+        /// Milliseconds since 1970.
+        unix_ms: u64,
+        /// How much it is worth.
+        trust: ClockTrust,
+    },
 }
 
 /// What a zhost says to another, over a link or through relays.

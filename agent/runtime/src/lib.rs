@@ -32,6 +32,7 @@ pub use exchange::{Exit, Launch, Usage, WorkerCommand, WorkerEvent};
 pub use interpreter::{Export, Guest, Interpreter, LoadError, Program, Step};
 pub use mailbox::{Consumed, Kind, Origin, Sender};
 pub use memory_store::MemoryStore;
+pub use program::read_blob;
 pub use redb_store::RedbStore;
 pub use store::{Store, StoreError, Write, blob_key, table};
 pub use wasmi_engine::Wasmi;

@@ -83,23 +83,24 @@ impl Programs {
     fn open(&mut self, digest: BlobDigest, package_bytes: u32) -> Result<(), String> {
         if self.recent.as_ref().is_none_or(|recent| recent.digest != digest) {
             self.recent = None;
-            let bytes = self.read(digest, package_bytes)?;
+            let bytes = read_blob(self.store.as_ref(), digest, package_bytes)?;
             let package =
                 Package::open(&bytes, Trust::Publishers(&self.publishers)).map_err(|e| e.to_string())?;
             self.recent = Some(Recent { digest, bytes, package });
         }
         Ok(())
     }
+}
 
-    fn read(&self, digest: BlobDigest, package_bytes: u32) -> Result<Vec<u8>, String> {
-        let mut package = Vec::with_capacity(package_bytes as usize);
-        for index in 0..package_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
-            let piece = self.store.get(table::BLOBS, &blob_key(digest, index)).map_err(|e| e.to_string())?;
-            package.extend_from_slice(&piece.ok_or("its package is not complete on this zhost")?);
-        }
-        if zhost_mex::digest(&package) != digest {
-            return Err("its package is damaged on this zhost's flash".into());
-        }
-        Ok(package)
+/// Puts a blob together from its pieces on flash, or says why that cannot be done.
+pub fn read_blob(store: &dyn Store, digest: BlobDigest, size_bytes: u32) -> Result<Vec<u8>, String> {
+    let mut blob = Vec::with_capacity(size_bytes as usize);
+    for index in 0..size_bytes.div_ceil(BLOB_CHUNK_SIZE_BYTES as u32) {
+        let piece = store.get(table::BLOBS, &blob_key(digest, index)).map_err(|e| e.to_string())?;
+        blob.extend_from_slice(&piece.ok_or("it is not complete on this zhost's flash")?);
     }
+    if zhost_mex::digest(&blob) != digest {
+        return Err("it is damaged on this zhost's flash".into());
+    }
+    Ok(blob)
 }

@@ -102,7 +102,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without spaces that runs packages of these publishers. `unix_origin_ms` is the wall clock at the origin of the monotonic one, 0 if not set.
+    /// A worker without spaces that runs packages of these publishers. `unix_origin_ms` is as in [`Self::handle_clock`].
     pub fn new(
         interpreter: Box<dyn Interpreter>,
         store: Arc<dyn Store>,
@@ -128,6 +128,14 @@ impl Worker {
             commanding: VecDeque::new(),
             launches: VecDeque::new(),
             events: VecDeque::new(),
+        }
+    }
+
+    /// The wall clock is there at the origin of the monotonic one: it may have been set. 0 if it is not set.
+    pub fn handle_clock(&mut self, unix_origin_ms: u64) {
+        if self.unix_origin_ms != unix_origin_ms {
+            self.unix_origin_ms = unix_origin_ms;
+            self.tasks.values_mut().for_each(|task| task.guest.context().unix_origin_ms = unix_origin_ms);
         }
     }
 

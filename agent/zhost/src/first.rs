@@ -2,14 +2,15 @@
 
 use crate::{
     clock::Clock,
-    files, logger, provisioning, run,
+    files, firmware, logger, provisioning, run,
     serial::Line,
     settings::{Invocation, Settings, SettingsError},
 };
-use std::{convert::Infallible, process::ExitCode, thread, time::Duration};
+use std::{convert::Infallible, path::Path, process::ExitCode, thread, time::Duration};
 use zhost_init::{
     board::{self, End},
     network::{self, Plan},
+    slots,
 };
 use zhost_node::Ending;
 
@@ -47,7 +48,11 @@ pub fn live() -> ExitCode {
 
 fn start() -> Result<(Settings, Clock), SettingsError> {
     let failed = |e: std::io::Error| SettingsError(e.to_string());
-    board::take_over().map_err(failed)?;
+    // The agent of the image has done all this before it handed over.
+    let is_from_slot = slots::own().is_some();
+    if !is_from_slot {
+        board::take_over().map_err(failed)?;
+    }
     let kernel = board::uptime();
     let Invocation::Run(mut settings) = Settings::gather([NAME, "--config", SETTINGS_FILE].map(Into::into))?
     else {
@@ -55,22 +60,33 @@ fn start() -> Result<(Settings, Clock), SettingsError> {
     };
     settings.overrule(board::told_by_kernel(), "the kernel's command line")?;
     logger::start(settings.parse("log")?);
-    let count = board::load_modules();
-    let modules = board::uptime();
+    if !is_from_slot {
+        prepare(&settings, kernel)?;
+        provisioning::recall(&mut settings)?;
+        let watchdog = settings.text("watchdog").filter(|file| !file.is_empty()).map(Path::new);
+        firmware::hand_over(&settings.parse_list("publishers")?, watchdog);
+    }
     let plan: Plan = settings.parse("network")?;
     let seed = files::random().map_err(failed)?;
     network::start(plan, settings.text("name").unwrap_or_default(), seed).map_err(failed)?;
+    thread::Builder::new().name("clock".into()).spawn(keep_clock).map_err(failed)?;
+    Ok((settings, Clock::start()))
+}
+
+/// Modules, flash, and the last known time.
+fn prepare(settings: &Settings, kernel: f32) -> Result<(), SettingsError> {
+    let count = board::load_modules();
+    let modules = board::uptime();
     while let Err(trouble) = board::mount_data() {
-        explain(&settings, &trouble)?;
+        explain(settings, &trouble)?;
     }
     board::restore_clock();
-    thread::Builder::new().name("clock".into()).spawn(keep_clock).map_err(failed)?;
     log::info!(
         "kernel {kernel:.2} s, {count} modules {:.2} s, flash {:.2} s",
         modules - kernel,
         board::uptime() - modules
     );
-    Ok((settings, Clock::start()))
+    Ok(())
 }
 
 /// Tells whoever asks at the serial line, or reads the console, why the board cannot go on; then it may try again.

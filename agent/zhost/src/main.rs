@@ -3,6 +3,7 @@
 mod check;
 mod clock;
 mod files;
+mod firmware;
 mod first;
 mod logger;
 mod network;
@@ -31,7 +32,7 @@ use std::{
 use zhost_base::Rng;
 use zhost_gossip::seal::ClusterSecret;
 use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
-use zhost_node::{Ending, Node, NodeConfig, Recovered, Timing};
+use zhost_node::{ClockTrust, Ending, Node, NodeConfig, Recovered, Timing};
 use zhost_runtime::{Devices, Store, Wasmi};
 
 /// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
@@ -81,7 +82,7 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     let board = Arc::new(board(settings)?);
     let place = network::bind(settings)?;
     let (addr, control_addr) = (place.addr, place.control_addr);
-    let config = node_config(settings, &data_dir, board.as_ref(), &place, clock.unix_origin_ms)?;
+    let config = node_config(settings, &data_dir, board.as_ref(), &place, clock.unix_origin_ms())?;
     let store: Arc<dyn Store> =
         Arc::new(files::open_store(&data_dir).map_err(|e| settings.complain("data-dir", &e))?);
     let recovered = Recovered::boot(store.as_ref()).map_err(|e| settings.complain("data-dir", &e))?;
@@ -168,6 +169,11 @@ fn node_config(
             alone: millis("alone-ms")?,
         },
         unix_origin_ms,
+        clock_trust: match first::is_this() && !zhost_init::board::has_clock() {
+            true => ClockTrust::Kept,
+            false => ClockTrust::Own,
+        },
+        slots: if first::is_this() { firmware::slots() } else { None },
         version: concat!(env!("CARGO_PKG_VERSION"))
             .parse()
             .map_err(|e| SettingsError(format!("version: {e}")))?,

@@ -8,7 +8,12 @@ use crate::{
     shell::Event,
 };
 use smol::{LocalExecutor, Timer, future};
-use std::{fs, io, path::Path, rc::Rc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 use zhost_base::{Instant, Name, Rng};
 use zhost_control::{
     Caller, Server, Trust,
@@ -40,6 +45,12 @@ pub fn settle(
         told.map_err(|e| SettingsError(format!("{}: {e}", data_dir.display())))?;
     }
     settings.fill_from(&file)
+}
+
+/// Adds what the board was told once, if it was.
+pub fn recall(settings: &mut Settings) -> Result<(), SettingsError> {
+    let file = settings.parse::<PathBuf>("data-dir")?.join(SETTINGS_FILE);
+    if file.exists() { settings.fill_from(&file) } else { Ok(()) }
 }
 
 /// Answers whoever asks at the line: no, and why; for so long.

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    first,
+    firmware, first,
     network::{self, AddressFollower},
     serial::{self, Line},
     service::Manager,
@@ -26,12 +26,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    thread,
     time::Duration,
 };
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
-use zhost_node::{ConnectionId, DiskReply, DiskRequest, Ending, Level, Load, Node, Output, Port, WebId};
+use zhost_node::{
+    ConnectionId, DiskReply, DiskRequest, Ending, FirmwareOrder, Level, Load, Node, Output, Port, WebId,
+};
 use zhost_runtime::{Devices, Store, StoreError};
 
 /// Events waiting for the node; those who bring more wait themselves.
@@ -62,6 +65,8 @@ pub enum Event {
     /// A browser is gone.
     Left(WebId),
     Disk(u64, Result<DiskReply, StoreError>),
+    /// What was to be done with the slots for agents is done, or cannot be.
+    Firmware(FirmwareOrder, Result<(), String>),
     /// The thread of this desk has worked.
     Worker(usize),
     Shutdown,
@@ -113,6 +118,8 @@ struct Shell {
     frames: Sender<Vec<u8>>,
     workers: Workers,
     disk: mpsc::Sender<(u64, DiskRequest)>,
+    store: Arc<dyn Store>,
+    publishers: Vec<PublicKey>,
     follower: Option<AddressFollower>,
     /// Set once it is time to end.
     ending: Option<Ending>,
@@ -126,12 +133,12 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
     let surroundings = Surroundings {
         store: store.clone(),
         devices: board.clone(),
-        publishers,
+        publishers: publishers.clone(),
         clock,
         events: events.clone(),
     };
     let workers = Workers::start(&surroundings, &mut rng)?;
-    let disk = workers::start_disk(store, events.clone())?;
+    let disk = workers::start_disk(store.clone(), events.clone())?;
     let executor = Rc::new(LocalExecutor::new());
     let sockets = Rc::new(sockets);
     executor.spawn(receive(sockets.clone(), Port::Gossip, events.clone())).detach();
@@ -155,6 +162,8 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         frames,
         workers,
         disk,
+        store,
+        publishers,
         follower,
         ending: None,
     };
@@ -298,7 +307,7 @@ impl Shell {
                 if board.look_around() {
                     self.node.handle_capabilities(self.clock.now(), board.capabilities());
                 }
-                self.node.handle_clock(self.clock.now(), self.clock.unix_origin_now_ms());
+                self.look_at_clock();
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");
                 }
@@ -378,6 +387,7 @@ impl Shell {
             }
             Event::Serial(bytes) => self.node.handle_serial(now, &bytes),
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
+            Event::Firmware(order, result) => self.node.handle_firmware(now, &order, result),
             Event::Worker(desk) => self.workers.handle_done(desk),
             Event::Shutdown => self.node.handle_shutdown(now),
         }
@@ -431,12 +441,39 @@ impl Shell {
                         self.ending = Some(Ending::Restart);
                     }
                 }
+                Output::Firmware(order) => self.carry_out(order),
+                Output::SetClock(unix_ms) => {
+                    if first::is_this() {
+                        zhost_init::board::set_clock(unix_ms);
+                    }
+                    self.look_at_clock();
+                }
                 Output::Worker(command) => self.workers.command(command),
                 Output::Log(Level::Debug, text) => log::debug!("{text}"),
                 Output::Log(Level::Info, text) => log::info!("{text}"),
                 Output::Log(Level::Warn, text) => log::warn!("{text}"),
                 Output::Finished(ending) => self.ending = Some(ending),
             }
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        let unix_origin_ms = self.clock.unix_origin_ms();
+        self.node.handle_clock(self.clock.now(), unix_origin_ms);
+        self.workers.handle_clock(unix_origin_ms);
+    }
+
+    /// Writing to a slot takes a while, and seldom happens: it has a thread of its own.
+    fn carry_out(&self, order: FirmwareOrder) {
+        let (store, publishers) = (self.store.clone(), self.publishers.clone());
+        let (events, asked) = (self.events.clone(), order.clone());
+        let work = move || {
+            let result = firmware::carry_out(&asked, store.as_ref(), &publishers);
+            // The loop has ended when nobody listens.
+            let _ = events.send_blocking(Event::Firmware(asked, result));
+        };
+        if let Err(error) = thread::Builder::new().name("firmware".into()).spawn(work) {
+            let _ = self.events.try_send(Event::Firmware(order, Err(error.to_string())));
         }
     }
 

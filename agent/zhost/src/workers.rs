@@ -59,6 +59,7 @@ struct Bench {
 pub struct Workers {
     desks: Vec<Arc<Desk>>,
     waiting: Vec<Waiting>,
+    unix_origin_ms: u64,
 }
 
 /// What the loop has for a desk.
@@ -127,7 +128,7 @@ fn new_worker(surroundings: &Surroundings, rng: &mut Rng) -> Worker {
         devices.clone(),
         publishers.clone(),
         rng.fork(),
-        clock.unix_origin_ms,
+        clock.unix_origin_ms(),
     )
 }
 
@@ -179,7 +180,7 @@ impl Workers {
         };
         let desks: Vec<Arc<Desk>> = (0..DESKS).map(start).collect::<Result<_, _>>()?;
         let waiting = desks.iter().map(|_| Waiting::default()).collect();
-        Ok(Self { desks, waiting })
+        Ok(Self { desks, waiting, unix_origin_ms: surroundings.clock.unix_origin_ms() })
     }
 
     /// Takes a command; it is carried out by the next [`Self::work`].
@@ -189,6 +190,14 @@ impl Workers {
         let hash = bytes.fold(key.topology.seed(), |acc, byte| acc.wrapping_mul(31) + u64::from(byte));
         let index = (hash % self.desks.len() as u64) as usize;
         self.waiting[index].commands.push(command);
+    }
+
+    /// The wall clock may have been set.
+    pub fn handle_clock(&mut self, unix_origin_ms: u64) {
+        if self.unix_origin_ms != unix_origin_ms {
+            self.unix_origin_ms = unix_origin_ms;
+            self.desks.iter().for_each(|desk| lock(&desk.bench).worker.handle_clock(unix_origin_ms));
+        }
     }
 
     /// A desk's thread has worked: the next [`Self::work`] takes what it did.

@@ -79,6 +79,9 @@ pub const MEX_UNPACKED_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Files in a package.
 pub const MEX_FILES_MAX: usize = 512;
 
+/// A wall clock that shows an earlier time (2026-01-01) was not set: boards without a battery begin in 1970.
+pub const UNIX_EARLIEST_MS: u64 = 1_767_225_600_000;
+
 /// Size of a signed agent for boards, packed; a larger one is refused before it is read. It leaves room in a slot.
 pub const FIRMWARE_SIZE_MAX_BYTES: usize = 7 * 1024 * 1024;
 

@@ -12,7 +12,9 @@ mod mishaps;
 mod network;
 mod operator;
 mod referee;
+pub mod rollout;
 pub mod scenario;
+pub mod slots;
 pub mod vault;
 mod world;
 

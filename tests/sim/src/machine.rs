@@ -1,6 +1,6 @@
 //! One simulated board: a node, a worker that runs its guests inline, and a disk.
 
-use crate::{disk::SimDisk, guests};
+use crate::{disk::SimDisk, guests, slots::SimSlots};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -10,7 +10,7 @@ use std::{
 use zhost_base::{Instant, Name, Rng};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
-use zhost_node::{ConnectionId, DiskRequest, Node, NodeConfig, Recovered, Timing};
+use zhost_node::{ClockTrust, ConnectionId, DiskRequest, Node, NodeConfig, Recovered, Timing};
 use zhost_runtime::{MemoryStore, NoDevices, RedbStore, Store, Wasmi, Worker};
 
 /// The key under which simulated operators speak.
@@ -81,6 +81,8 @@ pub struct Machine {
     pub clock: LocalClock,
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
+    /// Its slots for agents.
+    pub slots: SimSlots,
     config: NodeConfig,
     measured: bool,
 }
@@ -128,7 +130,9 @@ impl Machine {
             publishers: vec![guests::publisher().public()],
             timing: if measured { Timing::default() } else { HASTY },
             unix_origin_ms: UNIX_ORIGIN_MS,
+            clock_trust: ClockTrust::Own,
             version: name("sim".into()),
+            slots: None,
         };
         Self {
             addr,
@@ -140,6 +144,7 @@ impl Machine {
             disk_free_at: Instant::ZERO,
             clock: LocalClock::default(),
             life: 0,
+            slots: SimSlots::default(),
             config,
             measured,
         }
@@ -159,18 +164,26 @@ impl Machine {
         self.config.identity = Identity::from_private(private);
     }
 
+    /// Whether its clock goes on without power.
+    pub fn has_time(&self) -> bool {
+        self.config.clock_trust == ClockTrust::Own
+    }
+
     /// Power on.
     pub fn start(&mut self, now: Instant, mut rng: Rng) {
         self.life += 1;
         self.paused_until = None;
         self.disk_free_at = now;
         self.clock = LocalClock { started_at: now, drift_ppm: rng.below(401) as i64 - 200 };
-        // A board without a battery wakes up in 1970, or days off.
-        self.config.unix_origin_ms = match rng.below(4) {
-            0 => 0,
-            1 => UNIX_ORIGIN_MS + rng.below(1_000_000_000),
-            _ => UNIX_ORIGIN_MS + now.as_millis(),
+        // A board without a battery wakes up in 1970, or where its time was put on flash, days ago.
+        let local_ms = self.clock.show(now).as_millis();
+        let right = UNIX_ORIGIN_MS + now.as_millis() - local_ms;
+        (self.config.unix_origin_ms, self.config.clock_trust) = match rng.below(4) {
+            0 => (0, ClockTrust::Kept),
+            1 => (right - rng.below(1_000_000_000), ClockTrust::Kept),
+            _ => (right, ClockTrust::Own),
         };
+        self.config.slots = self.slots.boot();
         let now = self.clock.show(now);
         self.has_power = true;
         let disk = self.disk.clone();

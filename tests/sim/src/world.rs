@@ -3,10 +3,11 @@
 mod faults;
 
 use crate::{
-    machine::{Machine, Running, addrs},
+    machine::{Machine, Running, UNIX_ORIGIN_MS, addrs},
     network::{End, Network, NetworkFaults},
     operator::Operator,
     referee,
+    slots::SimSlots,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,7 +16,7 @@ use std::{
 };
 use zhost_base::{Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
-use zhost_node::{Inspection, Output, Port};
+use zhost_node::{Ending, FirmwareOrder, Inspection, Output, Port};
 use zhost_runtime::{Slice, WorkerCommand};
 
 /// Lines of the trace that are kept.
@@ -32,6 +33,8 @@ const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// How long a board waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a board takes from its end to its next start.
+const BOOT_TIME: Duration = Duration::from_secs(5);
 /// Slices of guests run at one event; more follow a millisecond later.
 const SLICES_AT_ONCE: usize = 64;
 
@@ -44,6 +47,9 @@ enum Event {
     Bytes { end: End, life: u32, bytes: Vec<u8> },
     Closed { end: End, life: u32, refused: bool },
     Disk { machine: usize, life: u32, token: u64 },
+    Firmware { machine: usize, life: u32, order: FirmwareOrder },
+    End { machine: usize, life: u32 },
+    Boot { machine: usize, life: u32 },
 }
 
 /// Shape of a cluster.
@@ -371,7 +377,10 @@ impl World {
             Event::Connected { end, .. } | Event::Bytes { end, .. } | Event::Closed { end, .. } => {
                 Some(end.0)
             }
-            Event::Disk { machine, .. } => Some(*machine),
+            Event::Disk { machine, .. }
+            | Event::Firmware { machine, .. }
+            | Event::End { machine, .. }
+            | Event::Boot { machine, .. } => Some(*machine),
         };
         // What happens to a stopped process waits for it, in order.
         if let Some(until) = on.and_then(|index| self.paused(index)) {
@@ -415,6 +424,26 @@ impl World {
                     let reply = request.perform(running.store.as_ref());
                     running.node.handle_disk(now, token, reply);
                     self.after(machine);
+                }
+            }
+            Event::Firmware { machine, life, order } => {
+                if self.running(machine, life).is_some() {
+                    let result = self.machines[machine].slots.carry_out(&order);
+                    if let Some(running) = &mut self.machines[machine].running {
+                        running.node.handle_firmware(now, &order, result);
+                    }
+                    self.after(machine);
+                }
+            }
+            Event::End { machine, life } => {
+                if self.running(machine, life).is_some() {
+                    self.kill(machine);
+                }
+            }
+            Event::Boot { machine, life } => {
+                let is_off = self.machines[machine].running.is_none() && self.machines[machine].has_power;
+                if self.machines[machine].life == life && is_off {
+                    self.start(machine);
                 }
             }
         }
@@ -511,7 +540,25 @@ impl World {
             Output::Web { .. } => {}
             // Simulated boards have no serial line.
             Output::Serial(_) => {}
-            Output::Finished(_) => self.note(format!("z{index} has finished")),
+            Output::Firmware(order) => {
+                self.note(format!("z{index} {order:?}"));
+                let delay = Duration::from_millis(200 + self.rng.below(2000));
+                self.schedule(now + delay, Event::Firmware { machine: index, life, order });
+            }
+            Output::SetClock(unix_ms) => {
+                let origin = unix_ms.saturating_sub(local.as_millis());
+                if let Some(running) = &mut self.machines[index].running {
+                    running.node.handle_clock(local, origin);
+                    running.worker.handle_clock(origin);
+                }
+            }
+            Output::Finished(ending) => {
+                self.note(format!("z{index} has finished"));
+                if ending == Ending::Restart && self.machines[index].slots.is_board() {
+                    self.schedule(now, Event::End { machine: index, life });
+                    self.schedule(now + BOOT_TIME, Event::Boot { machine: index, life });
+                }
+            }
         }
     }
 
@@ -597,6 +644,27 @@ impl World {
     /// How many global names the spaces of a board hold.
     pub fn names_held(&self, index: usize) -> usize {
         self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_names())
+    }
+
+    /// The slots for agents of a board.
+    pub fn slots(&mut self, index: usize) -> &mut SimSlots {
+        &mut self.machines[index].slots
+    }
+
+    /// How far a board's time of day is off, if it has power.
+    pub fn clock_error_ms(&self, index: usize) -> u64 {
+        let machine = &self.machines[index];
+        let right = UNIX_ORIGIN_MS + self.now.as_millis();
+        let shown = machine
+            .running
+            .as_ref()
+            .map_or(right, |running| running.node.inspect_unix_ms(machine.clock.show(self.now)));
+        shown.abs_diff(right)
+    }
+
+    /// Whether a board started with a clock of its own.
+    pub fn has_time(&self, index: usize) -> bool {
+        self.machines[index].has_time()
     }
 
     /// Who a board is, if it has power.

@@ -1,0 +1,409 @@
+//! Which agent the boards run: each takes up a new one in its turn, and gives it up if it does not find the cluster with
+//! it.
+//!
+//! Nobody directs this. From the same ledger, registry and membership every zhost sees whose turn it is ([`next`]): the
+//! first board by id that does not run what it is to run, once everybody in the roster is there, nobody has failed since
+//! the operator's push, and nobody is at it. A board that is away stops the others, since it may be the one that did not
+//! come back.
+
+use crate::node::{Ending, Level, Node, Output};
+use std::time::Duration;
+use zhost_base::{BlobDigest, Instant, Name, ZhostId, limits::FIRMWARE_REASON_MAX_BYTES};
+use zhost_control::protocol::{FirmwareLine, FirmwareStatus};
+use zhost_gossip::{
+    document::{FirmwareDocument, FirmwareImage, Placement},
+    row::{Attempt, FirmwareRow, Row, RowKey},
+};
+
+/// How long a new agent has to find the cluster.
+const TRIAL: Duration = Duration::from_secs(120);
+
+/// Where a board keeps agents beside that of its image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Which agents it can run, as Rust calls it.
+    pub target: Name,
+    /// The one that runs; none is that of the image.
+    pub running: Option<BlobDigest>,
+    /// Whether that is on trial.
+    pub is_trial: bool,
+    /// The push whose agent was given up last, and why.
+    pub failed: Option<(u64, String)>,
+}
+
+/// What the shell is to do with the slots; it calls [`Node::handle_firmware`] then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirmwareOrder {
+    /// Write this blob to the slot that is not in use, and try it at the next start.
+    Install {
+        /// The signed agent.
+        blob: BlobDigest,
+        /// Its size.
+        size_bytes: u32,
+        /// The operator's push it came with.
+        revision: u64,
+    },
+    /// The agent on trial is good: start it from now on.
+    Keep,
+}
+
+/// The agents of a board.
+pub(crate) struct Firmware {
+    attempt: Attempt,
+    trial_until: Option<Instant>,
+    /// Whether somebody of the cluster holds the same ledger.
+    is_in_step: bool,
+    /// Whether the shell is told to keep the agent on trial.
+    is_keeping: bool,
+}
+
+/// A zhost of the roster, as far as agents are concerned.
+struct Board {
+    id: ZhostId,
+    name: Name,
+    is_there: bool,
+    row: Option<FirmwareRow>,
+}
+
+/// What is to happen next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next<'a> {
+    /// Every board runs what it is to run.
+    Done,
+    /// Nothing, until the operator pushes again.
+    Halted(String),
+    /// Something else must happen first.
+    Waits(String),
+    /// This board takes up this agent.
+    Turn(ZhostId, &'a FirmwareImage),
+}
+
+/// The agent a board is to take up.
+fn lacking<'a>(document: &'a FirmwareDocument, board: &Board) -> Option<&'a FirmwareImage> {
+    let row = board.row.as_ref()?;
+    let image = document.images.iter().find(|image| image.target == row.target)?;
+    (row.running != Some(image.blob)).then_some(image)
+}
+
+/// What is to happen next among these boards, which are sorted by id.
+fn next<'a>(document: &'a FirmwareDocument, boards: &[Board]) -> Next<'a> {
+    let failure = |board: &Board| match &board.row.as_ref()?.attempt {
+        Attempt::Failed { revision, reason } if *revision == document.revision => {
+            Some(format!("{} does not run it: {reason}", board.name))
+        }
+        _ => None,
+    };
+    if let Some(failure) = boards.iter().find_map(failure) {
+        return Next::Halted(failure);
+    }
+    if let Some(absent) = boards.iter().find(|board| !board.is_there) {
+        return Next::Waits(format!("{} is away", absent.name));
+    }
+    let is_at_it = |board: &&Board| {
+        board.row.as_ref().is_some_and(|row| matches!(row.attempt, Attempt::Installing | Attempt::Trying))
+    };
+    if let Some(board) = boards.iter().find(is_at_it) {
+        return Next::Waits(format!("{} takes it up", board.name));
+    }
+    match boards.iter().find_map(|board| Some((board.id, lacking(document, board)?))) {
+        Some(_) if document.halted => Next::Halted("an operator halted it".into()),
+        Some((id, image)) => Next::Turn(id, image),
+        None => Next::Done,
+    }
+}
+
+impl Firmware {
+    pub fn new(now: Instant, slots: Option<&Slots>) -> Self {
+        let is_trial = slots.is_some_and(|slots| slots.is_trial);
+        let failed = slots.and_then(|slots| slots.failed.clone());
+        let attempt = match failed {
+            _ if is_trial => Attempt::Trying,
+            Some((revision, reason)) => failed_attempt(revision, reason),
+            None => Attempt::Settled,
+        };
+        Self { attempt, trial_until: is_trial.then(|| now + TRIAL), is_in_step: false, is_keeping: false }
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.trial_until.map(|until| (until, "the trial of a new agent"))
+    }
+}
+
+fn failed_attempt(revision: u64, mut reason: String) -> Attempt {
+    let end = (0..=FIRMWARE_REASON_MAX_BYTES).rev().find(|end| reason.is_char_boundary(*end));
+    reason.truncate(end.unwrap_or_default());
+    Attempt::Failed { revision, reason }
+}
+
+impl Node {
+    fn boards(&self) -> Vec<Board> {
+        let board = |(id, entry): (ZhostId, &zhost_gossip::document::RosterEntry)| Board {
+            id,
+            name: entry.name.clone(),
+            is_there: id == self.id
+                || self.membership.peer(id).is_some() && self.registry.row(id, &RowKey::Profile).is_some(),
+            row: match self.registry.row(id, &RowKey::Firmware) {
+                Some(Row::Firmware(row)) => Some(row.clone()),
+                _ => None,
+            },
+        };
+        let mut boards: Vec<Board> = self.ledger.roster().map(board).collect();
+        boards.sort_by_key(|board| board.id);
+        boards
+    }
+
+    /// A space whose data has fewer copies than it should: no board may go away meanwhile.
+    fn space_lacking_replicas(&self) -> Option<&Name> {
+        let placements = self.ledger.topologies().filter_map(|(id, topology)| {
+            let wanted = |placement: &Placement| placement.revision == topology.revision;
+            Some((topology, self.obeyed_placement(id).filter(|placement| wanted(placement))?))
+        });
+        placements.into_iter().find_map(|(topology, placement)| {
+            let lacks = placement.keepers.iter().find(|keepers| {
+                let spec = topology.spec.spaces.iter().find(|space| space.name == keepers.space);
+                let wanted = spec.map_or(0, |spec| usize::from(spec.replicas));
+                !keepers.joining.is_empty() || keepers.replicas.len() < wanted
+            });
+            lacks.map(|keepers| &keepers.space)
+        })
+    }
+
+    fn next_firmware<'a>(&self, document: &'a FirmwareDocument) -> Next<'a> {
+        match (next(document, &self.boards()), self.space_lacking_replicas()) {
+            (Next::Turn(..), Some(space)) => {
+                Next::Waits(format!("{space} has fewer replicas than it should"))
+            }
+            (next, _) => next,
+        }
+    }
+
+    /// Writes what we say of our agent, if we have slots for others.
+    pub(crate) fn write_firmware_row(&mut self, now: Instant) {
+        let Some(slots) = &self.config.slots else { return };
+        let row = FirmwareRow {
+            target: slots.target.clone(),
+            running: slots.running,
+            attempt: self.firmware.attempt.clone(),
+        };
+        if self.registry.row(self.id, &RowKey::Firmware) != Some(&Row::Firmware(row.clone())) {
+            self.set_row(now, RowKey::Firmware, Row::Firmware(row));
+        }
+    }
+
+    /// The blob of the agent that we are to take up one day.
+    pub(crate) fn needed_firmware(&self) -> Option<(BlobDigest, u32)> {
+        let slots = self.config.slots.as_ref()?;
+        let images = &self.ledger.firmware()?.images;
+        let image = images.iter().find(|image| image.target == slots.target)?;
+        (slots.running != Some(image.blob)).then_some((image.blob, image.size_bytes))
+    }
+
+    /// Somebody who knows the cluster holds the same ledger as we do.
+    pub(crate) fn note_in_step(&mut self, now: Instant) {
+        if !self.firmware.is_in_step {
+            self.firmware.is_in_step = true;
+            self.refresh_firmware(now);
+        }
+    }
+
+    /// Keeps the agent on trial once it has found the cluster; takes another up when it is our turn.
+    pub(crate) fn refresh_firmware(&mut self, now: Instant) {
+        self.write_firmware_row(now);
+        if self.config.slots.is_none() || !self.ready || self.is_shutting_down() {
+            return;
+        }
+        if self.firmware.attempt == Attempt::Trying {
+            let is_alone = self.ledger.roster().all(|(id, _)| id == self.id);
+            if (is_alone || self.firmware.is_in_step) && !self.firmware.is_keeping {
+                self.firmware.is_keeping = true;
+                self.output(Output::Firmware(FirmwareOrder::Keep));
+            }
+            return;
+        }
+        let Some(document) = self.ledger.firmware() else { return };
+        let Next::Turn(id, image) = self.next_firmware(document) else { return };
+        if id != self.id || !self.blobs.is_complete(image.blob) {
+            return;
+        }
+        let text = format!("taking up agent {} of push {}", image.version, document.revision);
+        let order = FirmwareOrder::Install {
+            blob: image.blob,
+            size_bytes: image.size_bytes,
+            revision: document.revision,
+        };
+        self.log(Level::Info, text);
+        self.firmware.attempt = Attempt::Installing;
+        self.write_firmware_row(now);
+        self.output(Output::Firmware(order));
+    }
+
+    /// The shell has done what it was told with the slots, or could not.
+    pub fn handle_firmware(&mut self, now: Instant, order: &FirmwareOrder, result: Result<(), String>) {
+        let now = self.enter(now);
+        match (order, result) {
+            (FirmwareOrder::Install { .. }, Ok(())) => {
+                self.log(Level::Info, "the agent is in its slot: beginning anew with it".into());
+                self.begin_anew(now);
+            }
+            (FirmwareOrder::Install { revision, .. }, Err(reason)) => {
+                self.log(Level::Warn, format!("the agent is not taken up: {reason}"));
+                self.firmware.attempt = failed_attempt(*revision, reason);
+            }
+            (FirmwareOrder::Keep, Ok(())) => {
+                self.log(Level::Info, "the new agent has found the cluster, and stays".into());
+                self.firmware.attempt = Attempt::Settled;
+                self.firmware.trial_until = None;
+            }
+            // The trial ends in time, and the next start is with the former agent.
+            (FirmwareOrder::Keep, Err(reason)) => {
+                self.log(Level::Warn, format!("the new agent cannot be kept: {reason}"));
+            }
+        }
+        self.write_firmware_row(now);
+        self.settle(now);
+    }
+
+    pub(crate) fn firmware_timeout(&mut self, now: Instant) {
+        if self.firmware.trial_until.is_some_and(|until| until <= now) {
+            self.firmware.trial_until = None;
+            self.log(Level::Warn, "the new agent does not find the cluster: back to the former one".into());
+            self.begin_anew(now);
+        }
+    }
+
+    /// What operators are told of agents.
+    pub(crate) fn firmware_status(&self) -> FirmwareStatus {
+        let none = FirmwareDocument::default();
+        let document = self.ledger.firmware().unwrap_or(&none);
+        let (state, reason) = match self.next_firmware(document) {
+            _ if document.images.is_empty() => ("none pushed", String::new()),
+            Next::Done => ("done", String::new()),
+            Next::Halted(reason) => ("halted", reason),
+            Next::Waits(reason) => ("waits", reason),
+            Next::Turn(id, _) => ("goes on", format!("{} is next", self.zhost_name(id))),
+        };
+        let lines = self.boards().into_iter().map(|board| FirmwareLine {
+            zhost: board.name.to_string(),
+            target: board.row.as_ref().map_or("-".into(), |row| row.target.to_string()),
+            running: board.row.as_ref().map_or("-".into(), |row| version(document, row)),
+            state: describe(document, &board),
+        });
+        FirmwareStatus {
+            revision: document.revision,
+            state: state.into(),
+            reason,
+            images: document
+                .images
+                .iter()
+                .map(|image| (image.target.to_string(), image.version.to_string()))
+                .collect(),
+            zhosts: lines.collect(),
+        }
+    }
+
+    fn begin_anew(&mut self, now: Instant) {
+        self.end(now, Ending::Restart);
+    }
+}
+
+/// What the agent of a board is called, as far as the ledger knows it.
+fn version(document: &FirmwareDocument, row: &FirmwareRow) -> String {
+    let Some(running) = row.running else { return "of its image".into() };
+    let known = document.images.iter().find(|image| image.blob == running);
+    known.map_or_else(|| format!("{running:?}"), |image| image.version.to_string())
+}
+
+fn describe(document: &FirmwareDocument, board: &Board) -> String {
+    let Some(row) = &board.row else {
+        return if board.is_there { "has no slots for agents".into() } else { "away".into() };
+    };
+    match &row.attempt {
+        Attempt::Installing => "takes it up".into(),
+        Attempt::Trying => "tries it".into(),
+        Attempt::Failed { revision, reason } if *revision == document.revision => format!("failed: {reason}"),
+        _ if lacking(document, board).is_some() => "waits for its turn".into(),
+        _ => "as it should be".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn image(target: &str, number: u8) -> FirmwareImage {
+        FirmwareImage {
+            target: name(target),
+            version: name("2"),
+            blob: BlobDigest([number; 32]),
+            size_bytes: 9,
+        }
+    }
+
+    fn document() -> FirmwareDocument {
+        FirmwareDocument { revision: 3, halted: false, images: vec![image("a64", 1), image("a32", 2)] }
+    }
+
+    fn board(id: u64, target: &str, running: Option<u8>, attempt: Attempt) -> Board {
+        let running = running.map(|number| BlobDigest([number; 32]));
+        let row = FirmwareRow { target: name(target), running, attempt };
+        Board { id: ZhostId(id), name: name(&format!("z{id}")), is_there: true, row: Some(row) }
+    }
+
+    fn failed(revision: u64) -> Attempt {
+        failed_attempt(revision, "silent".into())
+    }
+
+    #[test]
+    fn boards_take_it_up_one_after_the_other_each_that_of_its_target() {
+        let document = document();
+        let mut boards =
+            vec![board(1, "a64", None, Attempt::Settled), board(2, "a32", None, Attempt::Settled)];
+        boards.push(Board { id: ZhostId(3), name: name("laptop"), is_there: true, row: None });
+        boards.push(board(4, "x86", None, Attempt::Settled));
+        assert_eq!(next(&document, &boards), Next::Turn(ZhostId(1), &document.images[0]));
+        for attempt in [Attempt::Installing, Attempt::Trying] {
+            boards[0] = board(1, "a64", Some(1), attempt);
+            assert_eq!(next(&document, &boards), Next::Waits("z1 takes it up".into()));
+        }
+        boards[0] = board(1, "a64", Some(1), Attempt::Settled);
+        assert_eq!(next(&document, &boards), Next::Turn(ZhostId(2), &document.images[1]));
+        boards[1] = board(2, "a32", Some(2), Attempt::Settled);
+        assert_eq!(next(&document, &boards), Next::Done);
+    }
+
+    #[test]
+    fn the_first_failure_stops_all_others_until_the_next_push() {
+        let mut document = document();
+        let boards = [board(1, "a64", None, failed(3)), board(2, "a32", None, Attempt::Settled)];
+        assert_eq!(next(&document, &boards), Next::Halted("z1 does not run it: silent".into()));
+        document.revision = 4;
+        assert_eq!(next(&document, &boards), Next::Turn(ZhostId(1), &document.images[0]));
+    }
+
+    #[test]
+    fn nobody_goes_while_somebody_is_away() {
+        let document = document();
+        let mut boards = [board(1, "a64", None, Attempt::Settled), board(2, "a32", None, Attempt::Settled)];
+        boards[1].is_there = false;
+        assert_eq!(next(&document, &boards), Next::Waits("z2 is away".into()));
+    }
+
+    #[test]
+    fn an_operator_can_halt_it() {
+        let document = FirmwareDocument { halted: true, ..document() };
+        let boards = [board(1, "a64", None, Attempt::Settled)];
+        assert_eq!(next(&document, &boards), Next::Halted("an operator halted it".into()));
+    }
+
+    #[test]
+    fn long_reasons_are_cut() {
+        let Attempt::Failed { reason, .. } = failed_attempt(1, "ü".repeat(FIRMWARE_REASON_MAX_BYTES)) else {
+            panic!("not a failure");
+        };
+        assert_eq!(reason.len(), FIRMWARE_REASON_MAX_BYTES);
+    }
+}
