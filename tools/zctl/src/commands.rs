@@ -1,9 +1,9 @@
 //! The command line: what can be said, and what it does.
 
-use crate::{Outcome, carrier::Cable, keys, packages, profile::Profile, render, session, template};
+use crate::{Outcome, carrier::Cable, firmware, keys, packages, profile::Profile, render, session, template};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
-use zhost_base::SpaceKind;
+use std::path::{Path, PathBuf};
+use zhost_base::{Name, SpaceKind};
 use zhost_control::protocol::{Provisioning, Request};
 
 /// Operates a cluster of zhosts.
@@ -76,6 +76,11 @@ pub enum Command {
         #[command(subcommand)]
         command: BoardCommand,
     },
+    /// Have the boards run another agent, one after the other.
+    Firmware {
+        #[command(subcommand)]
+        command: FirmwareCommand,
+    },
     /// Give the board at the end of the serial cable, which has no cluster yet, its place in one.
     ///
     /// The control secret and you as an operator are taken from the profile.
@@ -103,6 +108,56 @@ pub enum BoardCommand {
     Restart,
     /// Close its spaces and go without power.
     PowerOff,
+}
+
+#[derive(Subcommand)]
+pub enum FirmwareCommand {
+    /// Pack an agent and sign it; asks no zhost.
+    #[command(
+        after_help = "Example:\n  zctl firmware build target/cross/arm-unknown-linux-musleabihf/release/zhost \\\n    --target arm-unknown-linux-musleabihf --release 0.2.0 --key publisher.key --output zero.zfw"
+    )]
+    Build {
+        /// The program, as `cargo xtask cross` makes it.
+        agent: PathBuf,
+        /// What it was built for.
+        #[arg(long)]
+        target: Name,
+        /// What you call it.
+        #[arg(long, value_name = "VERSION")]
+        release: Name,
+        /// A publisher's key that the cluster trusts.
+        #[arg(short, long, value_name = "FILE")]
+        key: PathBuf,
+        /// The file to write.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Have every board of its target run it, one after the other; the first failure stops the others.
+    ///
+    /// A board with the new agent goes back to the former one by itself if it does not find the cluster within two minutes.
+    Push {
+        /// The signed agent.
+        firmware: PathBuf,
+    },
+    /// Which agents the boards run, and what they wait for.
+    Status,
+    /// No further board takes up another agent; pushing goes on.
+    Halt,
+}
+
+impl FirmwareCommand {
+    fn request(&self) -> Result<Request, String> {
+        Ok(match self {
+            Self::Push { firmware } => Request::FirmwarePush(read(firmware)?),
+            Self::Status => Request::FirmwareStatus,
+            Self::Halt => Request::FirmwareHalt,
+            Self::Build { .. } => return Err("this asks no zhost".into()),
+        })
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))
 }
 
 #[derive(Args)]
@@ -317,6 +372,10 @@ impl Command {
             Self::Mex { command } => return render::sentence(packages::run(command), options.json),
             Self::Keygen { file } => return render::sentence(keys::make_operator_key(file), options.json),
             Self::Secret { file } => return render::sentence(keys::make_secret(file), options.json),
+            Self::Firmware { command: FirmwareCommand::Build { agent, target, release, key, output } } => {
+                return render::sentence(firmware::build(agent, target, release, key, output), options.json);
+            }
+            Self::Firmware { command } => command.request()?,
             Self::Shell => return Err("this is the shell".into()),
             Self::Provision(_) if options.serial.is_none() => {
                 return Err("a board takes this over its serial line only: name it with --serial".into());
@@ -363,10 +422,7 @@ impl Command {
 impl TopoCommand {
     fn request(&self) -> Result<Request, String> {
         Ok(match self {
-            Self::Submit { mex } => {
-                let package = std::fs::read(mex).map_err(|e| format!("{}: {e}", mex.display()))?;
-                Request::TopoSubmit(package)
-            }
+            Self::Submit { mex } => Request::TopoSubmit(read(mex)?),
             Self::List => Request::TopoList,
             Self::Status { topology } => Request::TopoStatus(topology.clone()),
             Self::Restart { topology } => Request::TopoRestart(topology.clone()),

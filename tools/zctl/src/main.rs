@@ -2,6 +2,7 @@
 
 mod carrier;
 mod commands;
+mod firmware;
 mod keys;
 mod packages;
 mod profile;

@@ -6,8 +6,8 @@ use serde::Serialize;
 use std::fmt::Write;
 use zhost_base::time::Utc;
 use zhost_control::protocol::{
-    Budget, Cluster, Durability, Ending, LogLine, Mesh, Peer, Ping, Reply, Request, RouteLine, Space,
-    SpaceDetail, Status, Submitted, Topology, TopologyLine, Zhost,
+    Budget, Cluster, Durability, Ending, FirmwareStatus, LogLine, Mesh, Peer, Ping, Reply, Request,
+    RouteLine, Space, SpaceDetail, Status, Submitted, Topology, TopologyLine, Zhost,
 };
 use zhost_mex::Package;
 
@@ -29,6 +29,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
             Reply::Topology(reply) => to_json(&reply),
             Reply::Space(reply) => to_json(&reply),
             Reply::Logs(reply) => to_json(&reply),
+            Reply::Firmware(reply) => to_json(&reply),
             Reply::Said(text) => to_json(&serde_json::json!({ "result": text })),
             Reply::Address(address) => to_json(&serde_json::json!({ "address": address })),
             Reply::Done(reply) => to_json(&reply),
@@ -49,6 +50,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
         Reply::Topology(reply) => Ok(topology(&reply)),
         Reply::Space(reply) => Ok(space(&reply)),
         Reply::Logs(reply) => Ok(logs(&reply)),
+        Reply::Firmware(reply) => Ok(firmware(&reply)),
         Reply::Said(text) => Ok(text + "\n"),
         Reply::Address(address) => Ok(address + "\n"),
         Reply::Done(reply) => Ok(done(request, reply)),
@@ -180,6 +182,21 @@ fn zhosts(zhosts: &[Zhost]) -> String {
         ]
     });
     table(&["ZHOST_ID", "ROLE", "STATE", "REGION", "SUPER", "SPACES", "ADDRESS", "HARDWARE"], rows)
+}
+
+fn firmware(status: &FirmwareStatus) -> String {
+    let mut text = format!("Push: {}\nState: {}", status.revision, status.state);
+    if !status.reason.is_empty() {
+        text += &format!(" ({})", status.reason);
+    }
+    for (target, version) in &status.images {
+        text += &format!("\nAgent for {target}: {version}");
+    }
+    let rows = status
+        .zhosts
+        .iter()
+        .map(|line| vec![line.zhost.clone(), line.target.clone(), line.running.clone(), line.state.clone()]);
+    text + "\n\n" + &table(&["ZHOST_ID", "TARGET", "RUNS", "STATE"], rows)
 }
 
 fn mesh(mesh: &Mesh) -> String {
@@ -337,6 +354,8 @@ fn done(request: &Request, reply: Durability) -> String {
     let what = match request {
         Request::TopoStop(name) => format!("Topology {name} stopped"),
         Request::TopoDelete(name) => format!("Topology {name} deleted"),
+        Request::FirmwarePush(_) => "Firmware pushed; see `zctl firmware status`".to_owned(),
+        Request::FirmwareHalt => "Firmware halted".to_owned(),
         Request::ClusterRemove(name) => format!("Zhost {name} removed from the roster"),
         other => other.name().to_owned(),
     };

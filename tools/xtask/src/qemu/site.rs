@@ -5,7 +5,7 @@ use crate::{
     Outcome, artifacts,
     board::Board,
     image::{self, Identity, Image},
-    steps,
+    setup, steps,
 };
 use serde_json::Value;
 use std::{
@@ -110,7 +110,7 @@ pub fn run(power_cuts: u32) -> Outcome {
             ));
         }
     }
-    let [mut back, other] = boards;
+    let [mut back, mut other] = boards;
 
     site.zctl(&back, &["board", "restart"])?;
     back.wait_for("ended", PATIENCE)?;
@@ -118,7 +118,8 @@ pub fn run(power_cuts: u32) -> Outcome {
     back.wait_for(IN_STEP, PATIENCE)?;
     site.wait_for(&other, &["cluster", "zhosts"], |zhosts| count(zhosts, "state", "alive") == 2)?;
     say("a board that is told to restart over its serial line closes its spaces, ends, and comes back");
-    drop(back);
+    let (oak, elm) = if back.name == "oak" { (&mut back, &mut other) } else { (&mut other, &mut back) };
+    site.update(oak, elm, &say)?;
 
     println!(
         "memory of the first process: idle {idle} KiB (limit {IDLE_MAX_KIB}), with the demo topology {demo} KiB (limit {DEMO_MAX_KIB})"
@@ -253,6 +254,51 @@ impl Site {
         command.args(["mex", "build"]).arg(garden).args(["--output", &mex, "--key", "publisher.key"]);
         steps::output(command.current_dir(&self.dir))?;
         Ok(mex)
+    }
+
+    /// Has the 64-bit board take up another agent, and then one that hangs, which its watchdog ends.
+    fn update(&self, oak: &mut Guest, elm: &mut Guest, say: &impl Fn(&str)) -> Outcome {
+        let target = self.oak.0.target;
+        let agent = target.build(&steps::root().join("target/cross"))?.zhost;
+        let good = self.pack_agent(&agent, "2", target.name)?;
+        let bad = self.pack_agent(&self.hanging_agent()?, "3", target.name)?;
+        oak.forget_what_it_said()?;
+        self.zctl(elm, &["firmware", "push", &good])?;
+        self.wait_for(elm, &["firmware", "status"], |status| {
+            status["state"] == "done" && count(&status["zhosts"], "running", "2") == 1
+        })?;
+        oak.wait_for("handing over to the agent in slot a", PATIENCE)?;
+        oak.wait_for("has found the cluster, and stays", PATIENCE)?;
+        say("an agent pushed over the other board's serial line is taken up: written to a slot, tried, kept");
+        self.zctl(elm, &["firmware", "push", &bad])?;
+        oak.wait_for("handing over to the agent in slot b", PATIENCE)?;
+        self.wait_for(elm, &["firmware", "status"], |status| {
+            status["state"] == "halted" && count(&status["zhosts"], "running", "2") == 1
+        })?;
+        say("one that hangs is ended by the watchdog, and the board is back with the former one");
+        Ok(())
+    }
+
+    fn pack_agent(&self, agent: &Path, release: &str, target: &str) -> Outcome<String> {
+        let [agent, file] = [agent.to_owned(), self.dir.join(format!("agent-{release}.zfw"))]
+            .map(|path| path.display().to_string());
+        let args = ["firmware", "build", &agent, "--target", target, "--release", release];
+        let mut command = Command::new(&self.zctl);
+        command.args(args).args(["--key", "publisher.key", "--output", &file]);
+        steps::output(command.current_dir(&self.dir))?;
+        Ok(file)
+    }
+
+    /// A program that does nothing, for ever.
+    fn hanging_agent(&self) -> Outcome<PathBuf> {
+        let zig = setup::need_zig()?;
+        let agent = self.dir.join("hang");
+        let source = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n";
+        fs::write(agent.with_extension("c"), source).map_err(|e| e.to_string())?;
+        let mut compile = Command::new(zig);
+        compile.args(["cc", "-target", "aarch64-linux-musl", "-static", "-Os", "-o", "hang", "hang.c"]);
+        steps::run(compile.current_dir(&self.dir))?;
+        Ok(agent)
     }
 
     fn resident_kib(&self, guest: &Guest) -> Outcome<u64> {

@@ -1,7 +1,7 @@
 //! What operators see, as the public Samoza documents show it.
 
 use super::*;
-use zhost_control::protocol::{PlacementLine, Service, Transition};
+use zhost_control::protocol::{FirmwareLine, PlacementLine, Service, Transition};
 
 fn text(request: Request, reply: Reply) -> String {
     render(&request, reply, false).unwrap()
@@ -293,4 +293,36 @@ fn json_holds_the_same_as_data() {
 fn spans_read_like_speech() {
     let spans = [999, 59_000, 61_000, 7_260_000, 180_000_000].map(span);
     assert_eq!(spans, ["999 ms", "59 s", "1 min 1 s", "2 h 1 min", "2 d 2 h"]);
+}
+
+#[test]
+fn firmware_shows_where_it_is_and_why_it_stands_still() {
+    let line = |zhost: &str, running: &str, state: &str| FirmwareLine {
+        zhost: zhost.into(),
+        target: "arm-unknown-linux-musleabihf".into(),
+        running: running.into(),
+        state: state.into(),
+    };
+    let status = FirmwareStatus {
+        revision: 2,
+        state: "halted".into(),
+        reason: "attic does not run it: it was not kept".into(),
+        images: vec![("arm-unknown-linux-musleabihf".into(), "0.2.0".into())],
+        zhosts: vec![
+            line("attic", "0.1.0", "failed: it was not kept"),
+            line("barn", "0.1.0", "waits for its turn"),
+        ],
+    };
+    assert_eq!(
+        text(Request::FirmwareStatus, Reply::Firmware(status)),
+        "Push: 2
+State: halted (attic does not run it: it was not kept)
+Agent for arm-unknown-linux-musleabihf: 0.2.0
+
+ZHOST_ID   TARGET                         RUNS    STATE
+---------------------------------------------------------------------------
+attic      arm-unknown-linux-musleabihf   0.1.0   failed: it was not kept
+barn       arm-unknown-linux-musleabihf   0.1.0   waits for its turn
+"
+    );
 }
