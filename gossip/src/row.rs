@@ -69,6 +69,8 @@ pub struct FirmwareRow {
     pub target: Name,
     /// The one it runs; none is that of its image.
     pub running: Option<BlobDigest>,
+    /// What that is called.
+    pub version: Name,
     /// What became of the last one it took up.
     pub attempt: Attempt,
 }

@@ -25,6 +25,8 @@ pub struct Slots {
     pub target: Name,
     /// The one that runs; none is that of the image.
     pub running: Option<BlobDigest>,
+    /// What that is called.
+    pub version: Name,
     /// Whether that is on trial.
     pub is_trial: bool,
     /// The push whose agent was given up last, and why.
@@ -183,6 +185,7 @@ impl Node {
         let row = FirmwareRow {
             target: slots.target.clone(),
             running: slots.running,
+            version: slots.version.clone(),
             attempt: self.firmware.attempt.clone(),
         };
         if self.registry.row(self.id, &RowKey::Firmware) != Some(&Row::Firmware(row.clone())) {
@@ -285,7 +288,7 @@ impl Node {
         let lines = self.boards().into_iter().map(|board| FirmwareLine {
             zhost: board.name.to_string(),
             target: board.row.as_ref().map_or("-".into(), |row| row.target.to_string()),
-            running: board.row.as_ref().map_or("-".into(), |row| version(document, row)),
+            running: board.row.as_ref().map_or("-".into(), |row| row.version.to_string()),
             state: describe(document, &board),
         });
         FirmwareStatus {
@@ -304,13 +307,6 @@ impl Node {
     fn begin_anew(&mut self, now: Instant) {
         self.end(now, Ending::Restart);
     }
-}
-
-/// What the agent of a board is called, as far as the ledger knows it.
-fn version(document: &FirmwareDocument, row: &FirmwareRow) -> String {
-    let Some(running) = row.running else { return "of its image".into() };
-    let known = document.images.iter().find(|image| image.blob == running);
-    known.map_or_else(|| format!("{running:?}"), |image| image.version.to_string())
 }
 
 fn describe(document: &FirmwareDocument, board: &Board) -> String {
@@ -349,7 +345,7 @@ mod tests {
 
     fn board(id: u64, target: &str, running: Option<u8>, attempt: Attempt) -> Board {
         let running = running.map(|number| BlobDigest([number; 32]));
-        let row = FirmwareRow { target: name(target), running, attempt };
+        let row = FirmwareRow { target: name(target), running, version: name("1"), attempt };
         Board { id: ZhostId(id), name: name(&format!("z{id}")), is_there: true, row: Some(row) }
     }
 

@@ -61,9 +61,14 @@ pub fn slots() -> Option<Slots> {
     let target: Name = TARGET.parse().ok()?;
     let state = State::load();
     let own = slots::own();
-    let running = own.and_then(|slot| slot.read().ok()).map(|bytes| zhost_mex::digest(&bytes));
+    let bytes = own.and_then(|slot| slot.read().ok());
+    let running = bytes.as_deref().map(zhost_mex::digest);
+    let version = match bytes.as_deref().map(Firmware::verify) {
+        Some(Ok(firmware)) => firmware.version,
+        _ => env!("CARGO_PKG_VERSION").parse().ok()?,
+    };
     let is_trial = own.is_some_and(|slot| state.is_trial(slot));
-    Some(Slots { target, running, is_trial, failed: state.failed })
+    Some(Slots { target, running, version, is_trial, failed: state.failed })
 }
 
 /// Does what the node wants done with the slots.

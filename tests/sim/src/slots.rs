@@ -54,7 +54,9 @@ impl SimSlots {
             None => {}
         }
         self.started.push(running);
-        Some(Slots { target, running, is_trial: self.trial.is_some(), failed: self.failed.clone() })
+        let version = target.clone();
+        let (is_trial, failed) = (self.trial.is_some(), self.failed.clone());
+        Some(Slots { target, running, version, is_trial, failed })
     }
 
     /// Does what the node wants.
