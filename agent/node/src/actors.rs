@@ -20,14 +20,26 @@ use zhost_base::{
 use zhost_gossip::row::{LoadBand, Row, RowKey};
 use zhost_runtime::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
 
-/// Calls a space has not answered; beyond it, the oldest has failed.
-const CALLS_PER_SPACE_MAX: usize = 256;
+/// Calls a space has not taken out of its mailbox; further ones are to be tried again.
+pub(crate) const CALLS_PER_SPACE_MAX: usize = 256;
+/// Bytes of them, or one call.
+const CALLS_PER_SPACE_MAX_BYTES: usize = 1024 * 1024;
 /// Direct messages a space has not consumed yet; more come back.
 const DIRECT_PER_SPACE_MAX: u32 = crate::messages::MAILBOX_MAX_MESSAGES;
 /// Spawns that wait for their package.
 const SPAWNS_WAITING_MAX: usize = 64;
 /// How much of the parent's name a spawned space has in its own.
 const SPAWNED_STEM_MAX: usize = 21;
+
+/// A call that a local space has not answered.
+#[derive(Debug)]
+struct Called {
+    from: Pid,
+    serial: u32,
+    size_bytes: usize,
+    /// Whether it was taken out of the mailbox.
+    is_taken: bool,
+}
 
 /// What a local space waits for, and of whom.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +64,8 @@ pub(crate) struct Spawn {
 pub(crate) struct Actors {
     /// By the number of the local space.
     asking: LiteMap<u32, Asking>,
-    /// Calls that a local space has not answered: who called, and the call's number.
-    called: LiteMap<u32, Vec<(Pid, u32)>>,
+    /// Calls that a local space has not answered.
+    called: LiteMap<u32, Vec<Called>>,
     /// Direct messages of a local space that were not consumed yet: how many, of how many bytes.
     sent: BTreeMap<(u32, Pid), (u32, u32)>,
     /// The same of messages to a local space.
@@ -69,6 +81,12 @@ pub(crate) struct Actors {
 }
 
 impl Actors {
+    /// The most calls that one space has not taken out of its mailbox.
+    pub fn calls_max(&self) -> usize {
+        let waiting = |calls: &Vec<Called>| calls.iter().filter(|call| !call.is_taken).count();
+        self.called.values().map(waiting).max().unwrap_or(0)
+    }
+
     /// The topologies whose packages are needed for spawns.
     pub fn topologies_needed(&self) -> impl Iterator<Item = TopologyId> {
         self.waiting.iter().map(|spawn| spawn.topology)
@@ -151,7 +169,7 @@ impl Node {
             Act::Send(to, payloads) => self.send_direct(now, topology, me, to, payloads),
             Act::Reply(to, serial, payload) => {
                 if let Some(calls) = self.actors.called.get_mut(&number) {
-                    calls.retain(|call| *call != (to, serial));
+                    calls.retain(|call| (call.from, call.serial) != (to, serial));
                 }
                 let result = Ok(ByteBuf::from(payload));
                 self.run_errand(now, to.zhost, topology, Errand::Reply { to, serial, result });
@@ -365,9 +383,31 @@ impl Node {
         self.signal(to.number, Signal::Message(from, payloads));
     }
 
+    fn fail_call(&mut self, now: Instant, topology: TopologyId, call: Called) {
+        let reply = Errand::Reply { to: call.from, serial: call.serial, result: Err(Refusal::Failed as i8) };
+        self.run_errand(now, call.from.zhost, topology, reply);
+    }
+
+    /// A local space took a call out of its mailbox: it cannot reply to the one it took before any more.
+    fn handle_call_taken(&mut self, now: Instant, key: &SpaceKey, taken: (Pid, u32)) {
+        let Some(number) = self.host.space(key).map(|space| space.launch.pid.number) else { return };
+        let Some(calls) = self.actors.called.get_mut(&number) else { return };
+        let missed = calls.iter().position(|call| call.is_taken).map(|at| calls.remove(at));
+        if let Some(call) = calls.iter_mut().find(|call| (call.from, call.serial) == taken) {
+            call.is_taken = true;
+        }
+        if let Some(call) = missed {
+            self.fail_call(now, key.topology, call);
+        }
+    }
+
     /// A local space consumed what came to its pid.
     pub(crate) fn handle_direct_consumed(&mut self, now: Instant, key: &SpaceKey, consumed: &Consumed) {
-        let Origin::Direct(from) = consumed.origin else { return };
+        let from = match consumed.origin {
+            Origin::Direct(from) => from,
+            Origin::Call(caller, serial) => return self.handle_call_taken(now, key, (caller, serial)),
+            _ => return,
+        };
         let Some(number) = self.host.space(key).map(|space| space.launch.pid.number) else { return };
         let slot = (number, from);
         let Some(sum) = self.actors.received.get_mut(&slot) else { return };
@@ -394,13 +434,15 @@ impl Node {
             return;
         }
         let calls = self.actors.called.entry(to.number).or_default();
-        calls.push((from, serial));
-        // One that is not answered by now will not be: only the call taken last can be replied to.
-        let oldest = if calls.len() > CALLS_PER_SPACE_MAX { Some(calls.remove(0)) } else { None };
-        if let Some((caller, serial)) = oldest {
-            let reply = Errand::Reply { to: caller, serial, result: Err(Refusal::Failed as i8) };
-            self.run_errand(now, caller.zhost, topology, reply);
+        let waiting = calls.iter().filter(|call| !call.is_taken);
+        let (count, bytes) =
+            waiting.fold((0, 0), |(count, bytes), call| (count + 1, bytes + call.size_bytes));
+        let fits = count == 0 || bytes + payload.len() <= CALLS_PER_SPACE_MAX_BYTES;
+        if count >= CALLS_PER_SPACE_MAX || !fits {
+            self.run_errand(now, from.zhost, topology, refuse(Refusal::TryAgain));
+            return;
         }
+        calls.push(Called { from, serial, size_bytes: payload.len(), is_taken: false });
         self.signal(to.number, Signal::Call(from, serial, path, payload));
     }
 
@@ -534,9 +576,8 @@ impl Node {
         let (topology, me) = (key.topology, self.pid(number));
         self.tell_spawned(now, number, Err(Refusal::Failed));
         self.actors.asking.remove(&number);
-        for (caller, serial) in self.actors.called.remove(&number).unwrap_or_default() {
-            let reply = Errand::Reply { to: caller, serial, result: Err(Refusal::Failed as i8) };
-            self.run_errand(now, caller.zhost, topology, reply);
+        for call in self.actors.called.remove(&number).unwrap_or_default() {
+            self.fail_call(now, topology, call);
         }
         let of_space = (number, Pid::default())..(number.saturating_add(1), Pid::default());
         self.actors.sent.retain(|(sender, _), _| *sender != number);
@@ -564,8 +605,9 @@ impl Node {
         for (number, serial) in asking {
             self.answer_space(number, serial, Err(Refusal::TimedOut));
         }
+        // Those that were not taken still lie in mailboxes, and count.
         for (_, calls) in self.actors.called.iter_mut() {
-            calls.retain(|(caller, _)| !is_gone(caller));
+            calls.retain(|call| !call.is_taken || !is_gone(&call.from));
         }
         let sent: Vec<_> = self.actors.sent.iter().filter(|((_, to), _)| is_gone(to)).collect();
         let sent: Vec<_> = sent.into_iter().map(|(slot, sum)| (*slot, *sum)).collect();

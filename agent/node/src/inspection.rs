@@ -106,7 +106,7 @@ impl Node {
     }
 
     /// Sizes of what must stay bounded, each with its limit.
-    pub fn inspect_sizes(&self) -> [(&'static str, usize, usize); 7] {
+    pub fn inspect_sizes(&self) -> [(&'static str, usize, usize); 8] {
         let rows = self.registry.owners().map(|(id, _)| self.registry.rows_of(id).count()).max();
         [
             ("members", self.membership.peer_count(), limits::MEMBERS_MAX),
@@ -119,6 +119,7 @@ impl Node {
                 self.host.mailbox_max(),
                 crate::messages::MAILBOX_MAX_MESSAGES as usize,
             ),
+            ("calls in one mailbox", self.actors.calls_max(), crate::actors::CALLS_PER_SPACE_MAX),
             ("commands", self.commands.count(), crate::commands::COMMANDS_MAX),
         ]
     }

@@ -224,6 +224,45 @@ spaces:
     (greetings, told, lost)
 }
 
+/// Calls a space that never looks, without waiting for replies, and logs when that is refused for the time being.
+const IMPATIENT: &str = r#"(module
+  (import "net" "call" (func $call (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "sys" "log" (func $log (param i32 i32 i32)))
+  (import "sys" "sleep" (func $sleep (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "ask")
+  (data (i32.const 16) "refused")
+  (global $said (mut i32) (i32.const 0))
+  (func (export "on_process") (result i32)
+    (if (i32.and (i32.eq (call $call (i32.const 0) (i32.const 3) (i32.const 64) (i32.const 4096) (i32.const 20) (i32.const 64) (i32.const 64)) (i32.const -2))
+                 (i32.eqz (global.get $said)))
+      (then (global.set $said (i32.const 1))
+            (call $log (i32.const 1) (i32.const 16) (i32.const 7))))
+    (call $sleep (i32.const 1))
+    (i32.const 0)))"#;
+const DEAF: &str = r#"(module
+  (import "sys" "sleep" (func $sleep (param i32)))
+  (memory (export "memory") 1)
+  (func (export "on_process") (result i32) (call $sleep (i32.const -1)) (i32.const 0)))"#;
+
+/// A space calls another that never looks into its mailbox. Gives how many calls lie there, and what the caller logs.
+pub fn impatience(seed: u64) -> (usize, Vec<String>) {
+    let mut world = site(seed);
+    let topology = "apiVersion: samoza/v1
+kind: Topology
+metadata: {name: impatience}
+spaces:
+  - {name: caller, type: IO, capabilities: [sys.log], placement: {region: head}}
+  - {name: deaf, type: IO, placement: {region: south}}
+paths:
+  - {from: caller, to: deaf, name: ask}
+";
+    let spaces = [("caller", IMPATIENT.to_owned()), ("deaf", DEAF.to_owned())];
+    submit(&mut world, guests::assemble("impatience", 1, topology, &spaces));
+    world.run_for(Duration::from_secs(30));
+    (world.calls_waiting(), log_of(&world, "caller"))
+}
+
 /// Two spaces take one name while they cannot reach each other. Gives how often it was taken, how often that was found
 /// out, and how many hold it in the end.
 pub fn contest(seed: u64) -> (usize, usize, usize) {

@@ -646,6 +646,13 @@ impl World {
         self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_names())
     }
 
+    /// The most calls that lie in the mailbox of any space.
+    pub fn calls_waiting(&self) -> usize {
+        let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
+        let sizes = live.flat_map(|running| running.node.inspect_sizes());
+        sizes.filter(|(what, ..)| *what == "calls in one mailbox").map(|(_, size, _)| size).max().unwrap_or(0)
+    }
+
     /// The slots for agents of a board.
     pub fn slots(&mut self, index: usize) -> &mut SimSlots {
         &mut self.machines[index].slots

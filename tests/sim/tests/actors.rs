@@ -3,7 +3,7 @@
 use zhost_sim::actors::{
     Bond::{self, Link, Monitor, MonitorZhost, TrappingLink},
     Fate::{self, Closed, Crashes, CutOff, Ends, Killed, Restarted},
-    contest, family, told,
+    contest, family, impatience, told,
 };
 
 /// Each case is tried with so many seeds.
@@ -81,4 +81,12 @@ fn a_name_taken_on_both_sides_of_a_partition_has_one_holder_after_it() {
         contested += u64::from(taken >= 2);
     }
     assert!(contested > SEEDS / 2, "only {contested} seeds let both sides take it");
+}
+
+#[test]
+fn calls_that_nobody_takes_are_bounded_and_then_to_be_tried_again() {
+    for seed in 0..SEEDS {
+        let (waiting, said) = impatience(seed);
+        assert_eq!((waiting, said), (256, vec!["refused".to_owned()]), "seed {seed}");
+    }
 }
