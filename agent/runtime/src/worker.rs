@@ -673,10 +673,16 @@ impl Worker {
 
     fn tell_usage(&mut self, now: Instant, key: &SpaceKey) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        if now.since(task.usage_told_at) < USAGE_PERIOD {
-            return;
+        // What it reports of itself may be the last it does for long.
+        let has_news = task.guest.context().report != task.usage.report;
+        if now.since(task.usage_told_at) >= USAGE_PERIOD || has_news {
+            task.usage_told_at = now;
+            self.tell_last_usage(key);
         }
-        task.usage_told_at = now;
+    }
+
+    fn tell_last_usage(&mut self, key: &SpaceKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
         task.usage.memory_bytes = task.guest.memory_bytes();
         let context = task.guest.context();
         task.usage.storage_bytes = context.data.used_bytes();
@@ -698,6 +704,7 @@ impl Worker {
             context.data.take_changes();
         }
         self.drain_context(key);
+        self.tell_last_usage(key);
         if let Some(task) = self.tasks.remove(key) {
             if let Some(at) = task.timer {
                 self.timers.remove(&(at, key.clone()));
