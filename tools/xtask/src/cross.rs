@@ -81,6 +81,39 @@ pub fn targets(name: &str) -> Outcome<Vec<&'static Target>> {
     Ok(asked)
 }
 
+/// `cargo xtask cross … --tests`: the pure crates' own tests, as they run on boards.
+pub fn test(name: &str, crates: &[&str]) -> Outcome {
+    setup::need_library_source()?;
+    for target in targets(name)? {
+        let Some(emulator) = target.emulator else { continue };
+        setup::need_emulators()?;
+        eprintln!("testing the pure crates for {} (some minutes, the first time)", target.name);
+        let mut command = target.cargo("test", &steps::root().join("target/cross"))?;
+        command.args(["-Zbuild-std=std,panic_unwind,test", "--lib"]);
+        for name in crates {
+            command.args(["--package", name]);
+        }
+        command.env(target.variable("RUNNER"), emulator);
+        // What some tests compare with is partly written in C.
+        let zig = setup::need_zig()?.display().to_string();
+        let (zig_target, processor) = target.zig;
+        let variable = |tool: &str| format!("{tool}_{}", target.name.replace('-', "_"));
+        command.env(
+            variable("CC"),
+            format!("{zig} cc -target {zig_target} -mcpu={processor} -O1 -fno-sanitize=undefined"),
+        );
+        command.env(variable("AR"), format!("{zig} ar")).env("CRATE_CC_NO_DEFAULTS", "1");
+        let said = steps::output(&mut command)?;
+        let passed = said.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+        let passed: u32 = passed.filter_map(|line| line.split(' ').next()?.parse::<u32>().ok()).sum();
+        if passed == 0 {
+            return Err(format!("{}: no test ran", target.name));
+        }
+        println!("{:<34} {passed} tests of the pure crates passed under {emulator}", target.name);
+    }
+    Ok(())
+}
+
 /// `cargo xtask cross …`: builds, and looks at what came out.
 pub fn run(name: &str, again: bool) -> Outcome {
     let targets = targets(name)?;
@@ -197,9 +230,13 @@ impl Target {
             let libraries = self.libraries()?;
             flags += &format!(" -Clink-self-contained=no -Lnative={libraries} -Clink-arg={libraries}/crt1.o");
         }
-        let variable = self.name.to_uppercase().replace('-', "_");
-        command.env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), flags);
+        command.env(self.variable("RUSTFLAGS"), flags);
         Ok(command)
+    }
+
+    /// What cargo calls a setting of this target in the environment.
+    fn variable(&self, setting: &str) -> String {
+        format!("CARGO_TARGET_{}_{setting}", self.name.to_uppercase().replace('-', "_"))
     }
 
     /// Where the linker writes down what it put together.

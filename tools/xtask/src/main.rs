@@ -99,6 +99,9 @@ enum Task {
         /// Build each a second time, and see that nothing differs.
         #[arg(long)]
         again: bool,
+        /// Instead, run the tests of the crates that need no operating system, under emulation.
+        #[arg(long, conflicts_with = "again")]
+        tests: bool,
     },
     /// Make the image of a board's flash card.
     #[command(
@@ -144,7 +147,8 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Image { board, identity, output } => image::run(&board, &identity, output.as_deref()),
         Task::Flash { image, device } => flash::run(&image, &device),
-        Task::Cross { target, again } => cross::run(&target, again),
+        Task::Cross { target, tests: true, .. } => cross::test(&target, &test::PURE_CRATES),
+        Task::Cross { target, again, .. } => cross::run(&target, again),
         Task::Qemu { command } => qemu::run(&command),
         Task::Size => size::run(),
     };

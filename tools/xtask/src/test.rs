@@ -19,7 +19,7 @@ const CI_POWER_CUTS: u32 = 3;
 /// How long CI fuzzes each target.
 const CI_FUZZ_SECONDS: u32 = 10;
 /// Crates that need no operating system.
-const PURE_CRATES: [&str; 6] =
+pub const PURE_CRATES: [&str; 6] =
     ["zhost-base", "zhost-gossip", "zhost-mex", "zhost-link", "zhost-control", "zhost-web"];
 /// Workspaces apart from the main one, whose formatting is checked too.
 const OTHER_WORKSPACES: [&str; 3] =
@@ -73,6 +73,7 @@ pub fn run() -> Outcome {
         qemu::run(&qemu::QemuCommand::Hal)?;
         say("agents for boards");
         cross::run("all", false)?;
+        cross::test("all", &PURE_CRATES)?;
         say("boards in QEMU, from their images");
         qemu::run(&qemu::QemuCommand::Pi)?;
         qemu::run(&qemu::QemuCommand::Site { power_cuts: CI_POWER_CUTS })?;
