@@ -21,6 +21,10 @@ use zhost_cluster::{Cluster, Programs, cast, watch};
 /// How long an emulated cluster may take for each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Tests that simulate hours or make sessions by the thousand: minutes under emulation, and the same on every processor.
+const TOO_LONG_EMULATED: [&str; 3] =
+    ["declared_dead_in_an_hour", "a_silent_death_among_twenty", "frames_cross_in_order"];
+
 /// A kind of board to build for.
 #[derive(Debug)]
 pub struct Target {
@@ -92,6 +96,10 @@ pub fn test(name: &str, crates: &[&str]) -> Outcome {
         command.args(["-Zbuild-std=std,panic_unwind,test", "--lib"]);
         for name in crates {
             command.args(["--package", name]);
+        }
+        command.arg("--");
+        for name in TOO_LONG_EMULATED {
+            command.args(["--skip", name]);
         }
         command.env(target.variable("RUNNER"), emulator);
         // What some tests compare with is partly written in C.
