@@ -57,6 +57,8 @@ fn what_the_kernels_drivers_measure_is_found_and_read_in_plain_units() {
             ("sys/class/hwmon/hwmon1/curr1_input", "-120\n"),
             ("sys/class/hwmon/hwmon1/power1_input", "602000\n"),
             ("sys/class/hwmon/hwmon1/fan1_input", "1500\n"),
+            ("sys/bus/w1/devices/28-0316a2797e1b/temperature", "-1562\n"),
+            ("sys/bus/w1/devices/w1_bus_master1/temperature", "1\n"),
             ("sys/bus/iio/devices/iio:device0/name", "bme280\n"),
             ("sys/bus/iio/devices/iio:device0/in_temp_input", "21370\n"),
             ("sys/bus/iio/devices/iio:device0/in_pressure_input", "98.463867\n"),
@@ -74,6 +76,7 @@ fn what_the_kernels_drivers_measure_is_found_and_read_in_plain_units() {
         ("sensors.ina219-curr1", r#"{"type":"current","value":-0.12,"unit":"A"}"#),
         ("sensors.ina219-power1", r#"{"type":"power","value":0.602,"unit":"W"}"#),
         ("sensors.ina219-fan1", r#"{"type":"speed","value":1500,"unit":"rpm"}"#),
+        ("sensors.w1-28-0316a2797e1b", r#"{"type":"temperature","value":-1.562,"unit":"C"}"#),
         ("sensors.bme280-temp", r#"{"type":"temperature","value":21.37,"unit":"C"}"#),
         ("sensors.bme280-pressure", r#"{"type":"pressure","value":98.463,"unit":"kPa"}"#),
         ("sensors.ads1015-voltage0", r#"{"type":"voltage","value":3.302,"unit":"V"}"#),
@@ -81,7 +84,7 @@ fn what_the_kernels_drivers_measure_is_found_and_read_in_plain_units() {
     ] {
         assert_eq!(json(&board, capability), expected, "{capability}");
     }
-    assert_eq!(board.capabilities().len(), 9 + 3, "alarms are no inputs: {:?}", board.capabilities());
+    assert_eq!(board.capabilities().len(), 10 + 3, "alarms are no inputs: {:?}", board.capabilities());
 }
 
 #[test]

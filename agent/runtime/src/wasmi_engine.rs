@@ -3,8 +3,11 @@
 use crate::{
     abi,
     context::{Context, Refusal},
+    data::Data,
+    device::NoDevices,
     imports::{self, Pause, Place},
     interpreter::{Export, Guest, Interpreter, LoadError, Program, Step},
+    memory_store::MemoryStore,
 };
 use std::{fmt, sync::Arc};
 use wasmi::{
@@ -12,7 +15,7 @@ use wasmi::{
     ResumableCallHostTrap, ResumableCallOutOfFuel, Store, Val, ValType,
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
-use zhost_base::SpaceSpec;
+use zhost_base::{Pid, Rng, SpaceKey, SpaceSpec};
 
 const RECURSION_MAX: usize = 512;
 const STACK_MAX_BYTES: usize = 256 * 1024;
@@ -39,6 +42,12 @@ fn engine() -> Engine {
     Engine::new(&config)
 }
 
+fn linker(engine: &Engine) -> Result<Linker<Host>, LoadError> {
+    let mut linker = Linker::new(engine);
+    imports::link(&mut linker).map_err(|e| invalid(&e))?;
+    Ok(linker)
+}
+
 fn invalid(error: &impl fmt::Display) -> LoadError {
     let text: String = error.to_string();
     LoadError::Invalid(text.lines().next().unwrap_or_default().chars().take(200).collect())
@@ -46,7 +55,8 @@ fn invalid(error: &impl fmt::Display) -> LoadError {
 
 impl Interpreter for Wasmi {
     fn check(&self, wasm: &[u8], space: &SpaceSpec, has_path: bool) -> Result<(), LoadError> {
-        let module = Module::new(&engine(), wasm).map_err(|e| invalid(&e))?;
+        let engine = engine();
+        let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
         for import in module.imports() {
             abi::check_import(import.module(), import.name(), space, has_path)?;
         }
@@ -73,7 +83,10 @@ impl Interpreter for Wasmi {
             Some(ExternType::Memory(memory))
                 if memory.minimum().saturating_mul(65_536) <= u64::from(space.memory_bytes) =>
             {
-                Ok(())
+                // Types of imports, and what the module puts into memory and tables, show when it becomes a guest.
+                let mut store = Store::new(&engine, Host::nobody(space)?);
+                store.limiter(|host| &mut host.limiter);
+                linker(&engine)?.instantiate_and_start(&mut store, &module).map(drop).map_err(|e| invalid(&e))
             }
             Some(ExternType::Memory(_)) => Err(LoadError::Export(format!(
                 "it needs more memory to start than its resources.memoryKiB of {}",
@@ -86,8 +99,7 @@ impl Interpreter for Wasmi {
     fn load(&self, wasm: &[u8]) -> Result<Arc<dyn Program>, LoadError> {
         let engine = engine();
         let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
-        let mut linker = Linker::new(&engine);
-        imports::link(&mut linker).map_err(|e| invalid(&e))?;
+        let linker = linker(&engine)?;
         Ok(Arc::new(WasmiProgram { engine, module, linker }))
     }
 }
@@ -100,8 +112,7 @@ struct WasmiProgram {
 
 impl Program for WasmiProgram {
     fn instantiate(&self, context: Context, memory_bytes: u32) -> Result<Box<dyn Guest>, LoadError> {
-        let limiter = Limiter { memory_bytes_max: memory_bytes as usize, tables_fixed: false };
-        let mut store = Store::new(&self.engine, Host { context, limiter, memory: None });
+        let mut store = Store::new(&self.engine, Host::new(context, memory_bytes));
         store.limiter(|host| &mut host.limiter);
         let instance =
             self.linker.instantiate_and_start(&mut store, &self.module).map_err(|e| invalid(&e))?;
@@ -119,6 +130,24 @@ pub(crate) struct Host {
     limiter: Limiter,
     /// The guest's memory, once it is instantiated.
     pub memory: Option<Memory>,
+}
+
+impl Host {
+    fn new(context: Context, memory_bytes: u32) -> Self {
+        let limiter = Limiter { memory_bytes_max: memory_bytes as usize, tables_fixed: false };
+        Self { context, limiter, memory: None }
+    }
+
+    /// Of a guest that will never run.
+    fn nobody(spec: &SpaceSpec) -> Result<Self, LoadError> {
+        let key = SpaceKey { topology: zhost_mex::topology_id(&spec.name), space: spec.name.clone() };
+        let data = Data::open(Arc::new(MemoryStore::default()), &key, 0, false).map_err(|e| invalid(&e))?;
+        let identity = (key, Pid::default());
+        let devices = Arc::new(NoDevices::default());
+        let memory_bytes = spec.memory_bytes;
+        let context = Context::new(identity, spec.clone(), data, devices, Rng::from_number(0));
+        Ok(Self::new(context, memory_bytes))
+    }
 }
 
 /// Bounds on memory and tables; tables may not grow once the guest exists, since wasmi 2.0 does not resume a

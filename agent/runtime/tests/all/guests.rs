@@ -29,6 +29,18 @@ fn an_undeclared_import_is_refused_by_name() {
 }
 
 #[test]
+fn an_import_of_another_type_is_refused_by_name() {
+    for wrong in ["func (param i32 i32)", "func (param i32 i32 i32) (result i32)", "global i32"] {
+        let import = format!(r#"(import "sys" "log" ({wrong}))"#);
+        let error = check(&["sys.log"], false, &format!("{import} {MEMORY} {IDLE}")).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("sys") && said.contains("log"), "{wrong}: {said}");
+    }
+    let outside = format!(r#"(memory (export "memory") 1) (data (i32.const 65536) "x") {IDLE}"#);
+    assert!(matches!(check(&[], false, &outside), Err(LoadError::Invalid(_))), "data beyond the memory");
+}
+
+#[test]
 fn a_module_without_what_it_needs_is_refused() {
     assert!(matches!(check(&[], false, IDLE), Err(LoadError::Export(_))), "no memory");
     assert!(matches!(check(&[], false, MEMORY), Err(LoadError::Export(_))), "nothing to run");
