@@ -23,6 +23,8 @@ use zhost_runtime::{Devices, Exit, Slice, Store, Wasmi, Worker, WorkerCommand, W
 
 /// How many desks, each with a thread, run spaces.
 const DESKS: usize = 2;
+/// A wall clock that moved by more was set.
+const CLOCK_SET_MS: u64 = 100;
 /// Slices the loop runs at one desk before its thread takes over.
 const SLICES_AT_ONCE: usize = 8;
 
@@ -194,7 +196,8 @@ impl Workers {
 
     /// The wall clock may have been set.
     pub fn handle_clock(&mut self, unix_origin_ms: u64) {
-        if self.unix_origin_ms != unix_origin_ms {
+        // A clock that is only adjusted is not worth waiting for the desks.
+        if self.unix_origin_ms.abs_diff(unix_origin_ms) > CLOCK_SET_MS {
             self.unix_origin_ms = unix_origin_ms;
             self.desks.iter().for_each(|desk| lock(&desk.bench).worker.handle_clock(unix_origin_ms));
         }
