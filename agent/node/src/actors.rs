@@ -93,7 +93,8 @@ impl Actors {
     }
 }
 
-fn refusal(code: i8) -> Refusal {
+/// The refusal of that number on the wire; unknown ones are failures.
+pub(crate) fn refusal(code: i8) -> Refusal {
     match code {
         -1 => Refusal::NotFound,
         -2 => Refusal::TryAgain,
@@ -199,6 +200,9 @@ impl Node {
             Ask::CallPid(to, payload) => {
                 let call = Errand::Call { from: me, to, serial, path: None, payload };
                 self.ask_zhost(now, to.zhost, topology, (number, serial), call);
+            }
+            Ask::Spawn { link: true, .. } if self.actors.bonds.is_full(number) => {
+                self.answer_space(number, serial, Err(Refusal::Full));
             }
             Ask::Spawn { zhost, space, argument, link } => {
                 match self.spawn_site(topology, &space, zhost.as_ref()) {
@@ -548,13 +552,13 @@ impl Node {
         result: Result<Pid, i8>,
     ) {
         let lives = self.local(topology, parent).is_some();
-        if let (Ok(child), true) = (result, link) {
-            if lives {
-                self.actors.bonds.tie(parent.number, child, crate::bonds::Tie::Link);
-            } else {
-                let ended = Errand::Ended(parent, child, crate::wire::Bond::Link, Farewell::no_space());
-                self.run_errand(now, child.zhost, topology, ended);
-            }
+        let mut result = result;
+        if let (Ok(child), true) = (result, link)
+            && !(lives && self.actors.bonds.tie(parent.number, child, crate::bonds::Tie::Link))
+        {
+            let ended = Errand::Ended(parent, child, crate::wire::Bond::Link, Farewell::no_space());
+            self.run_errand(now, child.zhost, topology, ended);
+            result = Err(Refusal::Full as i8);
         }
         if lives {
             let answer = result.map(|pid| pid.encode().to_vec()).map_err(refusal);

@@ -33,7 +33,7 @@ pub(crate) enum Tie {
 #[derive(Debug, Default)]
 pub(crate) struct Bonds {
     ties: BTreeSet<(u32, Pid, Tie)>,
-    /// Who wants to be told when a zhost dies.
+    /// Who wants to be told when a zhost dies; at most once a live zhost and space.
     zhosts: Vec<(u32, ZhostId)>,
     /// Ties that ended for us while the other's zhost was out of reach: its side is told when it is back.
     severed: Vec<(Pid, Pid, Bond)>,
@@ -42,19 +42,20 @@ pub(crate) struct Bonds {
 impl Bonds {
     /// Ties a local space to another; `false` if it has too many ties.
     pub fn tie(&mut self, number: u32, other: Pid, tie: Tie) -> bool {
-        if self.of(number).count() >= BONDS_PER_SPACE_MAX {
+        if self.is_full(number) {
             return false;
         }
         self.ties.insert((number, other, tie));
         true
     }
 
-    fn of(&self, number: u32) -> impl Iterator<Item = &(u32, Pid, Tie)> {
-        self.ties.range((number, Pid::default(), Tie::Link)..(number + 1, Pid::default(), Tie::Link))
+    /// Whether the space can be tied to no further one.
+    pub fn is_full(&self, number: u32) -> bool {
+        self.of(number).count() >= BONDS_PER_SPACE_MAX
     }
 
-    fn watches_of(&self, number: u32) -> usize {
-        self.zhosts.iter().filter(|(watcher, _)| *watcher == number).count()
+    fn of(&self, number: u32) -> impl Iterator<Item = &(u32, Pid, Tie)> {
+        self.ties.range((number, Pid::default(), Tie::Link)..(number + 1, Pid::default(), Tie::Link))
     }
 
     fn sever(&mut self, me: Pid, other: Pid, bond: Bond) {
@@ -71,6 +72,10 @@ impl Bonds {
     }
 }
 
+fn too_many() -> Farewell {
+    Farewell { normal: false, reason: "too many links and monitors".into() }
+}
+
 fn signal(other: Pid, tie: Tie, farewell: Farewell) -> Option<Signal> {
     match tie {
         Tie::Link => Some(Signal::Exit(other, farewell)),
@@ -83,12 +88,11 @@ impl Node {
     /// A local space binds itself to another.
     pub(crate) fn bind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
-        let refuse = |reason: &str| Farewell { normal: false, reason: reason.into() };
         if me == other || self.actors.bonds.ties.contains(&(me.number, other, tie)) {
             return;
         }
         if !self.actors.bonds.tie(me.number, other, tie) {
-            if let Some(signal) = signal(other, tie, refuse("too many links and monitors")) {
+            if let Some(signal) = signal(other, tie, too_many()) {
                 self.signal(me.number, signal);
             }
             return;
@@ -108,11 +112,12 @@ impl Node {
     /// Another space binds itself to one of ours.
     pub(crate) fn handle_bond(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, bond: Bond) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::WatchedBy };
-        let lives = self.local(topology, to).is_some();
-        if !lives || !self.actors.bonds.tie(to.number, from, tie) {
-            let ended = Errand::Ended(to, from, bond, Farewell::no_space());
-            self.run_errand(now, from.zhost, topology, ended);
-        }
+        let farewell = match self.local(topology, to).is_some() {
+            false => Farewell::no_space(),
+            true if self.actors.bonds.tie(to.number, from, tie) => return,
+            true => too_many(),
+        };
+        self.run_errand(now, from.zhost, topology, Errand::Ended(to, from, bond, farewell));
     }
 
     /// A space bound to one of ours ended, or is lost to it.
@@ -130,8 +135,8 @@ impl Node {
 
     /// A local space wants to be told when a zhost dies; at once, if it is dead.
     pub(crate) fn watch_zhost(&mut self, number: u32, name: &Name) {
-        let known = self.known_zhosts().find(|(_, profile)| profile.name == *name).map(|(id, _)| id);
-        let Some(zhost) = known.filter(|_| self.actors.bonds.watches_of(number) < BONDS_PER_SPACE_MAX) else {
+        let known = self.known_zhosts().find(|(_, profile)| profile.name == *name);
+        let Some((zhost, _)) = known else {
             return self.signal(number, Signal::ZhostDown(name.clone()));
         };
         let watch = (number, zhost);

@@ -106,7 +106,7 @@ impl Node {
         pid: Pid,
         serial: u32,
     ) {
-        let grant = self.grant(now, topology, &name, pid);
+        let grant = self.grant(now, topology, &name, pid).map_err(|refusal| refusal as i8);
         self.run_errand(now, pid.zhost, topology, Errand::Granted(name, pid, serial, grant));
     }
 
@@ -116,11 +116,12 @@ impl Node {
         topology: TopologyId,
         name: &Name,
         pid: Pid,
-    ) -> Option<PlacementVersion> {
-        let (slot, term) = self.reign_slot().filter(|_| self.live_supers().any(|id| id == self.id))?;
+    ) -> Result<PlacementVersion, Refusal> {
+        let reign = self.reign_slot().filter(|_| self.live_supers().any(|id| id == self.id));
+        let (slot, term) = reign.ok_or(Refusal::TryAgain)?;
         let is_taken = |holder: Pid| holder != pid;
         if self.whereis(topology, name).is_some_and(is_taken) {
-            return None;
+            return Err(Refusal::Taken);
         }
         let membership = &self.membership;
         let lives =
@@ -129,16 +130,16 @@ impl Node {
         grants.granted.retain(|_, (holder, until)| *until > now && lives(holder));
         let key = (topology, name.clone());
         if grants.granted.get(&key).is_some_and(|(holder, _)| is_taken(*holder)) {
-            return None;
+            return Err(Refusal::Taken);
         }
         if grants.granted.len() >= GRANTS_MAX {
-            return None;
+            return Err(Refusal::TryAgain);
         }
         grants.granted.insert(key, (pid, now + GRANT_TTL));
         grants.counter += 1;
         // Of two starts of this zhost, the later one's grants are the later ones.
         let counter = u64::from(self.generation.0) << 32 | u64::from(grants.counter);
-        Some(PlacementVersion { slot, term, counter, coordinator: self.id })
+        Ok(PlacementVersion { slot, term, counter, coordinator: self.id })
     }
 
     /// A super answers a claim.
@@ -148,19 +149,21 @@ impl Node {
         topology: TopologyId,
         name: Name,
         (pid, serial): (Pid, u32),
-        (granter, grant): (ZhostId, Option<PlacementVersion>),
+        (granter, grant): (ZhostId, Result<PlacementVersion, i8>),
     ) {
         let lives = self.local(topology, pid).is_some();
         match grant {
-            Some(grant) if lives => {
+            Ok(grant) if lives => {
                 let row = Row::Name { number: pid.number, grant };
                 self.actors.grants.held.insert((topology, name.clone()), (pid.number, grant));
                 self.set_row(now, RowKey::Name(topology, name), row);
                 self.answer_space(pid.number, serial, Ok(Vec::new()));
             }
-            Some(_) => drop(self.run_errand(now, granter, topology, Errand::Release(name, pid))),
-            None if lives => self.answer_space(pid.number, serial, Err(Refusal::Taken)),
-            None => {}
+            Ok(_) => drop(self.run_errand(now, granter, topology, Errand::Release(name, pid))),
+            Err(code) if lives => {
+                self.answer_space(pid.number, serial, Err(crate::actors::refusal(code)));
+            }
+            Err(_) => {}
         }
     }
 

@@ -279,7 +279,7 @@ pub enum Errand {
     /// A super is asked for a name.
     Claim(Name, Pid, u32),
     /// It has been granted, or not.
-    Granted(Name, Pid, u32, Option<PlacementVersion>),
+    Granted(Name, Pid, u32, Result<PlacementVersion, i8>),
     /// A name is free again.
     Release(Name, Pid),
 }

@@ -11,13 +11,19 @@ use zhost_control::protocol::Request;
 const IMPORTS: &str = r#"
   (import "names" "register" (func $register (param i32 i32) (result i32)))
   (import "names" "whereis" (func $whereis (param i32 i32 i32) (result i32)))
+  (import "names" "unregister" (func $unregister (param i32 i32) (result i32)))
   (import "proc" "link" (func $link (param i32) (result i32)))
+  (import "proc" "unlink" (func $unlink (param i32) (result i32)))
   (import "proc" "monitor" (func $monitor (param i32) (result i32)))
+  (import "proc" "demonitor" (func $demonitor (param i32) (result i32)))
   (import "proc" "monitor_zhost" (func $monitor_zhost (param i32 i32) (result i32)))
   (import "proc" "trap_exits" (func $trap (param i32)))
   (import "proc" "spawn_link" (func $spawn (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "proc" "exit" (func $exit (param i32 i32 i32) (result i32)))
+  (import "proc" "call" (func $call_pid (param i32 i32 i32 i32 i32 i32) (result i32)))
   (import "proc" "send" (func $send (param i32 i32 i32) (result i32)))
   (import "net" "recv_next" (func $recv (param i32 i32) (result i32)))
+  (import "net" "reply" (func $reply (param i32 i32) (result i32)))
   (import "net" "recv_kind" (func $kind (result i32)))
   (import "net" "sender" (func $sender (param i32) (result i32)))
   (import "sys" "log" (func $log (param i32 i32 i32)))
@@ -28,7 +34,9 @@ const IMPORTS: &str = r#"
   (data (i32.const 16) "bound")
   (data (i32.const 32) "child")
   (data (i32.const 48) "ZHOST")
-  ;; Logs all mail, each behind its kind and a space.
+  (data (i32.const 64) "up")
+  (data (i32.const 80) "free")
+  ;; Logs all mail, each behind its kind and a space; or answers messages and calls with themselves.
   (func $read (param $answer i32) (local $size i32)
     (loop $more
       (local.set $size (call $recv (i32.const 514) (i32.const 200)))
@@ -39,41 +47,15 @@ const IMPORTS: &str = r#"
           (then
             (drop (call $sender (i32.const 1024)))
             (drop (call $send (i32.const 1024) (i32.const 514) (local.get $size))))
-          (else (call $log (i32.const 1) (i32.const 512) (i32.add (local.get $size) (i32.const 2)))))
+          (else (if (i32.and (local.get $answer) (i32.eq (call $kind) (i32.const 3)))
+            (then (drop (call $reply (i32.const 514) (local.get $size))))
+            (else (call $log (i32.const 1) (i32.const 512) (i32.add (local.get $size) (i32.const 2)))))))
         (br $more)))))
 "#;
 
-/// Takes the name `target`, waits, and does what is written for FATE.
-const TARGET: &str = r#"
-  (global $since (mut i64) (i64.const 0))
-  (func (export "on_process") (result i32)
-    (if (i64.eqz (global.get $since))
-      (then
-        (if (i32.eqz (call $register (i32.const 0) (i32.const 6)))
-          (then (global.set $since (call $now))
-                (call $log (i32.const 1) (i32.const 0) (i32.const 6)))))
-      (else
-        (if (i64.gt_u (i64.sub (call $now) (global.get $since)) (i64.const 3000000))
-          (then FATE))))
-    (call $read (i32.const 0))
-    (call $sleep (i32.const 500))
-    (i32.const 0))"#;
-
-/// Looks for the target, binds itself to it, and logs what it is told.
-const WATCHER: &str = r#"
-  (global $bound (mut i32) (i32.const 0))
-  (func (export "on_process") (result i32)
-    (if (i32.eqz (global.get $bound)) (then
-      (if (i32.eq (call $whereis (i32.const 0) (i32.const 6) (i32.const 256)) (i32.const 16)) (then
-        BIND
-        (global.set $bound (i32.const 1))
-        (call $log (i32.const 1) (i32.const 16) (i32.const 5))))))
-    (call $read (i32.const 0))
-    (call $sleep (i32.const 200))
-    (i32.const 0))"#;
-
-/// Spawns twelve children wherever they like, greets each, and logs what it hears.
+/// Spawns twelve children wherever they like, greets each, logs what it hears, and in the end closes the last one.
 const PARENT: &str = r#"
+  (global $closed (mut i32) (i32.const 0))
   (global $children (mut i32) (i32.const 0))
   (func (export "on_init") (result i32) (call $trap (i32.const 1)) (i32.const 0))
   (func (export "on_process") (result i32)
@@ -83,6 +65,9 @@ const PARENT: &str = r#"
             (call $spawn (i32.const 0) (i32.const 0) (i32.const 32) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 256)))
         (then (global.set $children (i32.add (global.get $children) (i32.const 1)))
               (drop (call $send (i32.const 256) (i32.const 16) (i32.const 5)))))))
+    (if (i32.and (i64.gt_u (call $now) (i64.const 45000000)) (i32.eqz (global.get $closed))) (then
+      (global.set $closed (i32.const 1))
+      (drop (call $exit (i32.const 256) (i32.const 16) (i32.const 5)))))
     (call $read (i32.const 0))
     (call $sleep (i32.const 100))
     (i32.const 0))"#;
@@ -91,116 +76,34 @@ const PARENT: &str = r#"
 const CHILD: &str = r#"
   (func (export "on_process") (result i32) (call $read (i32.const 1)) (call $sleep (i32.const -1)) (i32.const 0))"#;
 
-const CAPABILITIES: &str =
+pub(crate) const CAPABILITIES: &str =
     "sys.log, names.register, names.whereis, proc.link, proc.monitor, proc.spawn, proc.send";
 
-fn module(body: &str) -> String {
+pub(crate) fn module(body: &str) -> String {
     format!("(module {IMPORTS} {body})")
 }
 
-/// How a space binds itself to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bond {
-    /// As linked spaces that trap exits.
-    TrappingLink,
-    /// As linked spaces.
-    Link,
-    /// As one that is told.
-    Monitor,
-    /// As one that is told when the other's zhost dies.
-    MonitorZhost,
-}
-
-/// What becomes of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It asks to be stopped.
-    Ends,
-    /// It traps.
-    Crashes,
-    /// It is stopped with its topology's other spaces.
-    Closed,
-    /// Its zhost is killed.
-    Killed,
-    /// Its zhost loses power and comes back soon.
-    Restarted,
-    /// The two zhosts cannot reach each other for a while.
-    CutOff,
-}
-
 /// A site of three boards: the head, with the watcher, and one in the south and one in the north.
-fn site(seed: u64) -> World {
+pub(crate) fn site(seed: u64) -> World {
     let mut world = World::new(seed, Machines { zhosts: 3, cameras: 0, measured: false }, network(20, 10));
     (0..3).for_each(|index| world.start(index));
     world
 }
 
-fn submit(world: &mut World, package: Vec<u8>) {
+pub(crate) fn submit(world: &mut World, package: Vec<u8>) {
     world.run_for(Duration::from_secs(20));
     world.ask(0, &Request::TopoSubmit(package));
 }
 
 /// What a space logged, as `(kind of mail, text)`, and other lines of its log, since the world began.
-fn log_of(world: &World, space: &str) -> Vec<String> {
+pub(crate) fn log_of(world: &World, space: &str) -> Vec<String> {
     let prefix = format!("[{space}] info: ");
     let lines = world.trace().filter_map(|line| line.split_once(&prefix));
     lines.map(|(_, text)| text.to_owned()).collect()
 }
 
-/// What a watcher on the head is told of a target, on the same board or on the one in the south.
-pub fn told(seed: u64, bond: Bond, fate: Fate, same_board: bool) -> Vec<String> {
-    let mut world = site(seed);
-    let region = if same_board { "head" } else { "south" };
-    let topology = format!(
-        "apiVersion: samoza/v1
-kind: Topology
-metadata: {{name: bonds}}
-spaces:
-  - {{name: watcher, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: head}}}}
-  - {{name: mark, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: {region}}}}}
-"
-    );
-    let bind = match bond {
-        Bond::TrappingLink => "(call $trap (i32.const 1)) (drop (call $link (i32.const 256)))",
-        Bond::Link => "(drop (call $link (i32.const 256)))",
-        Bond::Monitor => "(drop (call $monitor (i32.const 256)))",
-        Bond::MonitorZhost => "(drop (call $monitor_zhost (i32.const 48) (i32.const 2)))",
-    };
-    let act = match fate {
-        Fate::Ends => "(return (i32.const 5))",
-        Fate::Crashes => "(unreachable)",
-        _ => "",
-    };
-    let watcher = module(&WATCHER.replace("BIND", bind)).replace("ZHOST", "z1");
-    let spaces = [("watcher", watcher), ("mark", module(&TARGET.replace("FATE", act)))];
-    submit(&mut world, guests::assemble("bonds", 1, &topology, &spaces));
-    let bound = |world: &World| log_of(world, "watcher").iter().any(|line| line == "bound");
-    let end = world.now() + Duration::from_secs(60);
-    assert!(world.run_until(end, bound), "seed {seed}: the watcher finds no target");
-    world.run_for(Duration::from_secs(2));
-    match fate {
-        Fate::Ends | Fate::Crashes => {}
-        Fate::Closed => drop(world.ask(2, &Request::TopoStop("bonds".into()))),
-        Fate::Killed => world.kill(1),
-        Fate::Restarted => {
-            world.cut_power(1);
-            world.run_for(Duration::from_millis(300));
-            world.start(1);
-        }
-        Fate::CutOff => {
-            world.partition(&[1]);
-            world.run_for(Duration::from_secs(30));
-            world.heal();
-        }
-    }
-    world.run_for(Duration::from_secs(40));
-    let mut told = log_of(&world, "watcher");
-    told.retain(|line| line != "bound");
-    told
-}
-
-/// What a parent hears of twelve children when one of three boards is killed: their greetings, then of those that are
-/// gone. Also how many children lived on that board.
+/// What a parent hears of twelve children when it closes one, and then one of three boards is killed: their greetings,
+/// then of those that are gone. Also how many children lived on that board.
 pub fn family(seed: u64) -> (usize, Vec<String>, usize) {
     let mut world = site(seed);
     let topology = format!(
@@ -264,8 +167,8 @@ paths:
 }
 
 /// Two spaces take one name while they cannot reach each other. Gives how often it was taken, how often that was found
-/// out, and how many hold it in the end.
-pub fn contest(seed: u64) -> (usize, usize, usize) {
+/// out, how many hold it in the end, and how often a space was told that it has lost it.
+pub fn contest(seed: u64) -> (usize, usize, usize, usize) {
     let mut world = site(seed);
     let space = |name: &str, region: &str| {
         format!(
@@ -275,7 +178,8 @@ pub fn contest(seed: u64) -> (usize, usize, usize) {
     let topology = "apiVersion: samoza/v1\nkind: Topology\nmetadata: {name: contest}\nspaces:\n".to_owned()
         + &space("left", "south")
         + &space("right", "north");
-    let target = module(&TARGET.replace("FATE", ""));
+    let target =
+        module(&crate::bonds::TARGET.replace("FATE", "").replace("ANSWER", "0").replace("TRAP", "0"));
     world.run_for(Duration::from_secs(20));
     world.ask(
         0,
@@ -293,8 +197,10 @@ pub fn contest(seed: u64) -> (usize, usize, usize) {
     world.heal();
     world.run_for(Duration::from_secs(60));
     let holders = world.live().into_iter().map(|index| world.names_held(index)).sum();
-    let taken =
-        ["left", "right"].map(|space| log_of(&world, space).iter().filter(|line| *line == "target").count());
     let found_out = world.trace().filter(|line| line.contains("was granted to two spaces")).count();
-    (taken.iter().sum(), found_out, holders)
+    let lines = |text: &str| {
+        let of_space = |space: &&str| log_of(&world, space).iter().filter(|line| *line == text).count();
+        ["left", "right"].iter().map(of_space).sum::<usize>()
+    };
+    (lines("target"), found_out, holders, lines("7 target"))
 }

@@ -4,6 +4,7 @@
 //! and draws every delay, loss and fault from one seed. The same seed gives the same trace on any machine.
 
 pub mod actors;
+pub mod bonds;
 mod disk;
 pub mod figures;
 mod guests;

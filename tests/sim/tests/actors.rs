@@ -1,9 +1,12 @@
 //! The table of `agent/node/ACTORS.md`, case by case: who is told what, and exactly once.
 
-use zhost_sim::actors::{
-    Bond::{self, Link, Monitor, MonitorZhost, TrappingLink},
-    Fate::{self, Closed, Crashes, CutOff, Ends, Killed, Restarted},
-    contest, family, impatience, told,
+use zhost_sim::{
+    actors::{contest, family, impatience},
+    bonds::{
+        Bond::{self, Call, Demonitored, Link, Monitor, MonitorZhost, Name, TrappingLink, Unlinked},
+        Fate::{self, Closed, Crashes, CutOff, Ends, Gone, Killed, Lives, Restarted, Unregisters},
+        crowd, told,
+    },
 };
 
 /// Each case is tried with so many seeds.
@@ -11,12 +14,26 @@ const SEEDS: u64 = 10;
 
 const TRAP: &str = "trapped: wasm `unreachable` instruction executed";
 
+/// The watcher goes on, and is told this and nothing else.
 fn check(bond: Bond, fate: Fate, same_board: bool, expected: &[&str]) {
     for seed in 0..SEEDS {
+        let watcher = told(seed, bond, fate, same_board).watcher;
         assert_eq!(
-            told(seed, bond, fate, same_board),
-            expected,
+            watcher,
+            [&["up", "bound"], expected].concat(),
             "seed {seed}: {bond:?}, {fate:?}, same board: {same_board}"
+        );
+    }
+}
+
+/// Each bond ends the watcher once: it starts anew, binds itself anew, and so on.
+fn check_ends_too(fate: Fate, same_board: bool) {
+    for seed in 0..SEEDS {
+        let watcher = told(seed, Link, fate, same_board).watcher;
+        let alternates = watcher.iter().zip(["up", "bound"].iter().cycle()).all(|(line, word)| line == word);
+        assert!(
+            watcher.len() >= 3 && alternates,
+            "seed {seed}: {fate:?}, same board: {same_board}: {watcher:?}"
         );
     }
 }
@@ -35,6 +52,16 @@ fn the_crash_of_a_space_is_told_once() {
     for same_board in [true, false] {
         check(Monitor, Crashes, same_board, &[&format!("5 {TRAP}")]);
         check(TrappingLink, Crashes, same_board, &[&format!("4 {TRAP}")]);
+        check_ends_too(Crashes, same_board);
+    }
+}
+
+#[test]
+fn a_space_that_is_closed_is_told_of_once() {
+    for same_board in [true, false] {
+        check(Monitor, Closed, same_board, &["5 closed"]);
+        check(TrappingLink, Closed, same_board, &["4 closed"]);
+        check_ends_too(Closed, same_board);
     }
 }
 
@@ -44,16 +71,77 @@ fn the_loss_of_a_zhost_is_told_once() {
         check(Monitor, fate, false, &["5 noconnection"]);
         check(TrappingLink, fate, false, &["4 noconnection"]);
         check(MonitorZhost, fate, false, &["6 z1"]);
+        check_ends_too(fate, false);
     }
 }
 
 #[test]
-fn who_is_closed_with_its_watcher_tells_nobody_twice() {
+fn both_sides_of_a_partition_are_told_once() {
     for seed in 0..SEEDS {
-        for same_board in [true, false] {
-            let told = told(seed, Monitor, Closed, same_board);
-            assert!(told.is_empty() || told == ["5 closed"], "seed {seed}: {told:?}");
+        let target = told(seed, TrappingLink, CutOff, false).target;
+        // Afterwards it may be placed anew, and start again.
+        assert_eq!(target[..2], ["target", "4 noconnection"], "seed {seed}");
+        assert!(target[2..].iter().all(|line| line == "target"), "seed {seed}: {target:?}");
+        let told = told(seed, Link, CutOff, false);
+        assert_eq!(told.target_ended_too, 1, "seed {seed}: {told:?}");
+    }
+}
+
+#[test]
+fn a_bond_with_who_is_gone_is_told_of_once() {
+    for same_board in [true, false] {
+        check(Monitor, Gone, same_board, &["5 noproc"]);
+        check(TrappingLink, Gone, same_board, &["4 noproc"]);
+        check(MonitorZhost, Gone, same_board, &["6 z9"]);
+        check_ends_too(Gone, same_board);
+    }
+}
+
+#[test]
+fn what_is_undone_is_not_told() {
+    for same_board in [true, false] {
+        for fate in [Crashes, Closed] {
+            check(Unlinked, fate, same_board, &[]);
+            check(Demonitored, fate, same_board, &[]);
         }
+    }
+    for fate in [Killed, CutOff] {
+        check(Unlinked, fate, false, &[]);
+        check(Demonitored, fate, false, &[]);
+    }
+}
+
+#[test]
+fn who_monitors_too_many_is_told_of_each_once() {
+    for seed in 0..SEEDS {
+        assert_eq!(crowd(seed), ["1024 0076"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_call_has_one_end() {
+    for same_board in [true, false] {
+        check(Call, Lives, same_board, &["child"]);
+        for fate in [Ends, Crashes, Closed] {
+            check(Call, fate, same_board, &["-5"]);
+        }
+        check(Call, Gone, same_board, &["-1"]);
+    }
+    for fate in [Killed, Restarted, CutOff] {
+        check(Call, fate, false, &["-6"]);
+    }
+}
+
+#[test]
+fn a_name_is_free_when_its_holder_is_gone_or_gives_it_back() {
+    for same_board in [true, false] {
+        for fate in [Ends, Crashes, Closed, Unregisters] {
+            check(Name, fate, same_board, &["free"]);
+        }
+        check(Name, Lives, same_board, &[]);
+    }
+    for fate in [Killed, Restarted, CutOff] {
+        check(Name, fate, false, &["free"]);
     }
 }
 
@@ -63,24 +151,28 @@ fn children_answer_wherever_they_are_and_each_loss_is_told_once() {
         let (greetings, told, lost) = family(seed);
         assert_eq!(greetings, 12, "seed {seed}");
         assert!(lost > 0, "seed {seed}: nothing was spawned on the board that is killed");
-        assert_eq!(told, vec!["4 noconnection"; lost], "seed {seed}");
+        let expected = [&["4 closed"][..], &vec!["4 noconnection"; lost]].concat();
+        assert_eq!(told, expected, "seed {seed}");
     }
 }
 
 #[test]
 fn a_name_taken_on_both_sides_of_a_partition_has_one_holder_after_it() {
-    let mut contested = 0;
+    let (mut contested, mut losses_told) = (0, 0);
     for seed in 0..SEEDS {
-        let (taken, found_out, holders) = contest(seed);
+        let (taken, found_out, holders, told) = contest(seed);
         assert_eq!(holders, 1, "seed {seed}");
         assert_eq!(
             taken >= 2,
             found_out >= 1,
             "seed {seed}: taken {taken} times, found out {found_out} times"
         );
+        assert!(told <= found_out, "seed {seed}: the loss is told {told} times");
         contested += u64::from(taken >= 2);
+        losses_told += told;
     }
     assert!(contested > SEEDS / 2, "only {contested} seeds let both sides take it");
+    assert!(losses_told > 0, "no space that lost its name was there to be told");
 }
 
 #[test]
