@@ -1,6 +1,6 @@
 //! What spaces do with each other beside sending along paths: spawn, call, link, monitor, register names.
 
-use crate::context::{Context, Effect, Refusal};
+use crate::context::{Context, Effect, Refusal, Undelivered};
 use std::time::Duration;
 use zhost_base::{
     Batch, Farewell, Instant, Name, Pid,
@@ -209,9 +209,13 @@ impl Context {
     }
 
     /// Takes what is to be known of messages to one pid that did not arrive: the pid, then as for a path.
-    pub(crate) fn next_unsent(&mut self) -> Result<Vec<u8>, Refusal> {
-        let pid = *self.unsent.first().ok_or(Refusal::NotFound)?.0;
-        let undelivered = self.unsent.remove(&pid).ok_or(Refusal::NotFound)?;
-        Ok([&pid.encode()[..], &undelivered.lost.to_le_bytes(), &undelivered.unknown.to_le_bytes()].concat())
+    pub(crate) fn next_unsent(&mut self, room: usize) -> Result<Vec<u8>, Refusal> {
+        let (pid, Undelivered { lost, unknown }) = self.unsent.first().ok_or(Refusal::NotFound)?;
+        let (pid, notice) = (*pid, [&pid.encode()[..], &lost.to_le_bytes(), &unknown.to_le_bytes()].concat());
+        if notice.len() > room {
+            return Err(Refusal::TooLarge);
+        }
+        self.unsent.remove(&pid);
+        Ok(notice)
     }
 }

@@ -157,7 +157,10 @@ pub struct Context {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) devices: Arc<dyn Devices>,
     pub(crate) rng: Rng,
-    pub(crate) last_frame: Option<u64>,
+    /// The last picture that it was given of each camera.
+    pub(crate) last_frames: LiteMap<String, u64>,
+    /// Samples of each microphone for which its buffer had no room.
+    pub(crate) heard: LiteMap<String, Vec<u8>>,
     /// What it reports of itself: healthy or not, and how busy in percent.
     pub(crate) report: Option<Report>,
 }
@@ -212,7 +215,8 @@ impl Context {
             subscriptions: Vec::new(),
             devices,
             rng,
-            last_frame: None,
+            last_frames: LiteMap::new(),
+            heard: LiteMap::new(),
             report: None,
         }
     }
@@ -296,11 +300,16 @@ impl Context {
     }
 
     /// Takes what is to be known of messages of one path that did not arrive: two little-endian numbers, of
-    /// those lost and of those whose fate is unknown, then the path's name.
-    pub(crate) fn next_undelivered(&mut self) -> Result<Vec<u8>, Refusal> {
-        let path = self.undelivered.first().map(|(path, _)| path.clone()).ok_or(Refusal::NotFound)?;
-        let Undelivered { lost, unknown } = self.undelivered.remove(&path).unwrap_or_default();
-        Ok([&lost.to_le_bytes()[..], &unknown.to_le_bytes()[..], path.as_str().as_bytes()].concat())
+    /// those lost and of those whose fate is unknown, then the path's name. What is larger than `room` stays.
+    pub(crate) fn next_undelivered(&mut self, room: usize) -> Result<Vec<u8>, Refusal> {
+        let (path, Undelivered { lost, unknown }) = self.undelivered.first().ok_or(Refusal::NotFound)?;
+        let notice = [&lost.to_le_bytes()[..], &unknown.to_le_bytes()[..], path.as_str().as_bytes()].concat();
+        if notice.len() > room {
+            return Err(Refusal::TooLarge);
+        }
+        let path = path.clone();
+        self.undelivered.remove(&path);
+        Ok(notice)
     }
 
     /// What the package's `config` says under that key.

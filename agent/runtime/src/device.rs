@@ -32,6 +32,9 @@ impl Reading {
     }
 }
 
+/// What stands before the pixels.
+const FRAME_HEAD_BYTES: usize = 20;
+
 /// One picture of a camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
@@ -48,10 +51,15 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// What [`Self::encode`] gives has so many bytes.
+    pub fn size_bytes(&self) -> usize {
+        FRAME_HEAD_BYTES + self.pixels.len()
+    }
+
     /// The frame as guests read it: sequence (8 bytes), width, height (4 each), FourCC, all little-endian; then the
     /// pixels.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(20 + self.pixels.len());
+        let mut bytes = Vec::with_capacity(self.size_bytes());
         bytes.extend_from_slice(&self.sequence.to_le_bytes());
         bytes.extend_from_slice(&self.width.to_le_bytes());
         bytes.extend_from_slice(&self.height.to_le_bytes());

@@ -34,6 +34,6 @@ pub use mailbox::{Consumed, Kind, Origin, Sender};
 pub use memory_store::MemoryStore;
 pub use program::read_blob;
 pub use redb_store::RedbStore;
-pub use store::{Store, StoreError, Write, blob_key, table};
+pub use store::{Entries, Store, StoreError, Write, blob_key, table};
 pub use wasmi_engine::Wasmi;
 pub use worker::{Slice, Worker};

@@ -35,15 +35,19 @@ impl From<DeviceError> for Refusal {
 }
 
 impl Context {
-    /// Reads the sensor `name`, which must be declared as `sensors.<name>`. A camera gives each picture once.
-    pub(crate) fn sensor_read(&mut self, name: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// Reads the sensor `name`, which must be declared as `sensors.<name>`. A camera gives each picture once; one that
+    /// is larger than `room` is not given.
+    pub(crate) fn sensor_read(&mut self, name: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
         let capability = self.declared("sensors.", name)?;
         match self.devices.read(self.now, &capability)? {
             Reading::Json(json) => Ok(json.into_bytes()),
             Reading::Bytes(bytes) => Ok(bytes),
-            Reading::Frame(frame) if self.last_frame == Some(frame.sequence) => Err(Refusal::TryAgain),
+            Reading::Frame(frame) if self.last_frames.get(&capability) == Some(&frame.sequence) => {
+                Err(Refusal::TryAgain)
+            }
+            Reading::Frame(frame) if frame.size_bytes() > room => Err(Refusal::TooLarge),
             Reading::Frame(frame) => {
-                self.last_frame = Some(frame.sequence);
+                self.last_frames.insert(capability, frame.sequence);
                 Ok(frame.encode())
             }
         }
@@ -156,14 +160,24 @@ impl Context {
         if self.devices.leases().release(&capability, self.pid) { Ok(()) } else { Err(Refusal::NotFound) }
     }
 
-    /// What a microphone has heard since it was asked last.
-    pub(crate) fn audio_capture(&mut self, name: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// What a microphone has heard since it was asked last. What is larger than `room` waits for a larger one.
+    pub(crate) fn audio_capture(&mut self, name: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
         let capability = self.declared("audio.", name)?;
-        match self.devices.read(self.now, &capability)? {
-            Reading::Bytes(samples) if samples.is_empty() => Err(Refusal::TryAgain),
-            Reading::Bytes(samples) => Ok(samples),
-            _ => Err(Refusal::NotFound),
+        let samples = match self.heard.remove(&capability) {
+            Some(samples) => samples,
+            None => match self.devices.read(self.now, &capability)? {
+                Reading::Bytes(samples) => samples,
+                _ => return Err(Refusal::NotFound),
+            },
+        };
+        if samples.is_empty() {
+            return Err(Refusal::TryAgain);
         }
+        if samples.len() > room {
+            self.heard.insert(capability, samples);
+            return Err(Refusal::TooLarge);
+        }
+        Ok(samples)
     }
 
     /// Gives samples to a loudspeaker.

@@ -1,14 +1,15 @@
-;; declares: sensors.clock sensors.broken sensors.gone actuators.relay actuators.gone audio.tape
+;; declares: sensors.clock sensors.broken sensors.gone sensors.still sensors.eye actuators.relay actuators.gone actuators.taken actuators.broken actuators.going audio.tape audio.gone audio.broken audio.quiet
 ;; recognizes: every: {sensor: clock, periodMs: 10, rule: window, count: 2, figure: max}
-;; shows: sensors.read -1 -4 -5
-;; shows: sensors.subscribe -4
+;; recognizes: other: {sensor: undeclared, periodMs: 10, rule: window, count: 2, figure: max}
+;; shows: sensors.read -1 -2 -3 -4 -5
+;; shows: sensors.subscribe -1 -4
 ;; shows: sensors.unsubscribe -1
-;; shows: actuators.lock -1 -4
-;; shows: actuators.command -3 -4 -7
-;; shows: actuators.release -1
-;; shows: audio.capture -3 -4
-;; shows: audio.play -3 -4
-;; shows: events.subscribe -1
+;; shows: actuators.lock -1 -4 -7
+;; shows: actuators.command -1 -3 -4 -5 -7
+;; shows: actuators.release -1 -4
+;; shows: audio.capture -1 -2 -3 -4 -5
+;; shows: audio.play -1 -3 -4 -5
+;; shows: events.subscribe -1 -4
 ;; shows: events.unsubscribe -1
 (module
   (import "sensors" "read" (func $read (param i32 i32 i32 i32) (result i32)))
@@ -27,7 +28,7 @@
   (import "sys" "sleep" (func $sleep (param i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "clockbrokenother")
-  (data (i32.const 16) "relaygonetapeevery")
+  (data (i32.const 16) "relaygonetapeeverystilleyetakengoingquiet")
   (global $calls (mut i32) (i32.const 0))
   (func (export "on_process") (result i32)
     (if (global.get $calls) (then (return (call $later))))
@@ -36,7 +37,14 @@
     (expect (call $read (i32.const 5) (i32.const 6) (i32.const 1024) (i32.const 64)) -5)
     (expect (call $read (i32.const 11) (i32.const 5) (i32.const 1024) (i32.const 64)) -4)
     (expect (call $read (i32.const 21) (i32.const 4) (i32.const 1024) (i32.const 64)) -1)
+    (expect (call $read (i32.const 34) (i32.const 5) (i32.const 1024) (i32.const 64)) -2)
+    (expect (call $read (i32.const 0) (i32.const 5) (i32.const 1024) (i32.const 3)) -3)
+    ;; A picture for which there is no room stays; then each is given once.
+    (expect (call $read (i32.const 39) (i32.const 3) (i32.const 1024) (i32.const 23)) -3)
+    (expect (call $read (i32.const 39) (i32.const 3) (i32.const 1024) (i32.const 64)) 24)
+    (expect (call $read (i32.const 39) (i32.const 3) (i32.const 1024) (i32.const 64)) -2)
     (expect (call $subscribe (i32.const 11) (i32.const 5) (i32.const 10)) -4)
+    (expect (call $subscribe (i32.const 21) (i32.const 4) (i32.const 10)) -1)
     (expect (call $unsubscribe (i32.const 0) (i32.const 5)) -1)
     (expect (call $subscribe (i32.const 0) (i32.const 5) (i32.const 100)) 0)
     (expect (call $command (i32.const 16) (i32.const 5) (i32.const 0) (i32.const 3) (i32.const 1024) (i32.const 64)) -7)
@@ -44,19 +52,35 @@
     (expect (call $lock (i32.const 16) (i32.const 5)) 0)
     (expect (call $lock (i32.const 21) (i32.const 4)) -1)
     (expect (call $lock (i32.const 0) (i32.const 5)) -4)
+    (expect (call $lock (i32.const 42) (i32.const 5)) -7)
+    (expect (call $lock (i32.const 5) (i32.const 6)) 0)
+    (expect (call $command (i32.const 5) (i32.const 6) (i32.const 0) (i32.const 3) (i32.const 1024) (i32.const 64)) -5)
+    (expect (call $lock (i32.const 47) (i32.const 5)) 0)
+    (expect (call $command (i32.const 47) (i32.const 5) (i32.const 0) (i32.const 3) (i32.const 1024) (i32.const 64)) -1)
     (expect (call $command (i32.const 16) (i32.const 5) (i32.const 0) (i32.const 3) (i32.const 1024) (i32.const 64)) 3)
     (expect (i32.load8_u (i32.const 1024)) 111)
     (expect (call $command (i32.const 16) (i32.const 5) (i32.const 0) (i32.const 16385) (i32.const 1024) (i32.const 64)) -3)
     (expect (call $release (i32.const 16) (i32.const 5)) 0)
     (expect (call $release (i32.const 16) (i32.const 5)) -1)
-    (expect (call $capture (i32.const 25) (i32.const 4) (i32.const 1024) (i32.const 64)) 4)
+    (expect (call $release (i32.const 0) (i32.const 5)) -4)
+    ;; The tape says one, two, three, four, then four more; what there was no room for is not lost.
     (expect (call $capture (i32.const 25) (i32.const 4) (i32.const 1024) (i32.const 3)) -3)
+    (expect (call $capture (i32.const 25) (i32.const 4) (i32.const 1024) (i32.const 64)) 4)
+    (expect (i32.load8_u (i32.const 1024)) 1)
+    (expect (call $capture (i32.const 25) (i32.const 4) (i32.const 1024) (i32.const 64)) 4)
+    (expect (i32.load8_u (i32.const 1024)) 5)
+    (expect (call $capture (i32.const 21) (i32.const 4) (i32.const 1024) (i32.const 64)) -1)
+    (expect (call $capture (i32.const 52) (i32.const 5) (i32.const 1024) (i32.const 64)) -2)
+    (expect (call $capture (i32.const 5) (i32.const 6) (i32.const 1024) (i32.const 64)) -5)
+    (expect (call $play (i32.const 21) (i32.const 4) (i32.const 0) (i32.const 16)) -1)
+    (expect (call $play (i32.const 5) (i32.const 6) (i32.const 0) (i32.const 16)) -5)
     (expect (call $capture (i32.const 0) (i32.const 5) (i32.const 1024) (i32.const 64)) -4)
     (expect (call $play (i32.const 25) (i32.const 4) (i32.const 0) (i32.const 16)) 0)
     (expect (call $play (i32.const 25) (i32.const 4) (i32.const 0) (i32.const 16385)) -3)
     (expect (call $play (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 16)) -4)
     (expect (call $watch (i32.const 0) (i32.const 5)) -1)
     (expect (call $unwatch (i32.const 29) (i32.const 5)) -1)
+    (expect (call $watch (i32.const 11) (i32.const 5)) -4)
     (expect (call $watch (i32.const 29) (i32.const 5)) 0)
     (call $sleep (i32.const 1000))
     (i32.const 0))

@@ -1,11 +1,11 @@
 ;; declares:
 ;; shows: net.emit_to -1 -2 -3
 ;; shows: net.recv_next -1 -3
-;; shows: net.recv_path -1
+;; shows: net.recv_path -1 -3
 ;; shows: net.recv_kind -1
 ;; shows: net.sender -1
-;; shows: net.undelivered -1
-;; shows: net.call -1 -3 -6
+;; shows: net.undelivered -1 -3
+;; shows: net.call -1 -2 -3 -5 -6
 ;; shows: net.reply -1 -3
 (module
   (import "net" "emit_to" (func $emit (param i32 i32 i32 i32) (result i32)))
@@ -18,7 +18,7 @@
   (import "net" "reply" (func $reply (param i32 i32) (result i32)))
   (import "sys" "sleep" (func $sleep (param i32)))
   (memory (export "memory") 2)
-  (data (i32.const 0) "outnonesilenceabc")
+  (data (i32.const 0) "outnonesilenceabclaterfails")
   (global $calls (mut i32) (i32.const 0))
   (func (export "on_process") (result i32)
     (local $size i32)
@@ -41,6 +41,8 @@
     (expect (call $call (i32.const 0) (i32.const 3) (i32.const 7) (i32.const 7) (i32.const 100) (i32.const 1024) (i32.const 64)) -6)
     (expect (call $call (i32.const 3) (i32.const 4) (i32.const 7) (i32.const 7) (i32.const 100) (i32.const 1024) (i32.const 64)) -1)
     (expect (call $call (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 49153) (i32.const 100) (i32.const 1024) (i32.const 64)) -3)
+    (expect (call $call (i32.const 0) (i32.const 3) (i32.const 17) (i32.const 5) (i32.const 100) (i32.const 1024) (i32.const 64)) -2)
+    (expect (call $call (i32.const 0) (i32.const 3) (i32.const 22) (i32.const 5) (i32.const 100) (i32.const 1024) (i32.const 64)) -5)
     ;; As many messages as the window holds, then no more.
     (loop $more
       (local.set $size (i32.add (local.get $size) (i32.const 1)))
@@ -54,6 +56,7 @@
     (expect (call $recv (i32.const 1024) (i32.const 4)) -3)
     (expect (call $recv (i32.const 1024) (i32.const 64)) 5)
     (expect (call $kind) 0)
+    (expect (call $path (i32.const 1024) (i32.const 1)) -3)
     (expect (call $path (i32.const 1024) (i32.const 64)) 2)
     (expect (call $sender (i32.const 2048)) 16)
     (expect (i32.load (i32.const 2060)) 9)
@@ -61,6 +64,7 @@
     (expect (call $kind) 3)
     (expect (call $reply (i32.const 14) (i32.const 3)) 0)
     (expect (call $reply (i32.const 14) (i32.const 3)) -1)
+    (expect (call $undelivered (i32.const 1024) (i32.const 10)) -3)
     (expect (call $undelivered (i32.const 1024) (i32.const 64)) 11)
     (expect (i32.load (i32.const 1024)) 2)
     (expect (i32.load (i32.const 1028)) 1)

@@ -1,10 +1,11 @@
 ;; declares: proc.spawn proc.send proc.link proc.monitor proc.list
-;; shows: proc.spawn -1 -3
-;; shows: proc.spawn_link -1
-;; shows: proc.call -6
+;; shows: proc.spawn -1 -2 -3 -4 -5 -8
+;; shows: proc.spawn_link -1 -2 -3 -4 -5 -8
+;; shows: proc.call -1 -2 -3 -5 -6
 ;; shows: proc.send -2 -3
-;; shows: proc.unsent -1
+;; shows: proc.unsent -1 -3
 ;; shows: proc.list -3
+;; shows: proc.monitor_zhost -1
 (module
   (import "proc" "self" (func $self (param i32) (result i32)))
   (import "proc" "list" (func $list (param i32 i32) (result i32)))
@@ -25,7 +26,7 @@
   (import "net" "sender" (func $sender (param i32) (result i32)))
   (import "sys" "sleep" (func $sleep (param i32)))
   (memory (export "memory") 2)
-  (data (i32.const 0) "childnonez1silenceabc")
+  (data (i32.const 0) "childnonez1silenceabcbarredcrashercrowdedagainlaterfailsgone../")
   (global $calls (mut i32) (i32.const 0))
   (func (export "on_process") (result i32)
     (local $n i32)
@@ -41,9 +42,23 @@
     (expect (call $spawn (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 5) (i32.const 18) (i32.const 4097) (i32.const 1056)) -3)
     (expect (call $spawn_link (i32.const 9) (i32.const 2) (i32.const 0) (i32.const 5) (i32.const 18) (i32.const 0) (i32.const 1056)) 16)
     (expect (call $spawn_link (i32.const 9) (i32.const 2) (i32.const 5) (i32.const 4) (i32.const 18) (i32.const 0) (i32.const 1056)) -1)
+    (expect (call $spawn (i32.const 0) (i32.const 0) (i32.const 21) (i32.const 6) (i32.const 18) (i32.const 3) (i32.const 1056)) -4)
+    (expect (call $spawn (i32.const 0) (i32.const 0) (i32.const 27) (i32.const 7) (i32.const 18) (i32.const 3) (i32.const 1056)) -5)
+    (expect (call $spawn (i32.const 0) (i32.const 0) (i32.const 34) (i32.const 7) (i32.const 18) (i32.const 3) (i32.const 1056)) -8)
+    (expect (call $spawn (i32.const 0) (i32.const 0) (i32.const 41) (i32.const 5) (i32.const 18) (i32.const 3) (i32.const 1056)) -2)
+    (expect (call $spawn_link (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 5) (i32.const 18) (i32.const 4097) (i32.const 1056)) -3)
+    (expect (call $spawn_link (i32.const 0) (i32.const 0) (i32.const 21) (i32.const 6) (i32.const 18) (i32.const 3) (i32.const 1056)) -4)
+    (expect (call $spawn_link (i32.const 0) (i32.const 0) (i32.const 27) (i32.const 7) (i32.const 18) (i32.const 3) (i32.const 1056)) -5)
+    (expect (call $spawn_link (i32.const 0) (i32.const 0) (i32.const 34) (i32.const 7) (i32.const 18) (i32.const 3) (i32.const 1056)) -8)
+    (expect (call $spawn_link (i32.const 0) (i32.const 0) (i32.const 41) (i32.const 5) (i32.const 18) (i32.const 3) (i32.const 1056)) -2)
     (expect (call $unsent (i32.const 2048) (i32.const 64)) -1)
     (expect (call $call (i32.const 1040) (i32.const 18) (i32.const 3) (i32.const 100) (i32.const 2048) (i32.const 64)) 3)
     (expect (call $call (i32.const 1040) (i32.const 11) (i32.const 7) (i32.const 100) (i32.const 2048) (i32.const 64)) -6)
+    (expect (call $call (i32.const 1040) (i32.const 56) (i32.const 4) (i32.const 100) (i32.const 2048) (i32.const 64)) -1)
+    (expect (call $call (i32.const 1040) (i32.const 46) (i32.const 5) (i32.const 100) (i32.const 2048) (i32.const 64)) -2)
+    (expect (call $call (i32.const 1040) (i32.const 18) (i32.const 3) (i32.const 100) (i32.const 2048) (i32.const 2)) -3)
+    (expect (call $call (i32.const 1040) (i32.const 18) (i32.const 49153) (i32.const 100) (i32.const 2048) (i32.const 64)) -3)
+    (expect (call $call (i32.const 1040) (i32.const 51) (i32.const 5) (i32.const 100) (i32.const 2048) (i32.const 64)) -5)
     (expect (call $send (i32.const 1040) (i32.const 0) (i32.const 49153)) -3)
     (loop $more
       (local.set $n (i32.add (local.get $n) (i32.const 1)))
@@ -56,6 +71,7 @@
     (call $trap (i32.const 1))
     (expect (call $link (i32.const 1040)) 0)
     (expect (call $monitor (i32.const 1040)) 0)
+    (expect (call $monitor_zhost (i32.const 60) (i32.const 3)) -1)
     (expect (call $monitor_zhost (i32.const 9) (i32.const 2)) 0)
     (call $sleep (i32.const 1000))
     (i32.const 0))
@@ -71,6 +87,7 @@
     (expect (call $kind) 6)
     (expect (call $recv (i32.const 2048) (i32.const 64)) 2)
     (expect (call $kind) 2)
+    (expect (call $unsent (i32.const 2048) (i32.const 23)) -3)
     (expect (call $unsent (i32.const 2048) (i32.const 64)) 24)
     (expect (i32.load (i32.const 2064)) 1)
     (i32.const 1)))

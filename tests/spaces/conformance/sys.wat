@@ -1,7 +1,7 @@
-;; declares: sys.log secrets.password
+;; declares: sys.log secrets.password secrets.gone secrets.broken
 ;; more: config: {greeting: hello}
 ;; shows: sys.config -1 -3
-;; shows: sys.secret -4
+;; shows: sys.secret -1 -3 -4 -5
 ;; shows: sys.self_emit -2 -3
 ;; shows: sys.argument -3
 (module
@@ -18,7 +18,7 @@
   (import "sys" "report" (func $report (param i32 i32 i32 i32)))
   (import "net" "recv_next" (func $recv (param i32 i32) (result i32)))
   (memory (export "memory") 1)
-  (data (i32.const 0) "greetingnothingpasswordother")
+  (data (i32.const 0) "greetingnothingpasswordothergonebroken")
   (global $calls (mut i32) (i32.const 0))
   (func (export "on_process") (result i32)
     (local $n i32) (local $then i64)
@@ -45,7 +45,10 @@
     (expect (call $config (i32.const 0) (i32.const 8) (i32.const 1024) (i32.const 4)) -3)
     (expect (call $config (i32.const 8) (i32.const 7) (i32.const 1024) (i32.const 64)) -1)
     (expect (call $secret (i32.const 15) (i32.const 8) (i32.const 1024) (i32.const 64)) 4)
+    (expect (call $secret (i32.const 15) (i32.const 8) (i32.const 1024) (i32.const 3)) -3)
     (expect (call $secret (i32.const 23) (i32.const 5) (i32.const 1024) (i32.const 64)) -4)
+    (expect (call $secret (i32.const 28) (i32.const 4) (i32.const 1024) (i32.const 64)) -1)
+    (expect (call $secret (i32.const 32) (i32.const 6) (i32.const 1024) (i32.const 64)) -5)
     (expect (call $argument (i32.const 1024) (i32.const 64)) 8)
     (expect (call $argument (i32.const 1024) (i32.const 7)) -3)
     (call $report (i32.const 1) (i32.const 40) (i32.const 0) (i32.const 8))

@@ -10,8 +10,8 @@ use wasmi::{Error, Linker, errors::LinkerError};
 
 /// What an import with a name and nothing else does.
 type Named = fn(&mut Context, &[u8]) -> Result<(), Refusal>;
-/// What an import with a name and a buffer does.
-type Reads = fn(&mut Context, &[u8]) -> Result<Vec<u8>, Refusal>;
+/// What an import with a name and a buffer does, given the buffer's room.
+type Reads = fn(&mut Context, &[u8], usize) -> Result<Vec<u8>, Refusal>;
 
 fn unsubscribe(context: &mut Context, name: &[u8], is_event: bool) -> Result<(), Refusal> {
     let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
@@ -42,7 +42,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             move |mut env: Env<'_>, text: u32, size: u32, buffer: u32, room: u32| {
                 let name = name(&mut env, text, size)?;
                 charge(&mut env, SLOW_FUEL)?;
-                let reading = read(&mut env.data_mut().context, &name);
+                let reading = read(&mut env.data_mut().context, &name, room as usize);
                 answer(&mut env, reading, buffer, room)
             },
         )?;

@@ -49,7 +49,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
         answer(&mut env, sender, buffer, u32::MAX)
     })?;
     linker.func_wrap("net", "undelivered", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let notice = env.data_mut().context.next_undelivered();
+        let notice = env.data_mut().context.next_undelivered(room as usize);
         answer(&mut env, notice, buffer, room)
     })?;
     linker.func_wrap(

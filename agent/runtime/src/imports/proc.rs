@@ -40,7 +40,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
         Ok::<i32, Error>(status(env.data_mut().context.send_to_pid(to, &payload)))
     })?;
     linker.func_wrap("proc", "unsent", |mut env: Env<'_>, buffer: u32, room: u32| {
-        let notice = env.data_mut().context.next_unsent();
+        let notice = env.data_mut().context.next_unsent(room as usize);
         answer(&mut env, notice, buffer, room)
     })?;
     linker.func_wrap(

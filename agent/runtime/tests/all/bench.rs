@@ -1,14 +1,21 @@
 //! A worker in virtual time, with guests written as WAT.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 use zhost_base::{
     Generation, Instant, Name, Pid, Rng, SpaceKey, SpaceKind, SpaceSpec, ZhostId,
     limits::BLOB_CHUNK_SIZE_BYTES,
 };
 use zhost_mex::PublisherKey;
 use zhost_runtime::{
-    DeviceError, Devices, Exit, Launch, Leases, MemoryStore, Reading, Slice, Store, Wasmi, Worker,
-    WorkerCommand, WorkerEvent, Write, blob_key, table,
+    DeviceError, Devices, Entries, Exit, Frame, Launch, Leases, MemoryStore, Reading, Slice, Store,
+    StoreError, Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
 };
 
 pub fn name(text: &str) -> Name {
@@ -35,23 +42,97 @@ pub fn publisher() -> PublisherKey {
     PublisherKey::from_seed([1; 32])
 }
 
-/// A clock, a relay and a microphone.
-#[derive(Default)]
+/// Devices that do what their names say.
 pub struct Clockwork {
     leases: Leases,
+    /// Samples that the tape has played.
+    played: AtomicU8,
+}
+
+impl Default for Clockwork {
+    fn default() -> Self {
+        let leases = Leases::default();
+        leases.lock("actuators.taken", Pid { number: 77, ..Pid::default() }).unwrap();
+        Self { leases, played: AtomicU8::new(0) }
+    }
+}
+
+/// A store in memory on flash that fails for keys of spaces that begin with `broken`.
+#[derive(Default)]
+pub struct Flash(MemoryStore);
+
+impl Flash {
+    fn check(table: &str, key: &[u8]) -> Result<(), StoreError> {
+        if table.starts_with("data") && key.starts_with(b"broken") {
+            return Err(StoreError::Failed("broken".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Store for Flash {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Self::check(table, key)?;
+        self.0.get(table, key)
+    }
+
+    fn scan(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Entries, StoreError> {
+        self.0.scan(table, prefix, limit)
+    }
+
+    fn keys(&self, table: &str, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        Self::check(table, prefix)?;
+        self.0.keys(table, prefix, limit)
+    }
+
+    fn range(
+        &self,
+        table: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        size_bytes: usize,
+    ) -> Result<(Entries, Option<Vec<u8>>), StoreError> {
+        self.0.range(table, from, to, size_bytes)
+    }
+
+    fn usage(&self, table: &str) -> Result<u64, StoreError> {
+        self.0.usage(table)
+    }
+
+    fn drop_tables(&self, prefix: &str) -> Result<(), StoreError> {
+        self.0.drop_tables(prefix)
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        self.0.commit(writes)
+    }
 }
 
 impl Devices for Clockwork {
     fn capabilities(&self) -> Vec<Name> {
-        ["sensors.clock", "actuators.relay", "audio.tape", "secrets.password"].map(name).to_vec()
+        let offered = ["actuators.relay", "actuators.taken", "actuators.broken", "actuators.going"];
+        offered.map(name).to_vec()
     }
     fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {
         match capability {
             "sensors.clock" => {
                 Ok(Reading::Json(format!("{{\"type\":\"clock\",\"value\":{}}}", now.as_millis())))
             }
-            "sensors.broken" => Err(DeviceError::Failed("broken".into())),
-            "audio.tape" => Ok(Reading::Bytes(vec![1, 2, 3, 4])),
+            "sensors.still" => Err(DeviceError::NotYet),
+            "sensors.eye" => Ok(Reading::Frame(Frame {
+                sequence: 1,
+                width: 2,
+                height: 2,
+                fourcc: *b"GREY",
+                pixels: [1, 2, 3, 4].into(),
+            })),
+            "audio.tape" => {
+                let next = self.played.fetch_add(4, Ordering::Relaxed);
+                Ok(Reading::Bytes((next + 1..=next + 4).collect()))
+            }
+            "audio.quiet" => Ok(Reading::Bytes(Vec::new())),
+            broken if broken.ends_with(".broken") => Err(DeviceError::Failed("broken".into())),
+            letter if letter.len() == "sensors.".len() + 1 => Ok(Reading::Json("{\"value\":1}".into())),
             "secrets.password" => Ok(Reading::Bytes(b"hush".to_vec())),
             _ => Err(DeviceError::Missing),
         }
@@ -61,6 +142,7 @@ impl Devices for Clockwork {
     fn command(&self, _: Instant, capability: &str, command: &[u8]) -> Result<Vec<u8>, DeviceError> {
         match capability {
             "actuators.relay" | "audio.tape" => Ok(command.iter().rev().copied().collect()),
+            broken if broken.ends_with(".broken") => Err(DeviceError::Failed("broken".into())),
             _ => Err(DeviceError::Missing),
         }
     }
@@ -73,19 +155,21 @@ impl Devices for Clockwork {
 /// A worker with one guest per WAT body, each in a package of its own in the store.
 pub struct Bench {
     pub worker: Worker,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<Flash>,
     pub now: Instant,
     pub events: Vec<WorkerEvent>,
     starts: u32,
     /// Linear memory of the guests to come.
     pub memory_kib: u32,
+    /// Nobody looks after flash and devices: only short slices are run.
+    pub is_slow: bool,
     /// Recognisers of the packages to come: their names and what stands behind `spec:`.
     pub recognizers: Vec<(String, String)>,
 }
 
 impl Bench {
     pub fn new() -> Self {
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(Flash::default());
         let worker = Worker::new(
             Box::new(Wasmi),
             store.clone(),
@@ -102,6 +186,7 @@ impl Bench {
             starts: 0,
             recognizers: Vec::new(),
             memory_kib: 256,
+            is_slow: false,
         }
     }
 
@@ -161,10 +246,14 @@ impl Bench {
 
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
+        let slice = if self.is_slow { Slice::Short } else { Slice::Long };
         loop {
-            while self.worker.is_ready(Slice::Long) {
-                self.worker.run_slice(self.now, Slice::Long);
+            while self.worker.is_ready(slice) {
+                self.worker.run_slice(self.now, slice);
                 self.now += Duration::from_micros(100);
+                if self.worker.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+                    self.worker.handle_timeout(self.now);
+                }
             }
             self.events.extend(std::iter::from_fn(|| self.worker.poll_event()));
             match self.worker.poll_timeout() {
