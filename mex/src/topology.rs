@@ -162,8 +162,7 @@ fn check_space(space: &SpaceSpec) -> Result<(), MexError> {
             "space {name}: a UI space is files for a browser; it has no capabilities and is not spawned"
         )));
     }
-    let keeps_data = space.replicas > 0 || space.capabilities.iter().any(|c| c.as_str() == "data.write");
-    if space.start == Start::Spawned && keeps_data {
+    if space.start == Start::Spawned && space.keeps_data() {
         return Err(rule(format!("space {name}: a spawned space keeps no data; let it tell a DATA space")));
     }
     if space.replicas > 0 && space.kind != SpaceKind::Data {

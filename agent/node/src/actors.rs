@@ -87,6 +87,17 @@ impl Actors {
         self.called.values().map(waiting).max().unwrap_or(0)
     }
 
+    /// Calls and messages to its pid that a local space has not taken out of its mailbox.
+    pub fn mail_of(&self, number: u32) -> u32 {
+        let calls = self.called.get(&number).map_or(0, |calls| calls.iter().filter(|c| !c.is_taken).count());
+        self.direct_of(number).saturating_add(calls as u32)
+    }
+
+    fn direct_of(&self, number: u32) -> u32 {
+        let of_space = (number, Pid::default())..(number.saturating_add(1), Pid::default());
+        self.received.range(of_space).map(|(_, (messages, _))| *messages).sum()
+    }
+
     /// The topologies whose packages are needed for spawns.
     pub fn topologies_needed(&self) -> impl Iterator<Item = TopologyId> {
         self.waiting.iter().map(|spawn| spawn.topology)
@@ -372,11 +383,7 @@ impl Node {
 
     fn take_direct(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, payloads: Batch) {
         let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
-        let waiting: u32 = {
-            let of_space = (to.number, Pid::default())..(to.number.saturating_add(1), Pid::default());
-            self.actors.received.range(of_space).map(|(_, (messages, _))| *messages).sum()
-        };
-        let has_room = waiting.saturating_add(messages) <= DIRECT_PER_SPACE_MAX;
+        let has_room = self.actors.direct_of(to.number).saturating_add(messages) <= DIRECT_PER_SPACE_MAX;
         if !self.takes_mail(topology, to) || !has_room {
             let undelivered = Errand::Undelivered { from, to, messages: (messages, bytes), unknown: false };
             self.run_errand(now, from.zhost, topology, undelivered);

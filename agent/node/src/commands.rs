@@ -465,14 +465,14 @@ impl Node {
     fn act_on_space(&mut self, now: Instant, key: &SpaceKey, request: &Request) -> Result<Reply, String> {
         let name = &key.space;
         let spec = self.space_spec(key).ok_or("its topology is gone")?;
-        let (is_data, has_replicas) = (spec.kind == SpaceKind::Data, spec.replicas > 0);
+        let (keeps_data, has_replicas) = (spec.keeps_data(), spec.replicas > 0);
         if self.host.space(key).is_none() {
             return Err(format!("space {name} is on no zhost at present; see `zctl topo status`"));
         }
         self.log(Level::Info, format!("operator: {} {name}", request.name()));
         let said = match request {
-            Request::SpaceDropData(_) if !is_data => {
-                return Err(format!("space {name} is no DATA space; it keeps nothing"));
+            Request::SpaceDropData(_) if !keeps_data => {
+                return Err(format!("space {name} does not declare data.write; it keeps nothing"));
             }
             Request::SpaceDropData(_) => {
                 self.drop_data(now, key);

@@ -26,6 +26,9 @@ const STARTS_AT_ONCE: usize = 8;
 /// How long a space pauses that ended by itself and is to run always.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
+/// After so long without news of what a space uses, it uses nothing.
+const USAGE_STALE: Duration = Duration::from_secs(3);
+
 /// Ends of a space that are remembered; older ones go.
 const ENDINGS_MAX: usize = 8;
 
@@ -46,9 +49,16 @@ pub(crate) struct LocalSpace {
     pub is_spawned: bool,
     /// What it has used when that was last told, and the fuel it used per second before.
     pub usage: Usage,
-    pub fuel_per_second: u64,
+    fuel_per_second: u64,
     used_at: Instant,
     supervision: Supervision,
+}
+
+impl LocalSpace {
+    /// Fuel it uses per second; what a space uses is told about once a second, and not while it sleeps.
+    pub fn fuel_per_second(&self, now: Instant) -> u64 {
+        if now.since(self.used_at) < USAGE_STALE { self.fuel_per_second } else { 0 }
+    }
 }
 
 /// A line of a space's log.

@@ -22,18 +22,19 @@ fn describe_report(report: &Report) -> String {
     format!("{health}, {} % busy{text}", report.saturation_percent)
 }
 
-/// What a space uses, and may use.
-fn budgets(spec: &SpaceSpec, space: &LocalSpace) -> Vec<Budget> {
+/// What a space uses, and may use; beside messages of paths, `others` wait in its mailbox.
+fn budgets(now: Instant, spec: &SpaceSpec, space: &LocalSpace, others: u32) -> Vec<Budget> {
     let budget = |what: &str, used: u64, limit: Option<u64>| Budget { what: what.into(), used, limit };
     let fuel_limit = Some(spec.fuel_per_second).filter(|limit| *limit > 0);
     vec![
         budget("memory, KiB", space.usage.memory_bytes / 1024, Some(u64::from(spec.memory_bytes / 1024))),
         budget(
             "fuel, thousands per second",
-            space.fuel_per_second / 1000,
+            space.fuel_per_second(now) / 1000,
             fuel_limit.map(|limit| limit / 1000),
         ),
-        budget("mailbox, messages", u64::from(space.mailbox), Some(u64::from(MAILBOX_MAX_MESSAGES))),
+        budget("mailbox, messages of paths", u64::from(space.mailbox), Some(u64::from(MAILBOX_MAX_MESSAGES))),
+        budget("mailbox, calls and messages to the pid", u64::from(others), None),
         budget(
             "storage, KiB",
             space.usage.storage_bytes.div_ceil(1024),
@@ -61,7 +62,7 @@ impl Node {
                 let (id, topology) = self.resolve_topology(&name)?;
                 Reply::Topology(self.topology_report(id, topology))
             }
-            Request::SpaceStatus(name) => Reply::Space(self.space_detail(&self.resolve_space(&name)?)?),
+            Request::SpaceStatus(name) => Reply::Space(self.space_detail(now, &self.resolve_space(&name)?)?),
             Request::SpaceLogs(name) => Reply::Logs(self.space_logs(&self.resolve_space(&name)?)),
             _ => return Err("this request cannot be answered from a report".into()),
         })
@@ -395,7 +396,7 @@ impl Node {
         topology.spec.spaces.iter().map(line).collect()
     }
 
-    fn space_detail(&self, key: &SpaceKey) -> Result<SpaceDetail, String> {
+    fn space_detail(&self, now: Instant, key: &SpaceKey) -> Result<SpaceDetail, String> {
         let topology = self.ledger.topology(key.topology).ok_or("its topology is gone")?;
         let spec = topology.spec.space(&key.space).ok_or("it is not in its topology any more")?;
         let host = self.host_of(key);
@@ -418,7 +419,9 @@ impl Node {
             replicas: self.describe_replicas(key),
             endings: self.endings(key),
             report: local.and_then(|local| local.usage.report.as_ref()).map(describe_report),
-            budgets: local.map(|local| budgets(spec, local)).unwrap_or_default(),
+            budgets: local
+                .map(|local| budgets(now, spec, local, self.actors.mail_of(local.launch.pid.number)))
+                .unwrap_or_default(),
             log: self.space_logs(key).split_off(self.host.log(key).count().saturating_sub(LOG_TAIL_LINES)),
             messages_out: local.map_or(0, |local| local.messages_out),
             messages_in: local.map_or(0, |local| local.messages_in),

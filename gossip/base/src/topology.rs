@@ -157,6 +157,11 @@ impl SpaceSpec {
         }
     }
 
+    /// Whether it may write data that outlives it.
+    pub fn keeps_data(&self) -> bool {
+        self.replicas > 0 || self.capabilities.iter().any(|capability| capability.as_str() == "data.write")
+    }
+
     /// What its zhost must offer.
     pub fn needs(&self) -> impl Iterator<Item = Name> {
         let web = (self.kind == SpaceKind::Ui).then(|| WEB_CAPABILITY.parse().ok()).flatten();

@@ -161,6 +161,8 @@ pub struct Bench {
     starts: u32,
     /// Linear memory of the guests to come.
     pub memory_kib: u32,
+    /// Fuel that the guests to come may use in a second; 0 is as much as there is.
+    pub fuel_per_second: u32,
     /// Nobody looks after flash and devices: only short slices are run.
     pub is_slow: bool,
     /// Recognisers of the packages to come: their names and what stands behind `spec:`.
@@ -186,6 +188,7 @@ impl Bench {
             starts: 0,
             recognizers: Vec::new(),
             memory_kib: 256,
+            fuel_per_second: 0,
             is_slow: false,
         }
     }
@@ -206,10 +209,11 @@ impl Bench {
             );
         let topology = head("Topology", space)
             + &format!(
-                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}], resources: {{memoryKiB: {}, storageKiB: 64}}{more}}}\n- {{name: partner, type: IO}}\n\
+                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}], resources: {{memoryKiB: {}, storageKiB: 64, fuelPerSecond: {}}}{more}}}\n- {{name: partner, type: IO}}\n\
                  paths:\n- {{from: {space}, to: partner, name: out}}\n- {{from: partner, to: {space}, name: in}}\n",
                 capabilities.join(", "),
-                self.memory_kib
+                self.memory_kib,
+                self.fuel_per_second
             );
         let mut files = BTreeMap::from([
             ("manifest.yaml".into(), manifest.into_bytes()),
@@ -248,7 +252,7 @@ impl Bench {
         let end = self.now + duration;
         let slice = if self.is_slow { Slice::Short } else { Slice::Long };
         loop {
-            while self.worker.is_ready(slice) {
+            while self.worker.is_ready(slice) && self.now < end {
                 self.worker.run_slice(self.now, slice);
                 self.now += Duration::from_micros(100);
                 if self.worker.poll_timeout().is_some_and(|(at, _)| at <= self.now) {

@@ -27,10 +27,33 @@ fn neighbour() -> String {
     )
 }
 
-/// The worst time from a message to its answer, in fuel, over many messages.
-fn worst_latency(rogue: Option<&str>) -> u64 {
+/// Takes all its mail.
+fn peer() -> String {
+    format!(
+        r#"(import "net" "recv_next" (func $recv (param i32 i32) (result i32))) {SLEEP} {MEMORY}
+        (func (export "on_process") (result i32)
+            (loop $more (br_if $more (i32.ge_s (call $recv (i32.const 64) (i32.const 2000)) (i32.const 0))))
+            (call $sleep (i32.const -1)) (i32.const 0))"#
+    )
+}
+
+fn deliver(bench: &mut Bench, to: &str, window: u32, payloads: Batch) {
+    let deliver = WorkerCommand::Deliver {
+        key: key(to),
+        from: name("partner"),
+        sender: Sender { window, ..Sender::default() },
+        path: name("in"),
+        payloads,
+    };
+    bench.worker.handle_command(bench.now, deliver);
+}
+
+/// The worst time from a message to its answer, in fuel, over many messages; and how much fuel was burnt in all. What
+/// the rogue sends, its peer gets; a rogue that is started `to_be_stopped` is at once.
+fn worst_latency(rogue: Option<&str>, to_be_stopped: bool) -> (u64, u64) {
     let mut bench = Bench::new();
     bench.start("neighbour", &[], &neighbour());
+    bench.start("peer", &[], &peer());
     if let Some(rogue) = rogue {
         bench.start("rogue", &["sys.log", "data.write"], rogue);
     }
@@ -43,14 +66,7 @@ fn worst_latency(rogue: Option<&str>) -> u64 {
         // A message comes at any point of others' slices.
         if asked.is_none() && turns % 7 == 0 {
             asked = Some(clock);
-            let deliver = WorkerCommand::Deliver {
-                key: key("neighbour"),
-                from: name("partner"),
-                sender: Sender::default(),
-                path: name("in"),
-                payloads: Batch::from_iter([b"x".as_slice()]),
-            };
-            bench.worker.handle_command(bench.now, deliver);
+            deliver(&mut bench, "neighbour", 0, Batch::from_iter([b"x".as_slice()]));
         }
         bench.worker.handle_timeout(bench.now);
         let before = bench.worker.fuel_burnt();
@@ -62,6 +78,14 @@ fn worst_latency(rogue: Option<&str>) -> u64 {
         bench.now += Duration::from_micros(burnt / FUEL_PER_US + 1);
         while let Some(event) = bench.worker.poll_event() {
             match &event {
+                WorkerEvent::Emitted(from, _, payloads) if *from == key("rogue") => {
+                    deliver(&mut bench, "peer", 1, payloads.clone());
+                }
+                WorkerEvent::Consumed(by, consumed) if *by == key("peer") => {
+                    let (messages, bytes) = (consumed.messages, consumed.bytes);
+                    let credit = WorkerCommand::Credit { key: key("rogue"), path: 0, messages, bytes };
+                    bench.worker.handle_command(bench.now, credit);
+                }
                 WorkerEvent::Emitted(from, ..) if *from == key("neighbour") => {
                     answered += 1;
                     worst = worst.max(clock - asked.take().expect("one answer for each message"));
@@ -71,6 +95,9 @@ fn worst_latency(rogue: Option<&str>) -> u64 {
                 WorkerEvent::Started(started, _) => {
                     let target = WorkerCommand::Target { key: started.clone(), path: 0, up: true };
                     bench.worker.handle_command(bench.now, target);
+                    if to_be_stopped && *started == key("rogue") {
+                        bench.worker.handle_command(bench.now, WorkerCommand::Stop(started.clone()));
+                    }
                 }
                 // What the node would do, without any mercy.
                 WorkerEvent::Exited(from, ..) if *from == key("rogue") => {
@@ -82,7 +109,7 @@ fn worst_latency(rogue: Option<&str>) -> u64 {
             }
         }
     }
-    worst
+    (worst, clock)
 }
 
 fn process(body: &str) -> String {
@@ -91,7 +118,7 @@ fn process(body: &str) -> String {
 
 #[test]
 fn a_rogue_costs_its_neighbour_at_most_as_much_again() {
-    let quiet = worst_latency(None);
+    let (quiet, _) = worst_latency(None, false);
     let rogues = [
         ("spins", process("(loop $l (br $l)) (i32.const 0)")),
         ("traps", process("(unreachable)")),
@@ -103,6 +130,11 @@ fn a_rogue_costs_its_neighbour_at_most_as_much_again() {
             ),
         ),
         (
+            "never returns from on_close",
+            process("(i32.const 0)")
+                + r#"(func (export "on_close") (result i32) (loop $l (br $l)) (i32.const 0))"#,
+        ),
+        (
             "floods its peer",
             format!(
                 r#"(import "net" "emit_to" (func $emit (param i32 i32 i32 i32) (result i32))) {MEMORY} (data (i32.const 0) "out")
@@ -112,8 +144,10 @@ fn a_rogue_costs_its_neighbour_at_most_as_much_again() {
         ),
     ];
     for (what, rogue) in rogues {
-        let beside = worst_latency(Some(&rogue));
+        let (beside, burnt) = worst_latency(Some(&rogue), what.ends_with("on_close"));
         assert!(beside <= 2 * quiet, "{what}: {beside} units of fuel beside it, {quiet} when all is quiet");
+        let is_busy = what == "traps" || burnt > 100 * quiet;
+        assert!(is_busy, "{what}: it burnt only {burnt} units of fuel with its neighbours");
     }
 }
 

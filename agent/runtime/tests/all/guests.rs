@@ -288,3 +288,46 @@ fn who_never_takes_its_signals_ends_before_they_fill_the_memory() {
     bench.run_for(Duration::from_millis(5));
     assert!(matches!(bench.exit_of("deaf"), Some(Exit::Crashed(reason)) if reason.contains("signals")));
 }
+
+#[test]
+fn who_may_use_so_much_fuel_a_second_uses_so_much_and_no_more() {
+    let busy = format!(
+        r#"{SLEEP} {MEMORY} (func (export "on_process") (result i32) (local $n i32)
+            (loop $l
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $l (i32.lt_u (local.get $n) (i32.const 20000))))
+            (call $sleep (i32.const 0)) (i32.const 0))"#
+    );
+    let burnt_in_ten_seconds = |fuel_per_second| {
+        let mut bench = Bench::new();
+        bench.fuel_per_second = fuel_per_second;
+        bench.start("busy", &[], &busy);
+        bench.run_for(Duration::from_secs(10));
+        bench.worker.fuel_burnt()
+    };
+    assert!(burnt_in_ten_seconds(0) > 100_000_000, "without a limit it burns what there is");
+    for fuel_per_second in [1_000_000, 3_000_000] {
+        let burnt = burnt_in_ten_seconds(fuel_per_second);
+        // Of what it may in a second, it may save up once.
+        let (least, most) = (9 * u64::from(fuel_per_second), 11 * u64::from(fuel_per_second) + 200_000);
+        assert!((least..=most).contains(&burnt), "{burnt} units in ten seconds, {fuel_per_second} a second");
+    }
+}
+
+#[test]
+fn too_much_randomness_at_once_is_a_trap() {
+    let asks = |size: u32| {
+        let mut bench = Bench::new();
+        let body = format!(
+            r#"(import "sys" "random" (func $random (param i32 i32))) {MEMORY}
+            (func (export "on_process") (result i32) (call $random (i32.const 0) (i32.const {size})) (i32.const 7))"#
+        );
+        bench.start("gambler", &[], &body);
+        bench.run_for(Duration::from_millis(10));
+        bench.exit_of("gambler").cloned()
+    };
+    assert_eq!(asks(4096), Some(Exit::Ended(7)));
+    assert!(
+        matches!(asks(4097), Some(Exit::Crashed(reason)) if reason.contains("at most 4096 random bytes"))
+    );
+}
