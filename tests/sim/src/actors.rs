@@ -166,6 +166,95 @@ paths:
     (world.calls_waiting(), log_of(&world, "caller"))
 }
 
+/// Asks for what it cannot have, one thing after the other, and logs the answers.
+const PROBER: &str = r#"
+  (import "net" "call" (func $call_path (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "proc" "list" (func $list (param i32 i32) (result i32)))
+  IMPORTS
+  (data (i32.const 100) "seer")
+  (data (i32.const 110) "crasher")
+  (data (i32.const 120) "nobody")
+  (data (i32.const 130) "giant")
+  (data (i32.const 140) "z9")
+  (data (i32.const 150) "out")
+  (data (i32.const 160) "n.a")
+  (global $done (mut i32) (i32.const 0))
+  (func $say (param $result i32)
+    (if (i32.ge_s (local.get $result) (i32.const 0))
+      (then (call $log (i32.const 1) (i32.const 80) (i32.const 4)))
+      (else
+        (i32.store8 (i32.const 2048) (i32.const 45))
+        (i32.store8 (i32.const 2049) (i32.sub (i32.const 48) (local.get $result)))
+        (call $log (i32.const 1) (i32.const 2048) (i32.const 2)))))
+  (func $try (param $zhost i32) (param $zhost_size i32) (param $space i32) (param $size i32)
+    (call $say (call $spawn (local.get $zhost) (local.get $zhost_size) (local.get $space) (local.get $size)
+      (i32.const 0) (i32.const 0) (i32.const 256))))
+  (func (export "on_init") (result i32) (call $trap (i32.const 1)) (i32.const 0))
+  (func (export "on_process") (result i32) (local $n i32) (local $last i32)
+    ;; By then every board holds the package.
+    (if (i32.or (global.get $done) (i64.lt_u (call $now) (i64.const 30000000))) (then
+      (call $sleep (i32.const 100))
+      (return (i32.const 0))))
+    (global.set $done (i32.const 1))
+    (call $try (i32.const 48) (i32.const 2) (i32.const 100) (i32.const 4))
+    (call $try (i32.const 0) (i32.const 0) (i32.const 100) (i32.const 4))
+    (call $try (i32.const 48) (i32.const 2) (i32.const 110) (i32.const 7))
+    (call $try (i32.const 0) (i32.const 0) (i32.const 120) (i32.const 6))
+    (call $try (i32.const 140) (i32.const 2) (i32.const 32) (i32.const 5))
+    (call $try (i32.const 48) (i32.const 2) (i32.const 130) (i32.const 5))
+    (call $try (i32.const 48) (i32.const 2) (i32.const 32) (i32.const 5))
+    (call $say (call $call_path (i32.const 150) (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 1000) (i32.const 1024) (i32.const 64)))
+    (call $say (call $whereis (i32.const 120) (i32.const 6) (i32.const 256)))
+    (call $say (call $register (i32.const 0) (i32.const 6)))
+    (loop $more
+      (local.set $last (call $register (i32.const 160) (i32.const 3)))
+      (i32.store8 (i32.const 162) (i32.add (i32.load8_u (i32.const 162)) (i32.const 1)))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $more (i32.eqz (local.get $last))))
+    (call $say (local.get $last))
+    (if (i32.ne (local.get $n) (i32.const 17)) (then (unreachable)))
+    (call $say (call $list (i32.const 1024) (i32.const 64)))
+    (i32.const 0))"#;
+
+/// What real zhosts answer a space that asks for what it cannot have: to spawn a space without its capability, there
+/// and anywhere, one that crashes, one that there is not, one on a zhost that there is not, one for which there is no
+/// room, and an ordinary one; to call a space that runs nowhere; to find a name that nobody has; to take one that
+/// somebody has, and more than it may have; and to list the zhosts.
+pub fn refused(seed: u64) -> Vec<String> {
+    let mut world = site(seed);
+    let topology = format!(
+        "apiVersion: samoza/v1
+kind: Topology
+metadata: {{name: refused}}
+spaces:
+  - {{name: prober, type: IO, capabilities: [{CAPABILITIES}, proc.list], placement: {{region: head}}}}
+  - {{name: mark, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: south}}}}
+  - {{name: away, type: IO, placement: {{region: moon}}}}
+  - {{name: child, type: CALL, start: spawned, capabilities: [{CAPABILITIES}], resources: {{memoryKiB: 64}}}}
+  - {{name: seer, type: CALL, start: spawned, capabilities: [sensors.camera]}}
+  - {{name: crasher, type: CALL, start: spawned}}
+  - {{name: giant, type: CALL, start: spawned, resources: {{memoryKiB: 65536}}}}
+paths:
+  - {{from: prober, to: away, name: out}}
+"
+    );
+    let target = crate::bonds::TARGET.replace("FATE", "").replace("ANSWER", "0").replace("TRAP", "0");
+    let traps = r#"(module (memory (export "memory") 1)
+        (func (export "on_init") (result i32) (unreachable)) (func (export "on_process") (result i32) (i32.const 0)))"#;
+    let spaces = [
+        ("prober", format!("(module {})", PROBER.replace("IMPORTS", IMPORTS).replace("ZHOST", "z1"))),
+        ("mark", module(&target)),
+        ("away", DEAF.to_owned()),
+        ("child", module(CHILD)),
+        ("seer", DEAF.to_owned()),
+        ("crasher", traps.to_owned()),
+        ("giant", DEAF.to_owned()),
+    ];
+    submit(&mut world, guests::assemble("refused", 1, &topology, &spaces));
+    world.run_for(Duration::from_secs(60));
+    log_of(&world, "prober")
+}
+
 /// Two spaces take one name while they cannot reach each other. Gives how often it was taken, how often that was found
 /// out, how many hold it in the end, and how often a space was told that it has lost it.
 pub fn contest(seed: u64) -> (usize, usize, usize, usize) {

@@ -16,6 +16,7 @@ mod referee;
 pub mod rollout;
 pub mod scenario;
 pub mod slots;
+pub mod supervision;
 pub mod vault;
 mod world;
 

@@ -156,6 +156,15 @@ impl Machine {
         self.config.addr = addr;
     }
 
+    /// The board has these devices from now on.
+    pub fn set_devices(&mut self, now: Instant, capabilities: &[&str]) {
+        self.config.capabilities =
+            capabilities.iter().map(|text| text.parse().expect("a capability")).collect();
+        if let Some(running) = &mut self.running {
+            running.node.handle_capabilities(now, self.config.capabilities.clone());
+        }
+    }
+
     /// Another board takes this one's place.
     pub fn replace(&mut self, rng: &mut Rng) {
         let mut private = [0; 32];

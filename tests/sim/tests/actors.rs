@@ -1,7 +1,7 @@
 //! The table of `agent/node/ACTORS.md`, case by case: who is told what, and exactly once.
 
 use zhost_sim::{
-    actors::{contest, family, impatience},
+    actors::{contest, family, impatience, refused},
     bonds::{
         Bond::{self, Call, Demonitored, Link, Monitor, MonitorZhost, Name, TrappingLink, Unlinked},
         Fate::{self, Closed, Crashes, CutOff, Ends, Gone, Killed, Lives, Restarted, Unregisters},
@@ -180,5 +180,14 @@ fn calls_that_nobody_takes_are_bounded_and_then_to_be_tried_again() {
     for seed in 0..SEEDS {
         let (waiting, said) = impatience(seed);
         assert_eq!((waiting, said), (256, vec!["refused".to_owned()]), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_space_cannot_have_is_refused_for_its_reason() {
+    for seed in 0..SEEDS {
+        let answers = refused(seed);
+        let expected = ["-4", "-4", "-5", "-1", "-1", "-8", "free", "-2", "-1", "-7", "-8", "free"];
+        assert_eq!(answers, expected, "seed {seed}");
     }
 }

@@ -46,6 +46,14 @@ impl World {
         self.machines[index].paused_until = Some(self.now + duration);
     }
 
+    /// A board has these devices from now on.
+    pub fn set_devices(&mut self, index: usize, capabilities: &[&str]) {
+        self.note(format!("== z{index} has {capabilities:?}"));
+        let now = self.machines[index].clock.show(self.now);
+        self.machines[index].set_devices(now, capabilities);
+        self.after(index);
+    }
+
     /// What is on a board's disk, for [`Self::restore_disk`].
     pub fn backup(&self, index: usize) -> Vec<u8> {
         self.machines[index].disk.snapshot()
