@@ -35,5 +35,5 @@ pub use memory_store::MemoryStore;
 pub use program::read_blob;
 pub use redb_store::RedbStore;
 pub use store::{Entries, Store, StoreError, Write, blob_key, table};
-pub use wasmi_engine::Wasmi;
+pub use wasmi_engine::{STRETCH_STACK_BYTES, Wasmi};
 pub use worker::{Slice, Worker};

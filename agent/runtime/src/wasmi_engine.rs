@@ -21,8 +21,11 @@ const RECURSION_MAX: usize = 512;
 const STACK_MAX_BYTES: usize = 256 * 1024;
 /// Fuel after which the interpreter comes back to us, and is resumed: its `memory.grow` and `table.grow` each leave a
 /// frame on the host's stack until then (wasmi pull request 1946), so that a guest that does nothing else would overflow
-/// it. A stretch of this length takes less than half a megabyte.
-const STRETCH_FUEL: u64 = 5_000;
+/// it. Coming back costs as much as some two hundred instructions.
+const STRETCH_FUEL: u64 = 20_000;
+/// Of the host's stack, a stretch takes no more than this, whatever the guest does.
+pub const STRETCH_STACK_BYTES: usize = 2 * 1024 * 1024;
+
 /// The interpreter; each program gets an engine of its own, since wasmi frees code only with its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wasmi;

@@ -19,7 +19,9 @@ use std::{
 use zhost_base::{Instant, Rng, SpaceKey};
 use zhost_mex::PublicKey;
 use zhost_node::DiskRequest;
-use zhost_runtime::{Devices, Exit, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent};
+use zhost_runtime::{
+    Devices, Exit, STRETCH_STACK_BYTES, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent,
+};
 
 /// How many desks, each with a thread, run spaces.
 const DESKS: usize = 2;
@@ -176,6 +178,7 @@ impl Workers {
             });
             let (surroundings, attended) = (surroundings.clone(), desk.clone());
             thread::Builder::new()
+                .stack_size(2 * STRETCH_STACK_BYTES)
                 .name(format!("spaces-{index}"))
                 .spawn(move || attended.attend(index, &surroundings))
                 .map(|_| desk)

@@ -14,6 +14,12 @@ const LOCAL_MESSAGE_MAX_US: f64 = 5.0;
 const SWARM_MAX_US: f64 = 2e6;
 const SWARM_MAX_KB: u64 = 100_000;
 
+/// While all of them sleep, they take no more of a processor than this.
+const IDLE_MAX_SHARE: f64 = 0.01;
+const IDLE_LOOK: Duration = Duration::from_secs(10);
+/// In which the kernel tells times of processes.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 #[derive(Subcommand)]
 pub enum BenchCommand {
     /// CoreMark and six kernels beside wasmtime and native code; starts, host calls, messages; a thousand spaces. Fails
@@ -89,6 +95,7 @@ fn local_messages(cluster: &Cluster, duel: &Path) -> Outcome {
 fn swarm(cluster: &Cluster, swarm: &Path) -> Outcome {
     let pid = cluster.zhosts[0].process.as_ref().ok_or("the zhost does not run")?.id();
     let before = memory_kb(pid)?;
+    let alone = busy_share(pid)?;
     submit(cluster, swarm, "swarm")?;
     let spawned = watch(PATIENCE, || said(cluster, "boss", "spawned"))?;
     let (count, elapsed) = (number(&spawned, "spawned")?, number(&spawned, "elapsed_us")?);
@@ -98,6 +105,15 @@ fn swarm(cluster: &Cluster, swarm: &Path) -> Outcome {
         "{count} spaces running after {:.2} s; memory {before} kB before, {after} kB with them: {each:.1} kB each",
         elapsed / 1e6
     );
+    let with_them = busy_share(pid)?;
+    println!(
+        "share of a processor while all sleep: {:.2} % without spaces, {:.2} % with {count}",
+        alone * 100.0,
+        with_them * 100.0
+    );
+    if with_them - alone > IDLE_MAX_SHARE {
+        return Err(format!("idle spaces took more than {} % of a processor", IDLE_MAX_SHARE * 100.0));
+    }
     if count < 1000.0 || elapsed > SWARM_MAX_US || after > SWARM_MAX_KB {
         return Err(format!("not a thousand spaces within {} s and {SWARM_MAX_KB} kB", SWARM_MAX_US / 1e6));
     }
@@ -124,6 +140,20 @@ fn said(cluster: &Cluster, space: &str, begin: &str) -> Outcome<Option<String>> 
 fn number(line: &str, key: &str) -> Outcome<f64> {
     let found = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     found.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{line:?} tells no {key}"))
+}
+
+/// Which share of a processor a process takes, looked at for a while.
+fn busy_share(pid: u32) -> Outcome<f64> {
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| e.to_string())?;
+        // Behind the name in parentheses, the twelfth and thirteenth: in its own code, and in the kernel.
+        let (_, fields) = stat.rsplit_once(") ").ok_or("the kernel tells no times")?;
+        let times = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+        Ok::<u64, String>(times.sum())
+    };
+    let before = ticks()?;
+    std::thread::sleep(IDLE_LOOK);
+    Ok((ticks()? - before) as f64 / TICKS_PER_SECOND / IDLE_LOOK.as_secs_f64())
 }
 
 /// Resident memory of a process.

@@ -4,7 +4,7 @@
 use crate::bench::{Bench, LOG, MEMORY, SLEEP, key, name};
 use std::time::Duration;
 use zhost_base::Batch;
-use zhost_runtime::{Exit, Sender, Slice, WorkerCommand, WorkerEvent};
+use zhost_runtime::{Exit, STRETCH_STACK_BYTES, Sender, Slice, WorkerCommand, WorkerEvent};
 
 /// What a microsecond of the bench is in fuel: a slice takes as long as it burns.
 const FUEL_PER_US: u64 = 200;
@@ -165,9 +165,6 @@ fn who_never_returns_from_on_close_is_ended() {
     assert_eq!(bench.exit_of("clinger"), Some(&Exit::Closed));
 }
 
-/// What a guest may use of the host's stack, whatever it does; threads have four times as much.
-const HOST_STACK_BYTES: usize = 512 * 1024;
-
 #[test]
 fn whatever_a_guest_does_again_and_again_the_hosts_stack_suffices() {
     let endless = [
@@ -203,6 +200,6 @@ fn whatever_a_guest_does_again_and_again_the_hosts_stack_suffices() {
             assert!(bench.worker.fuel_burnt() > 500_000, "{body} was not run");
         }
     };
-    let thread = std::thread::Builder::new().stack_size(HOST_STACK_BYTES).spawn(run);
+    let thread = std::thread::Builder::new().stack_size(STRETCH_STACK_BYTES).spawn(run);
     thread.expect("a thread").join().expect("it ends");
 }

@@ -298,16 +298,16 @@ fn who_may_use_so_much_fuel_a_second_uses_so_much_and_no_more() {
                 (br_if $l (i32.lt_u (local.get $n) (i32.const 20000))))
             (call $sleep (i32.const 0)) (i32.const 0))"#
     );
-    let burnt_in_ten_seconds = |fuel_per_second| {
+    let burnt_in = |seconds, fuel_per_second| {
         let mut bench = Bench::new();
         bench.fuel_per_second = fuel_per_second;
         bench.start("busy", &[], &busy);
-        bench.run_for(Duration::from_secs(10));
+        bench.run_for(Duration::from_secs(seconds));
         bench.worker.fuel_burnt()
     };
-    assert!(burnt_in_ten_seconds(0) > 100_000_000, "without a limit it burns what there is");
+    assert!(burnt_in(1, 0) > 30_000_000, "without a limit it burns what there is");
     for fuel_per_second in [1_000_000, 3_000_000] {
-        let burnt = burnt_in_ten_seconds(fuel_per_second);
+        let burnt = burnt_in(10, fuel_per_second);
         // Of what it may in a second, it may save up once.
         let (least, most) = (9 * u64::from(fuel_per_second), 11 * u64::from(fuel_per_second) + 200_000);
         assert!((least..=most).contains(&burnt), "{burnt} units in ten seconds, {fuel_per_second} a second");
