@@ -5,6 +5,7 @@ use crate::{
 };
 use litemap::LiteMap;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -23,6 +24,9 @@ pub struct Board {
     machine: Machine,
     secrets: Option<PathBuf>,
     fixed: LiteMap<Name, Arc<dyn Device>>,
+    wired: LiteMap<Name, Wire>,
+    /// Of those wired, which are not there.
+    away: Mutex<BTreeSet<Name>>,
     found: Mutex<Sources>,
     leases: Leases,
 }
@@ -30,8 +34,15 @@ pub struct Board {
 impl Board {
     /// The devices of a machine, with the sensors that every Linux kernel has, and the secrets in a directory.
     pub fn new(machine: Machine, secrets: Option<PathBuf>) -> Self {
-        let (fixed, found) = (LiteMap::new(), Mutex::new(LiteMap::new()));
-        let mut board = Self { machine, secrets, fixed, found, leases: Leases::default() };
+        let mut board = Self {
+            machine,
+            secrets,
+            fixed: LiteMap::new(),
+            wired: LiteMap::new(),
+            away: Mutex::default(),
+            found: Mutex::new(LiteMap::new()),
+            leases: Leases::default(),
+        };
         board.add("sensors.cpu", Arc::new(kernel::Cpu::default()));
         board.add("sensors.memory", Arc::new(kernel::Memory));
         board.add("sensors.uptime", Arc::new(kernel::Uptime));
@@ -46,12 +57,28 @@ impl Board {
         }
     }
 
-    /// Adds a device that is wired to the board.
+    /// Adds a device that is wired to the board; it is offered while what it is wired to is there.
     pub fn wire(&mut self, wire: &Wire) -> Result<(), DeviceError> {
         let capability = wire.capability();
-        let name = capability.parse().map_err(|e| failed(Path::new(&capability), e))?;
-        self.fixed.insert(name, wire.device(&self.machine)?);
+        let name: Name = capability.parse().map_err(|e| failed(Path::new(&capability), e))?;
+        self.fixed.insert(name.clone(), wire.device(&self.machine)?);
+        self.wired.insert(name, wire.clone());
+        self.look_for_wired();
         Ok(())
+    }
+
+    /// Looks which of the wired devices are there; whether that has changed.
+    fn look_for_wired(&self) -> bool {
+        let is_away = |(_, wire): &(&Name, &Wire)| !wire.is_there(&self.machine);
+        let now: BTreeSet<Name> = self.wired.iter().filter(is_away).map(|(name, _)| name.clone()).collect();
+        let mut away = self.away();
+        let has_changed = *away != now;
+        *away = now;
+        has_changed
+    }
+
+    fn away(&self) -> MutexGuard<'_, BTreeSet<Name>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn found(&self) -> MutexGuard<'_, Sources> {
@@ -60,6 +87,11 @@ impl Board {
 
     /// Looks which devices have come and gone; whether any did.
     pub fn look_around(&self) -> bool {
+        // Both looks are taken, whatever the first shows.
+        self.look_for_wired() | self.look_for_others()
+    }
+
+    fn look_for_others(&self) -> bool {
         let machine = &self.machine;
         let finders = [v4l2::find, thermal::find, one_wire::find, iio::find, hwmon::find];
         let secrets = self.secrets.iter().flat_map(|dir| secrets::find(dir));
@@ -115,7 +147,8 @@ impl Devices for Board {
     fn capabilities(&self) -> Vec<Name> {
         let found = self.found();
         let names = found.values().flatten().map(|(name, _)| name);
-        self.fixed.keys().chain(names).cloned().collect()
+        let away = self.away();
+        self.fixed.keys().filter(|name| !away.contains(name)).chain(names).cloned().collect()
     }
 
     fn read(&self, now: Instant, capability: &str) -> Result<Reading, DeviceError> {

@@ -13,7 +13,7 @@ use rustix::{
 use std::{
     fs::File,
     os::fd::{FromRawFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use zhost_base::Instant;
@@ -220,6 +220,25 @@ fn count_edges(line: &OwnedFd) -> rustix::io::Result<u64> {
     }
 }
 
+/// A line of that name, and its chip.
+fn find(machine: &Machine, name: &str) -> Result<(PathBuf, File, u32), DeviceError> {
+    for path in machine.entries("dev", "gpiochip") {
+        let chip = File::open(&path).map_err(|e| unopened(&path, &e))?;
+        let failed = |e| failed(&path, e);
+        for offset in 0..chip_info(&chip).map_err(failed)?.lines.min(LINES_MAX) {
+            if text_of(&line_info(&chip, offset).map_err(failed)?.name) == name.as_bytes() {
+                return Ok((path, chip, offset));
+            }
+        }
+    }
+    Err(DeviceError::Missing)
+}
+
+/// Whether a chip of this machine has a line of that name.
+pub(crate) fn is_there(machine: &Machine, name: &str) -> bool {
+    find(machine, name).is_ok()
+}
+
 impl Line {
     /// The line of that name, on whichever chip it is.
     pub fn new(machine: &Machine, name: &str, direction: Direction) -> Self {
@@ -227,17 +246,9 @@ impl Line {
     }
 
     fn hold(&self, level: Option<bool>) -> Result<Held, DeviceError> {
-        for path in self.machine.entries("dev", "gpiochip") {
-            let chip = File::open(&path).map_err(|e| unopened(&path, &e))?;
-            let failed = |e| failed(&path, e);
-            for offset in 0..chip_info(&chip).map_err(failed)?.lines.min(LINES_MAX) {
-                if text_of(&line_info(&chip, offset).map_err(failed)?.name) == self.name.as_bytes() {
-                    let line = request(&chip, offset, level).map_err(failed)?;
-                    return Ok(Held { line, edges: 0 });
-                }
-            }
-        }
-        Err(DeviceError::Missing)
+        let (path, chip, offset) = find(&self.machine, &self.name)?;
+        let line = request(&chip, offset, level).map_err(|e| failed(&path, e))?;
+        Ok(Held { line, edges: 0 })
     }
 
     fn with<T>(

@@ -23,7 +23,12 @@ pub struct Machine {
 impl Machine {
     /// This computer.
     pub fn real() -> Self {
-        Self { root: "/".into(), is_recorded: false }
+        Self::below(Path::new("/"))
+    }
+
+    /// A machine whose files are below this directory, not below `/`.
+    pub fn below(root: &Path) -> Self {
+        Self { root: root.to_owned(), is_recorded: false }
     }
 
     /// A recording: its `sys` is a copy of some of `/sys`; each file of its `dev` is played by the backend's twin.

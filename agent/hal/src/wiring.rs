@@ -3,7 +3,7 @@
 use crate::{
     Device,
     background::Background,
-    gpio::{Direction, Line},
+    gpio::{self, Direction, Line},
     i2c::{Bus, LinuxBus, RawBus},
     lm75::Lm75,
     machine::Machine,
@@ -78,6 +78,20 @@ impl Wire {
     pub fn capability(&self) -> String {
         let is_sensor = matches!(self.what, What::Line(_, Direction::Input) | What::Lm75(..));
         format!("{}.{}", if is_sensor { "sensors" } else { "actuators" }, self.name)
+    }
+
+    /// Whether the machine has what the device is wired to at present: the line, the bus, the port.
+    pub fn is_there(&self, machine: &Machine) -> bool {
+        let file = match &self.what {
+            // A recording was there when it was opened; of one it is known whether it has the line.
+            _ if machine.is_recorded() => return true,
+            What::Line(line, _) => return gpio::is_there(machine, line),
+            What::I2c(file) | What::Lm75(file, _) | What::Spi(file, _) | What::Uart(file, _) => {
+                machine.path("dev").join(file)
+            }
+            What::Pwm(chip, _) => machine.path("sys/class/pwm").join(chip),
+        };
+        file.exists()
     }
 
     /// The device, or its twin. One that is not there yet says so when it is used.

@@ -193,3 +193,23 @@ fn a_secret_that_others_may_read_is_not_given_out() {
     recording.write("secrets/weather", "changed");
     assert_eq!(board.read(Instant::ZERO, "secrets.weather"), Ok(Reading::Bytes(b"changed".to_vec())));
 }
+
+#[test]
+fn what_is_wired_to_a_port_is_offered_while_the_port_is_there() {
+    let recording = Recording::new("wired", &[]);
+    // Its files are looked at as those of a real machine.
+    let mut board = Board::new(Machine::below(&recording.0), None);
+    board.wire(&"adc=spi:spidev0.0@1000000".parse::<Wire>().unwrap()).unwrap();
+    board.wire(&"button=gpio-in:GPIO17".parse::<Wire>().unwrap()).unwrap();
+    let offers = |board: &Board, capability: &str| {
+        board.capabilities().iter().any(|offered| offered.as_str() == capability)
+    };
+    assert!(!offers(&board, "actuators.adc") && !offers(&board, "sensors.button"));
+    assert!(!board.look_around(), "nothing has changed");
+    recording.write("dev/spidev0.0", "");
+    assert!(board.look_around());
+    assert!(offers(&board, "actuators.adc") && !offers(&board, "sensors.button"));
+    std::fs::remove_file(recording.0.join("dev/spidev0.0")).unwrap();
+    assert!(board.look_around());
+    assert!(!offers(&board, "actuators.adc"));
+}
