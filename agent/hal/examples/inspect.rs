@@ -1,6 +1,7 @@
 //! Looks at the hardware of a machine as the agent would see it: for boards on the bench, and for tests on real kernels.
 //!
-//! Its arguments are carried out one after the other: `NAME=KIND:WHERE` wires a device, `list` shows the capabilities,
+//! What cameras are to be asked for may come first (`640x480 YUYV`). Its other arguments are carried out one after the
+//! other: `NAME=KIND:WHERE` wires a device, `list` shows the capabilities,
 //! `read CAPABILITY` reads one, `tell CAPABILITY TEXT` and `hex CAPABILITY DIGITS` give it a command, `wait MS` waits,
 //! `watchdog FILE SECONDS` arms a watchdog, feeds it for so long, and leaves it armed.
 
@@ -53,8 +54,15 @@ fn feed(file: &str, seconds: u64) -> Result<(), DeviceError> {
 
 fn main() {
     let clock = std::time::Instant::now();
-    let mut board = Board::new(Machine::real(), None);
-    let mut args = env::args().skip(1);
+    let mut args = env::args().skip(1).peekable();
+    let mut machine = Machine::real();
+    if let Some(wish) = args.next_if(|arg| arg.contains('x') && !arg.contains('=')) {
+        match wish.parse() {
+            Ok(wish) => machine = machine.with_camera(wish),
+            Err(reason) => println!("{wish}: {reason}"),
+        }
+    }
+    let mut board = Board::new(machine, None);
     while let Some(step) = args.next() {
         let mut next = || args.next().unwrap_or_default();
         match step.as_str() {

@@ -1,5 +1,6 @@
 //! Where the hardware is: the running kernel's files, or a recording of some.
 
+use crate::v4l2::Wish;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -18,6 +19,7 @@ const ENTRIES_MAX: usize = 256;
 pub struct Machine {
     root: PathBuf,
     is_recorded: bool,
+    camera: Wish,
 }
 
 impl Machine {
@@ -28,14 +30,24 @@ impl Machine {
 
     /// A machine whose files are below this directory, not below `/`.
     pub fn below(root: &Path) -> Self {
-        Self { root: root.to_owned(), is_recorded: false }
+        Self { root: root.to_owned(), is_recorded: false, camera: Wish::default() }
     }
 
     /// A recording: its `sys` is a copy of some of `/sys`; each file of its `dev` is played by the backend's twin.
     pub fn recorded(root: &Path) -> Self {
         // A relative name would be looked for below itself.
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        Self { root, is_recorded: true }
+        Self { root, is_recorded: true, camera: Wish::default() }
+    }
+
+    /// The same, its cameras asked for such pictures.
+    pub fn with_camera(self, camera: Wish) -> Self {
+        Self { camera, ..self }
+    }
+
+    /// What its cameras are asked for.
+    pub(crate) fn camera(&self) -> Wish {
+        self.camera
     }
 
     /// Whether it is a recording.

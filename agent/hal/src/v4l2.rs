@@ -16,6 +16,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     ptr::null_mut,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -23,10 +24,7 @@ use std::{
 use zhost_base::Instant;
 use zhost_runtime::{DeviceError, Frame, Reading};
 
-/// Pictures are asked for in this size; drivers give the nearest they have.
-const WIDTH: u32 = 320;
-const HEIGHT: u32 = 240;
-/// Formats in the order in which they are wanted; one that knows none of them gives what it has.
+/// Formats in the order in which they are wanted; a driver that knows none of them gives what it has.
 const FORMATS: [[u8; 4]; 3] = [*b"GREY", *b"YUYV", *b"MJPG"];
 /// Formats of a driver that are looked through.
 const FORMATS_MAX: u32 = 64;
@@ -38,6 +36,8 @@ const FRAME_MAX_BYTES: u32 = 8 * 1024 * 1024;
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A camera that gives no picture for so long has failed.
 const FRAME_WITHIN_SECS: i64 = 5;
+/// Pictures in a row that the driver says are damaged; then the camera has failed.
+const DAMAGED_MAX: usize = 32;
 /// A camera that failed is tried again after that.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -46,6 +46,8 @@ const MEMORY_MMAP: u32 = 1;
 const CAN_CAPTURE: u32 = 1;
 const CAN_STREAM: u32 = 0x0400_0000;
 const HAS_DEVICE_CAPS: u32 = 0x8000_0000;
+/// `V4L2_BUF_FLAG_ERROR`: there is no picture, or only half of one.
+const FLAG_ERROR: u32 = 0x40;
 
 /// `struct v4l2_capability`.
 #[repr(C)]
@@ -132,9 +134,41 @@ const _: () = assert!(
         && size_of::<Buffer>() == if size_of::<usize>() == 8 { 88 } else { 68 }
 );
 
+/// What pictures are asked for: `WIDTHxHEIGHT`, and perhaps a format, such as `640x480 MJPG`. Drivers give the nearest
+/// that they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    width: u32,
+    height: u32,
+    format: Option<[u8; 4]>,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { width: 320, height: 240, format: None }
+    }
+}
+
+impl FromStr for Wish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected WIDTHxHEIGHT, and perhaps a format of four letters: 640x480 MJPG".to_owned();
+        let (size, format) = text.split_once(' ').unwrap_or((text, ""));
+        let (width, height) = size.split_once('x').ok_or_else(wrong)?;
+        let side = |text: &str| text.parse().ok().filter(|side| (1..=8192).contains(side)).ok_or_else(wrong);
+        let format = match format.trim().as_bytes() {
+            [] => None,
+            letters => Some(letters.try_into().map_err(|_| wrong())?),
+        };
+        Ok(Self { width: side(width)?, height: side(height)?, format })
+    }
+}
+
 /// A camera.
 pub struct Camera {
     path: PathBuf,
+    wish: Wish,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -157,12 +191,13 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 /// Every device that captures pictures. They are called `camera`, `camera-1`, `camera-2` and so on.
 pub fn find(machine: &Machine) -> Vec<Found> {
     let files = machine.entries("dev", "video").into_iter();
+    let wish = machine.camera();
     let found = files.map(|path| {
         Found::new("sensors.camera".into(), path.clone(), move || {
             let file = open(&path).map_err(|e| unopened(&path, &e))?;
             // What does not answer as a video device does is none.
             let is_camera = captures(&file).unwrap_or(false);
-            Ok(is_camera.then(|| Arc::new(Camera::new(path)) as Arc<dyn Device>))
+            Ok(is_camera.then(|| Arc::new(Camera::new(path, wish)) as Arc<dyn Device>))
         })
     });
     found.collect()
@@ -212,8 +247,8 @@ struct Capture {
 }
 
 impl Capture {
-    fn start(file: File) -> io::Result<Self> {
-        let format = negotiate(&file)?;
+    fn start(file: File, wish: Wish) -> io::Result<Self> {
+        let format = negotiate(&file, wish)?;
         if format.size > FRAME_MAX_BYTES {
             return Err(io::Error::other(format!("its pictures have more than {FRAME_MAX_BYTES} bytes")));
         }
@@ -261,8 +296,17 @@ impl Capture {
         unsafe { ioctl(&self.file, Updater::<QUEUE, Buffer>::new(&mut buffer)) }
     }
 
-    /// Waits for the next picture.
+    /// Waits for the next picture that is whole.
     fn next(&mut self) -> io::Result<Arc<[u8]>> {
+        for _ in 0..DAMAGED_MAX {
+            if let Some(picture) = self.dequeue()? {
+                return Ok(picture);
+            }
+        }
+        Err(io::Error::other("its pictures are damaged"))
+    }
+
+    fn dequeue(&mut self) -> io::Result<Option<Arc<[u8]>>> {
         let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
         if poll(&mut ready, Some(&Timespec { tv_sec: FRAME_WITHIN_SECS, tv_nsec: 0 }))? == 0 {
             return Err(io::Error::other("it gives no pictures"));
@@ -270,6 +314,9 @@ impl Capture {
         let mut buffer = self.buffer(0);
         // SAFETY: VIDIOC_DQBUF takes the structure above.
         unsafe { ioctl(&self.file, Updater::<DEQUEUE, Buffer>::new(&mut buffer)) }?;
+        if buffer.flags & FLAG_ERROR != 0 {
+            return self.queue(self.buffer(buffer.index)).map(|()| None).map_err(io::Error::from);
+        }
         let mapping =
             self.mappings.get(buffer.index as usize).ok_or_else(|| io::Error::other("an unknown buffer"))?;
         let used = (buffer.used as usize).min(mapping.size);
@@ -277,19 +324,19 @@ impl Capture {
         let picture: Arc<[u8]> =
             unsafe { std::slice::from_raw_parts(mapping.start.cast::<u8>(), used) }.into();
         self.queue(buffer)?;
-        Ok(picture)
+        Ok(Some(picture))
     }
 }
 
 /// Settles on a format and a size with the driver.
-fn negotiate(file: &File) -> rustix::io::Result<Format> {
+fn negotiate(file: &File, wish: Wish) -> rustix::io::Result<Format> {
     let known: Vec<[u8; 4]> = (0..FORMATS_MAX).map_while(|index| format_at(file, index)).collect();
-    let wanted = FORMATS.into_iter().find(|format| known.contains(format));
+    let wanted = wish.format.into_iter().chain(FORMATS).find(|format| known.contains(format));
     let mut format = Format {
         kind: CAPTURE,
         align: [],
-        width: WIDTH,
-        height: HEIGHT,
+        width: wish.width,
+        height: wish.height,
         format: wanted.unwrap_or_default(),
         field: 0,
         line_size: 0,
@@ -322,9 +369,9 @@ fn format_at(file: &File, index: u32) -> Option<[u8; 4]> {
 }
 
 /// Captures for as long as somebody looks.
-fn run(path: &Path, shared: &Mutex<Shared>) -> Result<(), DeviceError> {
+fn run(path: &Path, wish: Wish, shared: &Mutex<Shared>) -> Result<(), DeviceError> {
     let file = open(path).map_err(|e| unopened(path, &e))?;
-    let mut capture = Capture::start(file).map_err(|e| failed(path, e))?;
+    let mut capture = Capture::start(file, wish).map_err(|e| failed(path, e))?;
     // Looked at by wall time: no reading, no clock of the core's.
     let mut asked = (lock(shared).asked_at, std::time::Instant::now());
     loop {
@@ -342,14 +389,14 @@ fn run(path: &Path, shared: &Mutex<Shared>) -> Result<(), DeviceError> {
 }
 
 impl Camera {
-    fn new(path: PathBuf) -> Self {
-        Self { path, shared: Arc::default() }
+    fn new(path: PathBuf, wish: Wish) -> Self {
+        Self { path, wish, shared: Arc::default() }
     }
 
     fn start(&self) -> io::Result<()> {
-        let (path, shared) = (self.path.clone(), self.shared.clone());
+        let (path, wish, shared) = (self.path.clone(), self.wish, self.shared.clone());
         let task = move || {
-            let outcome = run(&path, &shared);
+            let outcome = run(&path, wish, &shared);
             let mut shared = lock(&shared);
             shared.is_running = false;
             shared.latest = None;
@@ -376,5 +423,21 @@ impl Device for Camera {
             shared.failure = None;
         }
         shared.latest.clone().map(Reading::Frame).ok_or(DeviceError::NotYet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_are_written_as_people_say_them() {
+        let wish =
+            |width, height, format: Option<&[u8; 4]>| Ok(Wish { width, height, format: format.copied() });
+        assert_eq!("640x480".parse(), wish(640, 480, None));
+        assert_eq!("1280x720 MJPG".parse(), wish(1280, 720, Some(b"MJPG")));
+        for wrong in ["", "640", "640x", "0x480", "640x99999", "640x480 JPEG2", "640 x 480"] {
+            assert!(wrong.parse::<Wish>().is_err(), "{wrong}");
+        }
     }
 }

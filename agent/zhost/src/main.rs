@@ -114,6 +114,7 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
         Some(dir) => Hardware::recorded(Path::new(dir)),
         None => Hardware::real(),
     };
+    let machine = machine.with_camera(settings.parse("camera")?);
     let mut board = Board::new(machine, settings.text("secrets-dir").map(PathBuf::from));
     for wire in settings.parse_list::<Wire>("devices")? {
         board.wire(&wire).map_err(|e| settings.complain("devices", &e))?;

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 31] = [
     setting("data-dir", "DIR", "where identity, ledger, packages and data are kept", Some("/var/lib/zhost")),
     setting("cluster", "NAME", "the cluster's name", Some("default")),
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
@@ -68,6 +68,12 @@ pub const SETTINGS: [Setting; 30] = [
         "what is wired to the board: gpio-in:LINE, gpio-out:LINE, i2c:i2c-1, lm75:i2c-1@48, spi:spidev0.0@HZ, \
          uart:ttyS0@BAUD, pwm:pwmchip0@CHANNEL",
         Some(""),
+    ),
+    setting(
+        "camera",
+        "WIDTHxHEIGHT [FORMAT]",
+        "what pictures cameras are asked for: GREY, YUYV, MJPG or a format of their own; they give the nearest",
+        Some("320x240"),
     ),
     setting("secrets-dir", "DIR", "secrets for spaces: file x, mode 600, is secrets.x", None),
     setting(

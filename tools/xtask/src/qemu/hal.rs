@@ -26,7 +26,8 @@ const WATCHDOG: &str = "i6300esb";
 const GUEST_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the guest has to say, in this order; what stands between is free.
-const EXPECTED: [&str; 18] = [
+const EXPECTED: [&str; 20] = [
+    "offers actuators.pump",
     "actuators.pump told 1: []",
     "actuators.pump: {\"type\":\"line\",\"value\":1,\"edges\":0}",
     "actuators.pump told on: error: the device does not understand: expected 0 or 1",
@@ -42,6 +43,7 @@ const EXPECTED: [&str; 18] = [
     "offers sensors.lm75-temp1",
     "sensors.lm75-temp1: {\"type\":\"temperature\",\"value\":25.5,\"unit\":\"C\"}",
     "sensors.camera: {\"type\":\"frame\",\"sequence\":1,\"width\":320,\"height\":180,\"format\":\"GREY\"} of 57600 bytes",
+    "sensors.camera: {\"type\":\"frame\",\"sequence\":1,\"width\":640,\"height\":360,\"format\":\"YUYV\"} of 460800 bytes",
     "actuators.radio told : [68, 65, 6c, 6c, 6f]",
     "offers sensors.cpu",
     "all looked at",
@@ -58,6 +60,9 @@ pub fn run() -> Outcome {
     let initramfs = pack(&dir, &kernel, &modules, &inspect)?;
     let said = Guest::boot(&kernel, &initramfs, "")?.listen()?;
     check(&said)?;
+    if said.contains("offers sensors.none") {
+        return Err("a line that is not there is offered".into());
+    }
     let after =
         said.split("all looked at").next().and_then(|before| before.rsplit("actuators.radio told :").next());
     if after.is_some_and(|list| list.contains("offers sensors.camera")) {
