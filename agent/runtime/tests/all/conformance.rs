@@ -301,3 +301,55 @@ fn the_reference_says_what_the_guests_show() {
         "the table in ABI.md is not what the guests show; CONFORMANCE=overwrite writes it anew"
     );
 }
+
+/// How the header for C says the type of an import: its parameters and its result.
+fn declared_in_c(header: &str, module: &str, function: &str) -> String {
+    let marker = format!("ZSPACE_IMPORT({module}, {function})");
+    let (_, rest) =
+        header.split_once(&marker).unwrap_or_else(|| panic!("zspace.h lacks {module}.{function}"));
+    let (declaration, _) = rest.split_once(");").expect("a declaration ends");
+    let (head, parameters) = declaration.split_once('(').expect("a function");
+    let of = |text: &str| match text {
+        _ if text.contains('*') => "i32",
+        _ if text.contains("int64_t") => "i64",
+        _ => "i32",
+    };
+    let parameters: Vec<&str> =
+        parameters.split(',').filter(|parameter| parameter.trim() != "void").map(of).collect();
+    let result = if head.trim().starts_with("void ") { "" } else { of(head) };
+    format!("({}) -> ({result})", parameters.join(" "))
+}
+
+/// How a guest says it.
+fn declared_in_wat(guests: &[Guest], module: &str, function: &str) -> String {
+    let import = format!("(import \"{module}\" \"{function}\" ");
+    let mut lines = guests.iter().flat_map(|guest| guest.text.lines());
+    let line = lines.find(|line| line.trim().starts_with(&import)).expect("a guest imports it");
+    let part = |word: &str| {
+        let inside = line.split_once(&format!("({word} ")).map(|(_, rest)| rest);
+        inside.and_then(|rest| rest.split(')').next()).unwrap_or_default()
+    };
+    format!("({}) -> ({})", part("param"), part("result"))
+}
+
+/// What was promised to guests stays: of every import that there ever was, its type, in `tests/spaces/abi-1.txt`.
+#[test]
+fn nothing_of_the_abi_is_ever_taken_away() {
+    let guests = guests();
+    let promised = fs::read_to_string(root().join("tests/spaces/abi-1.txt")).unwrap();
+    let header = fs::read_to_string(root().join("tools/zspace/c/zspace.h")).unwrap();
+    let offered: Vec<String> = IMPORTS
+        .iter()
+        .map(|(module, function, _)| {
+            let ty = declared_in_wat(&guests, module, function);
+            assert_eq!(declared_in_c(&header, module, function), ty, "zspace.h: {module}.{function}");
+            format!("{module}.{function} {ty}")
+        })
+        .collect();
+    for line in promised.lines() {
+        assert!(offered.iter().any(|offered| offered == line), "guests were promised {line}");
+    }
+    for line in &offered {
+        assert!(promised.lines().any(|promised| promised == line), "add to abi-1.txt: {line}");
+    }
+}
