@@ -195,7 +195,9 @@ impl core::fmt::Display for FailureReason {
             Self::Region(name) => write!(f, "no zhost with the required capabilities in region '{name}'"),
             Self::Kind(name) => write!(f, "no zhost with the required capabilities is of kind '{name}'"),
             Self::Capacity => f.write_str("insufficient capacity on remaining zhosts"),
-            Self::Data => f.write_str("the zhosts that keep the data of a space are out of reach"),
+            Self::Data => f.write_str(
+                "the zhosts that keep its data are out of reach (`zctl cluster remove`, if for good)",
+            ),
         }
     }
 }

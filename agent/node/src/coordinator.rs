@@ -79,10 +79,11 @@ impl Node {
             topology.spec.spaces.iter().map(|space| suitable(space, &sites)).collect();
         // Decisions of full terms count more than what is obeyed at present.
         let decisions = [self.ledger.placement(id, Slot::Full), base];
-        let old = |space: &SpaceSpec| {
+        let last = |space: &SpaceSpec| {
             let mut keepers = decisions.iter().flatten().flat_map(|placement| &placement.keepers);
             keepers.find(|keepers| keepers.space == space.name)
         };
+        let old = |space: &SpaceSpec| last(space).filter(|keepers| !self.is_lost(slot, keepers));
         let spaces = &topology.spec.spaces;
         let synced: Vec<Vec<ZhostId>> =
             spaces.iter().map(|space| self.synced_replicas(id, space, base, old(space))).collect();
@@ -119,6 +120,10 @@ impl Node {
             }
             return;
         }
+        let lost = topology.spec.spaces.iter().filter_map(last).filter(|keepers| self.is_lost(slot, keepers));
+        let mut lines: Vec<(Level, String)> = lost
+            .map(|keepers| (Level::Warn, format!("the data of {} is lost with its zhosts", keepers.space)))
+            .collect();
         let revision = topology.revision;
         let earlier = [slot, other].into_iter().filter_map(|slot| self.ledger.placement(id, slot));
         let counter =
@@ -129,12 +134,19 @@ impl Node {
         let Some(version) = version else { return };
         let Some(topology) = self.ledger.topology(id) else { return };
         let placement = Placement { version, revision, homes, settled, keepers: kept };
-        let text = self.describe_placement(topology, &placement);
-        self.log(Level::Info, text);
+        lines.push((Level::Info, self.describe_placement(topology, &placement)));
+        lines.into_iter().for_each(|(level, text)| self.log(level, text));
         self.take_document(now, DocumentKey::Placement(id, slot), Document::Placement(placement), None);
         if is_common {
             self.ask_majority(now, id);
         }
+    }
+
+    /// Whether everybody who had the data of a space was taken off the roster: then nobody brings it back, and the space
+    /// begins anew with what is where it is placed.
+    fn is_lost(&self, slot: Slot, keepers: &Keepers) -> bool {
+        let is_there = |id: &ZhostId| self.ledger.roster().any(|(member, _)| member == *id);
+        slot == Slot::Full && !is_there(&keepers.primary) && !keepers.replicas.iter().any(is_there)
     }
 
     /// The replicas that the primary of a space waits for, if it speaks of the placement `base`.

@@ -85,12 +85,14 @@ fn home(world: &World) -> Option<usize> {
     world.live().into_iter().find(|index| world.runs(*index, "vault", "vault"))
 }
 
-/// Runs the vault through `mishaps` mishaps drawn from the seed.
-pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
+fn site(seed: u64) -> World {
     let mut world =
         World::new(seed, Machines { zhosts: BOARDS, cameras: 0, measured: false }, network(20, 10));
-    world.verbose = verbose;
     (0..BOARDS).for_each(|index| world.start(index));
+    world
+}
+
+fn submit(world: &mut World) {
     let topology = "apiVersion: samoza/v1
 kind: Topology
 metadata: {name: vault}
@@ -103,6 +105,36 @@ paths:
     let spaces = [("writer", WRITER.to_owned()), ("vault", VAULT.to_owned())];
     world.run_for(Duration::from_secs(20));
     world.ask(0, &Request::TopoSubmit(guests::assemble("vault", 1, topology, &spaces)));
+}
+
+/// Both boards with the data of the vault die for good, and an operator takes them off the roster. Gives how many calls
+/// were acknowledged before, until then, and after that; nothing if one of the two is the head, where the writer is.
+pub fn forsaken(seed: u64) -> Option<[u32; 3]> {
+    let mut world = site(seed);
+    submit(&mut world);
+    let end = world.now() + Duration::from_secs(120);
+    world.run_until(end, |world| acknowledged(world) >= 40);
+    let keepers: Vec<usize> =
+        (0..BOARDS).filter(|index| !world.stored(*index, "vault", "vault").is_empty()).collect();
+    if keepers.len() != 2 || keepers.contains(&0) {
+        return None;
+    }
+    keepers.iter().for_each(|index| world.cut_power(*index));
+    let before = acknowledged(&world);
+    world.run_for(Duration::from_secs(60));
+    let without = acknowledged(&world);
+    for index in keepers {
+        world.ask(0, &Request::ClusterRemove(format!("z{index}")));
+    }
+    world.run_for(Duration::from_secs(60));
+    Some([before, without, acknowledged(&world)])
+}
+
+/// Runs the vault through `mishaps` mishaps drawn from the seed.
+pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
+    let mut world = site(seed);
+    world.verbose = verbose;
+    submit(&mut world);
     let (mut flaws, mut kills, mut wipes) = (Vec::new(), 0, 0);
     for mishap in 0..mishaps {
         let goal = acknowledged(&world) + 20;

@@ -13,3 +13,13 @@ fn nothing_acknowledged_is_lost_and_nothing_deleted_rises() {
     }
     assert!(kills >= 100, "the board of the vault was killed only {kills} times");
 }
+
+#[test]
+fn a_space_whose_data_is_lost_for_good_begins_anew() {
+    let outcomes: Vec<[u32; 3]> = (0..20).filter_map(vault::forsaken).collect();
+    assert!(outcomes.len() >= 4, "only {} seeds kept the data off the head", outcomes.len());
+    for [before, without, after] in outcomes {
+        assert!(without <= before + 1, "somebody acknowledged writes without the data");
+        assert!(after > without + 20, "it does not begin anew: {before}, {without}, {after}");
+    }
+}
