@@ -80,6 +80,14 @@ pub enum Refusal {
     Full,
 }
 
+impl Refusal {
+    /// As imports return it.
+    #[cfg(not(target_family = "wasm"))]
+    fn code(self) -> i32 {
+        -1 - self as i32
+    }
+}
+
 /// A result of an import as its Rust form: the size or 0, or the refusal.
 fn outcome(result: i32) -> Result<usize, Refusal> {
     match result {

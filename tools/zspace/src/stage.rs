@@ -1,9 +1,8 @@
 //! A stage: what a space sees when it is tried on a computer, without WASM and without a zhost.
 //!
 //! Each thread has a stage of its own, and each test its own thread, so a test puts there what its space shall find,
-//! runs it, and looks what it did. A stage knows no `topology.yaml`: every path and device is taken for declared. What it
-//! does not play (other spaces: calls, spawning, names) is refused with
-//! [`Refusal::Denied`](crate::Refusal::Denied).
+//! runs it, and looks what it did. A stage knows no `topology.yaml`: every path and device is taken for declared. Of other
+//! spaces ([`others`]) the test says beforehand what they answer, and looks afterwards what they were asked.
 //!
 //! ```
 //! use zspace::{Space, net, stage};
@@ -30,7 +29,10 @@
 //! ```
 
 pub(crate) mod imports;
+pub mod others;
 
+use crate::proc::Pid;
+use others::Others;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, VecDeque},
@@ -40,14 +42,21 @@ use std::{
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Path,
-    Own,
-    Call,
+    Path = 0,
+    Own = 1,
+    Direct = 2,
+    Call = 3,
+    Exit = 4,
+    Down = 5,
+    ZhostDown = 6,
+    NameLost = 7,
 }
 
 struct Mail {
     kind: Kind,
     path: String,
+    /// Whom it came from, or tells of.
+    about: Option<Pid>,
     message: Vec<u8>,
 }
 
@@ -56,7 +65,8 @@ struct Stage {
     now_us: u64,
     mail: VecDeque<Mail>,
     /// The mail taken last.
-    last: Option<(Kind, String)>,
+    last: Option<(Kind, String, Option<Pid>)>,
+    others: Others,
     /// Actuators that the space has locked.
     locked: Vec<String>,
     emitted: Vec<(String, Vec<u8>)>,
@@ -97,7 +107,11 @@ pub fn replies() -> Vec<Vec<u8>> {
 }
 
 fn put(kind: Kind, path: &str, message: &[u8]) {
-    with(|stage| stage.mail.push_back(Mail { kind, path: path.into(), message: message.into() }));
+    put_about(kind, path, None, message);
+}
+
+fn put_about(kind: Kind, path: &str, about: Option<Pid>, message: &[u8]) {
+    with(|stage| stage.mail.push_back(Mail { kind, path: path.into(), about, message: message.into() }));
 }
 
 /// Takes what the space has sent, with the paths along which it was.

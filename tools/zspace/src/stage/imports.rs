@@ -1,17 +1,21 @@
 //! The imports as the stage plays them. Pointers and sizes come from the SDK itself, of slices that it holds.
 #![allow(clippy::too_many_arguments, reason = "the imports are what they are")]
 
-use super::{Kind, Stage, with};
+use super::{
+    Kind, Stage,
+    others::{self, Whom},
+    with,
+};
+use crate::{Refusal, proc::Pid};
 use std::{string::String, vec::Vec};
 
 const NOT_FOUND: i32 = -1;
 const TRY_AGAIN: i32 = -2;
 const TOO_LARGE: i32 = -3;
-const DENIED: i32 = -4;
 const FAILED: i32 = -5;
 const TAKEN: i32 = -7;
 /// Size of one message.
-const MESSAGE_MAX_BYTES: usize = 48 * 1024;
+pub(super) const MESSAGE_MAX_BYTES: usize = 48 * 1024;
 
 fn bytes(start: *const u8, size: usize) -> Vec<u8> {
     // SAFETY: see above.
@@ -64,12 +68,12 @@ pub fn self_emit(data: *const u8, size: usize) -> i32 {
 
 pub fn random(buffer: *mut u8, size: usize) {
     // Steele and Vigna's SplitMix64: the same on every stage.
-    let mut next = |stage: &mut Stage| {
+    let next = |stage: &mut Stage| {
         stage.seed = stage.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (stage.seed ^ (stage.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         (mixed ^ (mixed >> 27)) as u8
     };
-    let random: Vec<u8> = (0..size).map(|_| with(&mut next)).collect();
+    let random: Vec<u8> = (0..size).map(|_| with(next)).collect();
     give(buffer, size, &random);
 }
 
@@ -107,7 +111,7 @@ pub fn recv_next(buffer: *mut u8, room: usize) -> i32 {
         None => NOT_FOUND,
         Some(mail) if mail.message.len() > room => TOO_LARGE,
         Some(mail) => {
-            stage.last = Some((mail.kind, mail.path.clone()));
+            stage.last = Some((mail.kind, mail.path.clone(), mail.about));
             let size = give(buffer, room, &mail.message);
             stage.mail.pop_front();
             size
@@ -116,21 +120,17 @@ pub fn recv_next(buffer: *mut u8, room: usize) -> i32 {
 }
 
 pub fn recv_path(buffer: *mut u8, room: usize) -> i32 {
-    let path = with(|stage| stage.last.clone().filter(|(kind, _)| *kind != Kind::Own));
-    give_found(buffer, room, path.map(|(_, path)| path.into_bytes()))
+    let path = with(|stage| stage.last.clone().filter(|(kind, ..)| matches!(kind, Kind::Path | Kind::Call)));
+    give_found(buffer, room, path.map(|(_, path, _)| path.into_bytes()))
 }
 
 pub fn recv_kind() -> i32 {
-    with(|stage| match stage.last {
-        None => NOT_FOUND,
-        Some((Kind::Path, _)) => 0,
-        Some((Kind::Own, _)) => 1,
-        Some((Kind::Call, _)) => 3,
-    })
+    with(|stage| stage.last.as_ref().map_or(NOT_FOUND, |(kind, ..)| *kind as i32))
 }
 
-pub fn sender(_buffer: *mut u8) -> i32 {
-    DENIED
+pub fn sender(buffer: *mut u8) -> i32 {
+    let about = with(|stage| stage.last.as_ref().and_then(|(.., about)| *about));
+    give_found(buffer, 16, about.map(|pid| pid.0.to_vec()))
 }
 
 pub fn undelivered(_buffer: *mut u8, _room: usize) -> i32 {
@@ -138,19 +138,33 @@ pub fn undelivered(_buffer: *mut u8, _room: usize) -> i32 {
 }
 
 pub fn call(
-    _path: *const u8,
-    _path_size: usize,
-    _data: *const u8,
-    _size: usize,
-    _ms: u32,
-    _reply: *mut u8,
-    _room: usize,
+    path: *const u8,
+    path_size: usize,
+    data: *const u8,
+    size: usize,
+    ms: u32,
+    reply: *mut u8,
+    room: usize,
 ) -> i32 {
-    DENIED
+    called(Whom::Path(text(path, path_size)), bytes(data, size), ms, reply, room)
+}
+
+fn called(whom: Whom, message: Vec<u8>, ms: u32, reply: *mut u8, room: usize) -> i32 {
+    if message.len() > MESSAGE_MAX_BYTES {
+        return TOO_LARGE;
+    }
+    match others::take_answer(whom, message) {
+        Some(Ok(answer)) => give(reply, room, &answer),
+        Some(Err(refusal)) => refusal.code(),
+        None => {
+            super::advance_ms(u64::from(ms));
+            Refusal::TimedOut.code()
+        }
+    }
 }
 
 pub fn reply(data: *const u8, size: usize) -> i32 {
-    with(|stage| match stage.last.take_if(|(kind, _)| *kind == Kind::Call) {
+    with(|stage| match stage.last.take_if(|(kind, ..)| *kind == Kind::Call) {
         Some(_) => {
             stage.replies.push(bytes(data, size));
             0
@@ -281,42 +295,110 @@ pub mod actuators {
     }
 }
 
-/// What needs other spaces is not played.
-macro_rules! denied {
-    ($($name:ident($($arg:ty),*);)*) => {
-        $(pub fn $name($(_: $arg),*) -> i32 { super::DENIED })*
-    };
+/// The pid at that place.
+fn pid(start: *const u8) -> Pid {
+    bytes(start, 16).try_into().map_or_else(|_| Pid::default(), Pid)
+}
+
+fn status(result: Result<(), Refusal>) -> i32 {
+    result.map_or_else(Refusal::code, |()| 0)
 }
 
 pub mod proc {
-    type In = *const u8;
-    type Out = *mut u8;
-    denied! {
-        list(Out, usize);
-        spawn(In, usize, In, usize, In, usize, Out);
-        spawn_link(In, usize, In, usize, In, usize, Out);
-        exit(In, In, usize);
-        send(In, In, usize);
-        unsent(Out, usize);
-        call(In, In, usize, u32, Out, usize);
-        link(In);
-        unlink(In);
-        monitor(In);
-        demonitor(In);
-        monitor_zhost(In, usize);
+    use super::{NOT_FOUND, String, Vec, Whom, bytes, called, give, others, pid, status, text};
+
+    pub fn list(buffer: *mut u8, room: usize) -> i32 {
+        give(buffer, room, b"\x05\x00stage")
     }
 
-    pub fn own(_: Out) -> i32 {
-        super::DENIED
+    fn start(space: String, argument: Vec<u8>, linked: bool, place: *mut u8) -> i32 {
+        others::spawn(space, argument, linked)
+            .map_or_else(crate::Refusal::code, |pid| give(place, 16, &pid.0))
     }
 
-    pub fn trap_exits(_: i32) {}
+    pub fn spawn(
+        _: *const u8,
+        _: usize,
+        space: *const u8,
+        space_size: usize,
+        argument: *const u8,
+        size: usize,
+        place: *mut u8,
+    ) -> i32 {
+        start(text(space, space_size), bytes(argument, size), false, place)
+    }
+
+    pub fn spawn_link(
+        _: *const u8,
+        _: usize,
+        space: *const u8,
+        space_size: usize,
+        argument: *const u8,
+        size: usize,
+        place: *mut u8,
+    ) -> i32 {
+        start(text(space, space_size), bytes(argument, size), true, place)
+    }
+
+    pub fn exit(other: *const u8, _: *const u8, _: usize) -> i32 {
+        others::end(pid(other), "closed");
+        0
+    }
+
+    pub fn send(to: *const u8, data: *const u8, size: usize) -> i32 {
+        status(others::send(pid(to), bytes(data, size)))
+    }
+
+    pub fn unsent(_: *mut u8, _: usize) -> i32 {
+        NOT_FOUND
+    }
+
+    pub fn call(to: *const u8, data: *const u8, size: usize, ms: u32, reply: *mut u8, room: usize) -> i32 {
+        called(Whom::Pid(pid(to)), bytes(data, size), ms, reply, room)
+    }
+
+    pub fn link(other: *const u8) -> i32 {
+        others::bind(pid(other), true)
+    }
+
+    pub fn unlink(other: *const u8) -> i32 {
+        others::unbind(pid(other), true)
+    }
+
+    pub fn monitor(other: *const u8) -> i32 {
+        others::bind(pid(other), false)
+    }
+
+    pub fn demonitor(other: *const u8) -> i32 {
+        others::unbind(pid(other), false)
+    }
+
+    pub fn monitor_zhost(name: *const u8, size: usize) -> i32 {
+        others::watch_zhost(text(name, size))
+    }
+
+    pub fn own(place: *mut u8) -> i32 {
+        give(place, 16, &others::OWN.0)
+    }
+
+    pub fn trap_exits(yes: i32) {
+        others::trap_exits(yes != 0);
+    }
 }
 
 pub mod names {
-    denied! {
-        register(*const u8, usize);
-        unregister(*const u8, usize);
-        whereis(*const u8, usize, *mut u8);
+    use super::{give, others, status, text};
+
+    pub fn register(name: *const u8, size: usize) -> i32 {
+        status(others::register(text(name, size)))
+    }
+
+    pub fn unregister(name: *const u8, size: usize) -> i32 {
+        others::unregister(&text(name, size));
+        0
+    }
+
+    pub fn whereis(name: *const u8, size: usize, place: *mut u8) -> i32 {
+        others::whereis(&text(name, size)).map_or_else(crate::Refusal::code, |pid| give(place, 16, &pid.0))
     }
 }
