@@ -61,6 +61,8 @@ fn spaces() -> Outcome {
     let kernels = artifacts::build_kernels()?;
     let mut bench =
         steps::command("cargo", &["bench", "--quiet", "--package", "zhost-runtime", "--bench", "spaces"]);
+    // As `.cargo/config.toml` has it for the agent.
+    bench.env("RUSTFLAGS", "-Cllvm-args=-align-all-functions=5");
     steps::run(bench.env("KERNELS_WASM", kernels).env("WASMTIME_PYTHON", python))?;
     let artifacts = artifacts::build()?;
     let dir = steps::root().join(format!("target/bench-{}", std::process::id()));
