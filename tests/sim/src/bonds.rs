@@ -144,6 +144,19 @@ fn spaces(bond: Bond, fate: Fate) -> [(&'static str, String); 2] {
     [("watcher", module(&watcher).replace("ZHOST", zhost)), ("mark", module(&mark))]
 }
 
+/// A watcher on the head, and its target in a region.
+fn topology(name: &str, region: &str) -> String {
+    format!(
+        "apiVersion: samoza/v1
+kind: Topology
+metadata: {{name: {name}}}
+spaces:
+  - {{name: watcher, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: head}}}}
+  - {{name: mark, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: {region}}}}}
+"
+    )
+}
+
 fn befall(world: &mut World, fate: Fate) {
     match fate {
         Fate::Lives | Fate::Ends | Fate::Crashes | Fate::Gone | Fate::Unregisters => {}
@@ -177,16 +190,7 @@ pub struct Told {
 pub fn told(seed: u64, bond: Bond, fate: Fate, same_board: bool) -> Told {
     let mut world = site(seed);
     let region = if same_board { "head" } else { "south" };
-    let topology = format!(
-        "apiVersion: samoza/v1
-kind: Topology
-metadata: {{name: bonds}}
-spaces:
-  - {{name: watcher, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: head}}}}
-  - {{name: mark, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: {region}}}}}
-"
-    );
-    submit(&mut world, guests::assemble("bonds", 1, &topology, &spaces(bond, fate)));
+    submit(&mut world, guests::assemble("bonds", 1, &topology("bonds", region), &spaces(bond, fate)));
     let bound = |world: &World| log_of(world, "watcher").iter().any(|line| line == "bound");
     let end = world.now() + Duration::from_secs(60);
     assert!(world.run_until(end, bound), "seed {seed}: the watcher finds no target");
@@ -241,18 +245,9 @@ const CROWD: &str = r#"
 /// told that they are not, and how many were too many.
 pub fn crowd(seed: u64) -> Vec<String> {
     let mut world = site(seed);
-    let topology = format!(
-        "apiVersion: samoza/v1
-kind: Topology
-metadata: {{name: crowd}}
-spaces:
-  - {{name: watcher, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: head}}}}
-  - {{name: mark, type: IO, capabilities: [{CAPABILITIES}], placement: {{region: south}}}}
-"
-    );
     let mark = TARGET.replace("FATE", "").replace("ANSWER", "0").replace("TRAP", "0");
     let spaces = [("watcher", module(CROWD)), ("mark", module(&mark))];
-    submit(&mut world, guests::assemble("crowd", 1, &topology, &spaces));
+    submit(&mut world, guests::assemble("crowd", 1, &topology("crowd", "south"), &spaces));
     world.run_for(Duration::from_secs(60));
     log_of(&world, "watcher")
 }
