@@ -332,6 +332,11 @@ impl Ledger {
         })
     }
 
+    /// Whether a zhost was taken off the roster, and has not come back since.
+    pub fn was_removed(&self, id: ZhostId) -> bool {
+        matches!(self.document(&DocumentKey::Roster(id)), Some(Document::Roster(_, roster)) if roster.removed)
+    }
+
     /// Which agents the boards are to run, if anybody ever said.
     pub fn firmware(&self) -> Option<&FirmwareDocument> {
         match self.document(&DocumentKey::Firmware)? {

@@ -145,8 +145,9 @@ impl Node {
     /// Whether everybody who had the data of a space was taken off the roster: then nobody brings it back, and the space
     /// begins anew with what is where it is placed.
     fn is_lost(&self, slot: Slot, keepers: &Keepers) -> bool {
-        let is_there = |id: &ZhostId| self.ledger.roster().any(|(member, _)| member == *id);
-        slot == Slot::Full && !is_there(&keepers.primary) && !keepers.replicas.iter().any(is_there)
+        // One that is not on the roster yet, or not as far as we have heard, is not gone.
+        let is_gone = |id: &ZhostId| self.ledger.was_removed(*id);
+        slot == Slot::Full && is_gone(&keepers.primary) && keepers.replicas.iter().all(is_gone)
     }
 
     /// The replicas that the primary of a space waits for, if it speaks of the placement `base`.
