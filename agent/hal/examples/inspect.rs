@@ -56,7 +56,7 @@ fn main() {
     let clock = std::time::Instant::now();
     let mut args = env::args().skip(1).peekable();
     let mut machine = Machine::real();
-    if let Some(wish) = args.next_if(|arg| arg.contains('x') && !arg.contains('=')) {
+    if let Some(wish) = args.next_if(|arg| arg.starts_with(|c: char| c.is_ascii_digit())) {
         match wish.parse() {
             Ok(wish) => machine = machine.with_camera(wish),
             Err(reason) => println!("{wish}: {reason}"),

@@ -220,23 +220,34 @@ fn count_edges(line: &OwnedFd) -> rustix::io::Result<u64> {
     }
 }
 
-/// A line of that name, and its chip.
-fn find(machine: &Machine, name: &str) -> Result<(PathBuf, File, u32), DeviceError> {
-    for path in machine.entries("dev", "gpiochip") {
-        let chip = File::open(&path).map_err(|e| unopened(&path, &e))?;
-        let failed = |e| failed(&path, e);
-        for offset in 0..chip_info(&chip).map_err(failed)?.lines.min(LINES_MAX) {
-            if text_of(&line_info(&chip, offset).map_err(failed)?.name) == name.as_bytes() {
-                return Ok((path, chip, offset));
-            }
+/// The chip, and the line of that name if it has one.
+fn find_on(path: &Path, name: &str) -> Result<(File, Option<u32>), DeviceError> {
+    let chip = File::open(path).map_err(|e| unopened(path, &e))?;
+    let failed = |e| failed(path, e);
+    for offset in 0..chip_info(&chip).map_err(failed)?.lines.min(LINES_MAX) {
+        if text_of(&line_info(&chip, offset).map_err(failed)?.name) == name.as_bytes() {
+            return Ok((chip, Some(offset)));
         }
     }
-    Err(DeviceError::Missing)
+    Ok((chip, None))
 }
 
-/// Whether a chip of this machine has a line of that name.
+/// A line of that name, and its chip. A chip that cannot be asked counts if no other has the line.
+fn find(machine: &Machine, name: &str) -> Result<(PathBuf, File, u32), DeviceError> {
+    let mut missing = DeviceError::Missing;
+    for path in machine.entries("dev", "gpiochip") {
+        match find_on(&path, name) {
+            Ok((chip, Some(offset))) => return Ok((path, chip, offset)),
+            Ok((_, None)) => {}
+            Err(error) => missing = error,
+        }
+    }
+    Err(missing)
+}
+
+/// Whether a chip of this machine has a line of that name, or may have: one that cannot be asked now.
 pub(crate) fn is_there(machine: &Machine, name: &str) -> bool {
-    find(machine, name).is_ok()
+    !matches!(find(machine, name), Err(DeviceError::Missing))
 }
 
 impl Line {

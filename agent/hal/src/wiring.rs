@@ -83,7 +83,7 @@ impl Wire {
     /// Whether the machine has what the device is wired to at present: the line, the bus, the port.
     pub fn is_there(&self, machine: &Machine) -> bool {
         let file = match &self.what {
-            // A recording was there when it was opened; of one it is known whether it has the line.
+            // A recording was there when it was opened.
             _ if machine.is_recorded() => return true,
             What::Line(line, _) => return gpio::is_there(machine, line),
             What::I2c(file) | What::Lm75(file, _) | What::Spi(file, _) | What::Uart(file, _) => {

@@ -105,7 +105,7 @@ impl Actors {
 }
 
 /// The refusal of that number on the wire; unknown ones are failures.
-pub(crate) fn refusal(code: i8) -> Refusal {
+fn refusal(code: i8) -> Refusal {
     match code {
         -1 => Refusal::NotFound,
         -2 => Refusal::TryAgain,
@@ -377,6 +377,11 @@ impl Node {
             Errand::Granted(name, pid, serial, grant) => {
                 self.handle_granted(now, topology, name, (pid, serial), (peer, grant));
             }
+            Errand::Refused(pid, serial, code) => {
+                if self.local(topology, pid).is_some() {
+                    self.answer_space(pid.number, serial, Err(refusal(code)));
+                }
+            }
             Errand::Release(name, pid) => self.actors.grants.release(topology, &name, pid),
         }
     }
@@ -563,8 +568,9 @@ impl Node {
         if let (Ok(child), true) = (result, link)
             && !(lives && self.actors.bonds.tie(parent.number, child, crate::bonds::Tie::Link))
         {
-            let ended = Errand::Ended(parent, child, crate::wire::Bond::Link, Farewell::no_space());
-            self.run_errand(now, child.zhost, topology, ended);
+            // Closed, not told: one that traps exits would live on.
+            let exit = Errand::Exit(parent, child, "its parent cannot be linked with it".into());
+            self.run_errand(now, child.zhost, topology, exit);
             result = Err(Refusal::Full as i8);
         }
         if lives {

@@ -42,7 +42,7 @@ pub(crate) struct Bonds {
 impl Bonds {
     /// Ties a local space to another; `false` if it has too many ties.
     pub fn tie(&mut self, number: u32, other: Pid, tie: Tie) -> bool {
-        if self.is_full(number) {
+        if !self.ties.contains(&(number, other, tie)) && self.is_full(number) {
             return false;
         }
         self.ties.insert((number, other, tie));

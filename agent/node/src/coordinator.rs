@@ -96,8 +96,12 @@ impl Node {
             seed: id.seed().wrapping_add(index as u64),
         };
         let decided = topology.spec.spaces.iter().enumerate().filter(|(_, space)| space.replicas > 0);
-        let decided =
-            decided.filter_map(|(index, space)| Some((index, keepers::home(old(space)?, &view(index)))));
+        let home = |index: usize, space: &SpaceSpec| match (last(space), old(space)) {
+            (_, Some(old)) => Some(keepers::home(old, &view(index))),
+            (Some(lost), None) => keepers::heir_of_lost(lost, &view(index)).map(Home::On),
+            (None, None) => None,
+        };
+        let decided = decided.filter_map(|(index, space)| Some((index, home(index, space)?)));
         let decided: LiteMap<usize, Home> = decided.collect();
         let homes = placement::place(id, &topology.spec.spaces, &homes, &decided, &mut sites);
         let kept = topology.spec.spaces.iter().zip(&homes).enumerate().filter(|(_, (s, _))| s.replicas > 0);

@@ -3,7 +3,9 @@
 //! The rule that no acknowledged write is lost: whoever becomes primary has been one, or has been among the replicas,
 //! of the last decision; the primary acknowledges nothing that its replicas do not have, and nothing at all before a
 //! majority of the roster has the decision that made it one; and only a full term decides anew, after it has heard from a
-//! majority what was decided before ([`crate::census`]). A zhost that is to become a replica is *joining* until the primary says that it acknowledges nothing without it.
+//! majority what was decided before ([`crate::census`]). A zhost that is to become a replica is *joining* until the primary
+//! says that it acknowledges nothing without it. Only if an operator took everybody who had the data off the roster, it is
+//! lost: then one that was joining becomes primary, which has some of it or all, or else anybody.
 
 use std::collections::BTreeSet;
 use zhost_base::{
@@ -41,6 +43,13 @@ pub(crate) fn home(old: &Keepers, view: &View<'_>) -> Home {
     }
 }
 
+/// Where the primary of a space runs whose data is lost, if somebody was getting it.
+pub(crate) fn heir_of_lost(lost: &Keepers, view: &View<'_>) -> Option<ZhostId> {
+    let heirs = lost.joining.iter().copied().filter(|id| view.usable.contains(id));
+    // One that has all of it comes first.
+    heirs.max_by_key(|id| (view.synced.contains(id), rendezvous(view.seed, *id)))
+}
+
 /// Who keeps the data of a space from now on whose primary runs at `home`.
 pub(crate) fn decide(
     spec: &SpaceSpec,
@@ -53,7 +62,7 @@ pub(crate) fn decide(
     let mut others: Vec<ZhostId> = view.usable.iter().copied().filter(|id| id != primary).collect();
     others.sort_by_key(|id| std::cmp::Reverse(rendezvous(view.seed, *id)));
     let Some(old) = old else {
-        // Either there is no data yet, or the primary alone has it.
+        // Either there is no data yet, or the primary alone has what there is.
         others.truncate(wanted);
         let (replicas, joining) = if view.is_fresh { (others, Vec::new()) } else { (Vec::new(), others) };
         let space = spec.name.clone();
@@ -114,6 +123,23 @@ mod tests {
         assert_eq!((home, &heirs), (Home::On(B), &keepers(B, &[], &[C])));
         assert_eq!(next(&heirs, &[B, C], true, &[C]).1, keepers(B, &[C], &[]));
         assert_eq!(next(&heirs, &[C], true, &[]), (Home::Nowhere(FailureReason::Data), heirs));
+    }
+
+    #[test]
+    fn of_lost_data_whoever_was_getting_it_is_the_heir() {
+        let usable = [B, C].into_iter().collect();
+        let view = |synced| View {
+            usable: &usable,
+            is_full: true,
+            is_with_majority: true,
+            is_fresh: false,
+            synced,
+            seed: 7,
+        };
+        assert_eq!(heir_of_lost(&keepers(A, &[], &[C]), &view(&[])), Some(C));
+        assert_eq!(heir_of_lost(&keepers(A, &[], &[B, C]), &view(&[B])), Some(B));
+        assert_eq!(heir_of_lost(&keepers(A, &[], &[B, C]), &view(&[C])), Some(C));
+        assert_eq!(heir_of_lost(&keepers(A, &[], &[]), &view(&[])), None);
     }
 
     #[test]

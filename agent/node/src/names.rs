@@ -106,8 +106,12 @@ impl Node {
         pid: Pid,
         serial: u32,
     ) {
-        let grant = self.grant(now, topology, &name, pid).map_err(|refusal| refusal as i8);
-        self.run_errand(now, pid.zhost, topology, Errand::Granted(name, pid, serial, grant));
+        let answer = match self.grant(now, topology, &name, pid) {
+            Ok(grant) => Errand::Granted(name, pid, serial, Some(grant)),
+            Err(Refusal::Taken) => Errand::Granted(name, pid, serial, None),
+            Err(refusal) => Errand::Refused(pid, serial, refusal as i8),
+        };
+        self.run_errand(now, pid.zhost, topology, answer);
     }
 
     fn grant(
@@ -149,21 +153,19 @@ impl Node {
         topology: TopologyId,
         name: Name,
         (pid, serial): (Pid, u32),
-        (granter, grant): (ZhostId, Result<PlacementVersion, i8>),
+        (granter, grant): (ZhostId, Option<PlacementVersion>),
     ) {
         let lives = self.local(topology, pid).is_some();
         match grant {
-            Ok(grant) if lives => {
+            Some(grant) if lives => {
                 let row = Row::Name { number: pid.number, grant };
                 self.actors.grants.held.insert((topology, name.clone()), (pid.number, grant));
                 self.set_row(now, RowKey::Name(topology, name), row);
                 self.answer_space(pid.number, serial, Ok(Vec::new()));
             }
-            Ok(_) => drop(self.run_errand(now, granter, topology, Errand::Release(name, pid))),
-            Err(code) if lives => {
-                self.answer_space(pid.number, serial, Err(crate::actors::refusal(code)));
-            }
-            Err(_) => {}
+            Some(_) => drop(self.run_errand(now, granter, topology, Errand::Release(name, pid))),
+            None if lives => self.answer_space(pid.number, serial, Err(Refusal::Taken)),
+            None => {}
         }
     }
 

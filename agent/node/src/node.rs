@@ -333,7 +333,12 @@ impl Node {
     /// Writes a row of our own; a row that does not fit is reported, not kept.
     pub(crate) fn set_row(&mut self, now: Instant, key: RowKey, row: Row) {
         if let Err(error) = self.registry.set(now, key.clone(), row) {
-            self.log(Level::Warn, format!("registry row {key:?} not written: {error:?}"));
+            let what = match &key {
+                RowKey::Space(key) => format!("of the space {}", key.space),
+                RowKey::Name(_, name) => format!("of the name {name}"),
+                _ => "of this zhost".into(),
+            };
+            self.log(Level::Warn, format!("a registry row {what} is not written: {error:?}"));
         }
     }
 

@@ -279,9 +279,11 @@ pub enum Errand {
     /// A super is asked for a name.
     Claim(Name, Pid, u32),
     /// It has been granted, or not.
-    Granted(Name, Pid, u32, Result<PlacementVersion, i8>),
+    Granted(Name, Pid, u32, Option<PlacementVersion>),
     /// A name is free again.
     Release(Name, Pid),
+    /// No name can be granted now: to whom, the number of the question, and the refusal.
+    Refused(Pid, u32, i8),
 }
 
 /// What those who keep the data of a space tell each other. A session begins whenever the two find each other.

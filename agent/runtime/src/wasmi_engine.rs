@@ -11,8 +11,8 @@ use crate::{
 };
 use std::{fmt, sync::Arc};
 use wasmi::{
-    CompilationMode, Config, Engine, ExternType, Func, Instance, Linker, Memory, Module, ResumableCall,
-    ResumableCallHostTrap, ResumableCallOutOfFuel, Store, Val, ValType,
+    CompilationMode, Config, Engine, ExternType, Func, Instance, Linker, Memory, Module, OperatorCost,
+    ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, Val, ValType,
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
 use zhost_base::{Pid, Rng, SpaceKey, SpaceSpec};
@@ -23,7 +23,13 @@ const STACK_MAX_BYTES: usize = 256 * 1024;
 /// frame on the host's stack until then (wasmi pull request 1946), so that a guest that does nothing else would overflow
 /// it. Coming back costs as much as some two hundred instructions.
 const STRETCH_FUEL: u64 = 20_000;
-/// Of the host's stack, a stretch takes no more than this, whatever the guest does.
+/// Fuel of an instruction that leaves such a frame, of up to 192 bytes.
+const GROW_FUEL: u8 = 255;
+/// The most fuel that is needed before the interpreter can come back: it takes that of straight code at once. A bulk
+/// instruction on 128 MB needs as much; whatever needs more is a trap.
+const AT_ONCE_FUEL_MAX: u64 = 2_000_000;
+/// Of the host's stack, a stretch takes no more than this, whatever the guest does: frames of all that
+/// [`AT_ONCE_FUEL_MAX`] can pay for have a megabyte and a half.
 pub const STRETCH_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// The interpreter; each program gets an engine of its own, since wasmi frees code only with its engine.
@@ -34,6 +40,11 @@ fn engine() -> Engine {
     let mut config = Config::default();
     config
         .consume_fuel(true)
+        .operator_cost(OperatorCost {
+            memory_grow: GROW_FUEL,
+            table_grow: GROW_FUEL,
+            ..OperatorCost::default()
+        })
         .compilation_mode(CompilationMode::Eager)
         .set_max_recursion_depth(RECURSION_MAX)
         .set_max_stack_height(STACK_MAX_BYTES)
@@ -201,6 +212,10 @@ impl WasmiGuest {
     /// Runs the call until so much fuel is used, or more if it cannot go on with less.
     fn run_stretch(&mut self, fuel: u64) -> (Step, u64) {
         let required = if let Call::OutOfFuel(call) = &self.call { call.required_fuel() } else { 0 };
+        if required > AT_ONCE_FUEL_MAX {
+            self.call = Call::None;
+            return (Step::Trapped("it needs too much fuel at once".into()), 0);
+        }
         let granted = fuel.max(required);
         let results = if self.has_code { &mut self.result[..] } else { &mut [] };
         let outcome =

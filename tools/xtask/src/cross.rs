@@ -243,7 +243,7 @@ impl Target {
             format!("-Clink-arg=-Map={} --remap-path-prefix={}=.", self.map(), steps::root().display());
         if self.is_board() {
             command.args(FOR_SIZE);
-            // Of what is only for programmers to read, the names.
+            // Of what is only for programmers to read, the names of types.
             flags += " -Zfmt-debug=shallow";
         }
         if let Some(cargo) = setup::cargo_home() {

@@ -93,12 +93,12 @@ fn with<T>(act: impl FnOnce(&mut Stage) -> T) -> T {
 
 /// Puts a message into the mailbox, as if it had come along that path.
 pub fn deliver(path: &str, message: &[u8]) {
-    put(Kind::Path, path, message);
+    put_about(Kind::Path, path, Some(others::PARTNER), message);
 }
 
 /// Puts a call into the mailbox, which the space has to take and reply to; `replies` gives what it says.
 pub fn deliver_call(path: &str, message: &[u8]) {
-    put(Kind::Call, path, message);
+    put_about(Kind::Call, path, Some(others::PARTNER), message);
 }
 
 /// Takes the replies that the space has given to calls.

@@ -168,7 +168,7 @@ fn who_never_returns_from_on_close_is_ended() {
 #[test]
 fn whatever_a_guest_does_again_and_again_the_hosts_stack_suffices() {
     let endless = [
-        "(drop (memory.grow (i32.const 0)))",
+        "(drop (memory.grow (global.get $zero)))",
         "(drop (memory.grow (i32.const 1)))",
         "(drop (memory.grow (i32.const -1)))",
         "(drop (table.grow (ref.null func) (i32.const 0)))",
@@ -190,7 +190,7 @@ fn whatever_a_guest_does_again_and_again_the_hosts_stack_suffices() {
             let mut bench = Bench::new();
             let guest = format!(
                 r#"{LOG} (import "sys" "self_emit" (func $random (param i32 i32) (result i32))) {MEMORY}
-                (table 8 funcref) (elem (i32.const 0) $nothing) (global $g (mut i64) (i64.const 3)) (func $nothing)
+                (table 8 funcref) (elem (i32.const 0) $nothing) (global $g (mut i64) (i64.const 3)) (global $zero (mut i32) (i32.const 0)) (func $nothing)
                 (func (export "on_process") (result i32) (loop $l {body} (br $l)) (i32.const 0))"#
             );
             bench.start("guest", &["sys.log"], &guest);
@@ -199,6 +199,31 @@ fn whatever_a_guest_does_again_and_again_the_hosts_stack_suffices() {
             }
             assert!(bench.worker.fuel_burnt() > 500_000, "{body} was not run");
         }
+    };
+    let thread = std::thread::Builder::new().stack_size(STRETCH_STACK_BYTES).spawn(run);
+    thread.expect("a thread").join().expect("it ends");
+}
+
+#[test]
+fn straight_code_cannot_take_more_of_the_hosts_stack_than_there_is() {
+    let chain = |grows: usize| {
+        // Each asks for as many pages as the last one said there were.
+        let flat = "memory.grow\n".repeat(grows);
+        let guest = format!(
+            r#"{MEMORY} (func (export "on_process") (result i32) i32.const 0 {flat} drop i32.const 7)"#
+        );
+        let mut bench = Bench::new();
+        bench.start("chain", &[], &guest);
+        bench.run_for(Duration::from_secs(1));
+        bench.exit_of("chain").cloned()
+    };
+    let run = move || {
+        assert_eq!(chain(7_000), Some(Exit::Ended(7)), "what can be paid for at once is run");
+        let refused = chain(60_000);
+        assert!(
+            matches!(&refused, Some(Exit::Crashed(reason)) if reason.contains("too much fuel at once")),
+            "{refused:?}"
+        );
     };
     let thread = std::thread::Builder::new().stack_size(STRETCH_STACK_BYTES).spawn(run);
     thread.expect("a thread").join().expect("it ends");

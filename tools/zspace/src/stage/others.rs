@@ -28,6 +28,9 @@ use std::{
 /// The space's own pid.
 pub const OWN: Pid = Pid([1; 16]);
 
+/// Whoever is at the other end of the paths.
+pub const PARTNER: Pid = Pid([3; 16]);
+
 /// Who was called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whom {
