@@ -32,7 +32,7 @@ const UI: [File; 3] = [
 /// Copied as they are.
 const C_SDK: [File; 1] = [file!("zspace.h", "../zspace/c/zspace.h")];
 const UI_SDK: [File; 1] = [file!("package/spaces/{name}/zhost.js", "../zspace/web/zhost.js")];
-const RUST_SDK: [File; 13] = [
+const RUST_SDK: [File; 14] = [
     file!("zspace/Cargo.toml", "../zspace/Cargo.toml"),
     file!("zspace/src/actuators.rs", "../zspace/src/actuators.rs"),
     file!("zspace/src/data.rs", "../zspace/src/data.rs"),
@@ -43,6 +43,7 @@ const RUST_SDK: [File; 13] = [
     file!("zspace/src/sensors.rs", "../zspace/src/sensors.rs"),
     file!("zspace/src/stage.rs", "../zspace/src/stage.rs"),
     file!("zspace/src/stage/imports.rs", "../zspace/src/stage/imports.rs"),
+    file!("zspace/src/stage/others.rs", "../zspace/src/stage/others.rs"),
     file!("zspace/src/sys.rs", "../zspace/src/sys.rs"),
     file!("zspace/src/text.rs", "../zspace/src/text.rs"),
     file!("zspace/src/typed.rs", "../zspace/src/typed.rs"),
@@ -85,4 +86,26 @@ pub fn new_space(dir: &Path, kind: SpaceKind, language: Language) -> Outcome {
 fn write(file: &Path, text: &str) -> Result<(), String> {
     let parent = file.parent().map_or(Ok(()), fs::create_dir_all);
     parent.and_then(|()| fs::write(file, text)).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_sdk_comes_along() {
+        let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../zspace/src")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                let text = fs::read_to_string(&path).unwrap();
+                let comes_along = RUST_SDK.iter().any(|file| file.1 == text);
+                assert!(comes_along, "{} does not come along", path.display());
+            }
+        }
+    }
 }
