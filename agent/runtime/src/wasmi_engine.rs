@@ -28,8 +28,8 @@ const GROW_FUEL: u8 = 255;
 /// The most fuel that is needed before the interpreter can come back: it takes that of straight code at once. A bulk
 /// instruction on 128 MB needs as much; whatever needs more is a trap.
 const AT_ONCE_FUEL_MAX: u64 = 2_000_000;
-/// Of the host's stack, a stretch takes no more than this, whatever the guest does: frames of all that
-/// [`AT_ONCE_FUEL_MAX`] can pay for have a megabyte and a half.
+/// Of the host's stack, a stretch takes no more than this, whatever the guest does: frames of all that two million units of
+/// fuel can pay for have a megabyte and a half.
 pub const STRETCH_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// The interpreter; each program gets an engine of its own, since wasmi frees code only with its engine.
