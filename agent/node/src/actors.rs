@@ -12,7 +12,7 @@ use crate::{
 };
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::cmp::Reverse;
 use zhost_base::{
     Batch, Farewell, Generation, Instant, Name, Pid, SpaceKey, Start, TopologyId, ZhostId,
     limits::SPAWNED_PER_ZHOST_MAX,
@@ -67,9 +67,9 @@ pub(crate) struct Actors {
     /// Calls that a local space has not answered.
     called: LiteMap<u32, Vec<Called>>,
     /// Direct messages of a local space that were not consumed yet: how many, of how many bytes.
-    sent: BTreeMap<(u32, Pid), (u32, u32)>,
+    sent: LiteMap<(u32, Pid), (u32, u32)>,
     /// The same of messages to a local space.
-    received: BTreeMap<(u32, Pid), (u32, u32)>,
+    received: LiteMap<(u32, Pid), (u32, u32)>,
     /// Wait for their package.
     waiting: Vec<Spawn>,
     /// How many spaces were spawned from here, by zhost.
@@ -94,8 +94,12 @@ impl Actors {
     }
 
     fn direct_of(&self, number: u32) -> u32 {
-        let of_space = (number, Pid::default())..(number.saturating_add(1), Pid::default());
-        self.received.range(of_space).map(|(_, (messages, _))| *messages).sum()
+        self.received_by(number).map(|(_, (messages, _))| *messages).sum()
+    }
+
+    fn received_by(&self, number: u32) -> impl Iterator<Item = &((u32, Pid), (u32, u32))> {
+        let first = self.received.find_index(&(number, Pid::default())).unwrap_or_else(|index| index);
+        self.received.as_slice()[first..].iter().take_while(move |((to, _), _)| *to == number)
     }
 
     /// The topologies whose packages are needed for spawns.
@@ -596,9 +600,8 @@ impl Node {
         for call in self.actors.called.remove(&number).unwrap_or_default() {
             self.fail_call(now, topology, call);
         }
-        let of_space = (number, Pid::default())..(number.saturating_add(1), Pid::default());
         self.actors.sent.retain(|(sender, _), _| *sender != number);
-        let received: Vec<_> = self.actors.received.range(of_space).map(|(s, sum)| (*s, *sum)).collect();
+        let received: Vec<_> = self.actors.received_by(number).copied().collect();
         for (slot, messages) in received {
             self.actors.received.remove(&slot);
             let undelivered = Errand::Undelivered { from: slot.1, to: me, messages, unknown: true };

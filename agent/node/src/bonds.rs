@@ -9,7 +9,7 @@ use crate::{
     node::Node,
     wire::{Bond, Errand},
 };
-use std::collections::BTreeSet;
+use litemap::LiteMap;
 use zhost_base::{
     Farewell, Generation, Instant, Name, Pid, TopologyId, ZhostId, limits::BONDS_PER_SPACE_MAX,
 };
@@ -32,7 +32,7 @@ pub(crate) enum Tie {
 /// All ties of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Bonds {
-    ties: BTreeSet<(u32, Pid, Tie)>,
+    ties: LiteMap<(u32, Pid, Tie), ()>,
     /// Who wants to be told when a zhost dies; at most once a live zhost and space.
     zhosts: Vec<(u32, ZhostId)>,
     /// Ties that ended for us while the other's zhost was out of reach: its side is told when it is back.
@@ -42,10 +42,10 @@ pub(crate) struct Bonds {
 impl Bonds {
     /// Ties a local space to another; `false` if it has too many ties.
     pub fn tie(&mut self, number: u32, other: Pid, tie: Tie) -> bool {
-        if !self.ties.contains(&(number, other, tie)) && self.is_full(number) {
+        if !self.ties.contains_key(&(number, other, tie)) && self.is_full(number) {
             return false;
         }
-        self.ties.insert((number, other, tie));
+        self.ties.insert((number, other, tie), ());
         true
     }
 
@@ -55,7 +55,9 @@ impl Bonds {
     }
 
     fn of(&self, number: u32) -> impl Iterator<Item = &(u32, Pid, Tie)> {
-        self.ties.range((number, Pid::default(), Tie::Link)..(number + 1, Pid::default(), Tie::Link))
+        let least = (number, Pid::default(), Tie::Link);
+        let first = self.ties.find_index(&least).unwrap_or_else(|index| index);
+        self.ties.as_slice()[first..].iter().map(|(tie, ())| tie).take_while(move |tie| tie.0 == number)
     }
 
     fn sever(&mut self, me: Pid, other: Pid, bond: Bond) {
@@ -88,7 +90,7 @@ impl Node {
     /// A local space binds itself to another.
     pub(crate) fn bind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
-        if me == other || self.actors.bonds.ties.contains(&(me.number, other, tie)) {
+        if me == other || self.actors.bonds.ties.contains_key(&(me.number, other, tie)) {
             return;
         }
         if !self.actors.bonds.tie(me.number, other, tie) {
@@ -104,7 +106,7 @@ impl Node {
 
     pub(crate) fn unbind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
-        if self.actors.bonds.ties.remove(&(me.number, other, tie)) {
+        if self.actors.bonds.ties.remove(&(me.number, other, tie)).is_some() {
             self.run_errand(now, other.zhost, topology, Errand::Unbond(me, other, bond));
         }
     }
@@ -125,7 +127,7 @@ impl Node {
         let ties: &[Tie] = if bond == Bond::Link { &[Tie::Link] } else { &[Tie::Watches] };
         for tie in ties {
             if to == self.pid(to.number)
-                && self.actors.bonds.ties.remove(&(to.number, from, *tie))
+                && self.actors.bonds.ties.remove(&(to.number, from, *tie)).is_some()
                 && let Some(signal) = signal(from, *tie, farewell.clone())
             {
                 self.signal(to.number, signal);
@@ -171,7 +173,7 @@ impl Node {
     pub(crate) fn lose_ties(&mut self, peer: ZhostId, alive: Option<Generation>, tell_it: bool) {
         let is_gone = |pid: &Pid| pid.zhost == peer && Some(pid.generation) != alive;
         let ties: Vec<_> =
-            self.actors.bonds.ties.iter().filter(|(_, other, _)| is_gone(other)).copied().collect();
+            self.actors.bonds.ties.keys().filter(|(_, other, _)| is_gone(other)).copied().collect();
         for (number, other, tie) in ties {
             self.actors.bonds.ties.remove(&(number, other, tie));
             if tell_it && tie != Tie::Watches {

@@ -128,18 +128,21 @@ impl Node {
 
     /// Another zhost answers what we asked on behalf of an operator.
     pub(crate) fn handle_answer(&mut self, now: Instant, _peer: ZhostId, serial: u64, reply: Vec<u8>) {
-        let reply = Reply::decode(&reply)
-            .unwrap_or_else(|| Reply::Refused("the zhost's answer makes no sense".into()));
         if let Some(command) = self.commands.under_way.remove(&serial) {
-            self.answer(now, command.asker, reply);
+            self.pass_on(now, command.asker, reply);
         }
     }
 
     fn answer(&mut self, now: Instant, asker: Asker, reply: Reply) {
+        self.pass_on(now, asker, reply.encode());
+    }
+
+    /// Replies with the bytes of a reply, as it was made here or elsewhere.
+    fn pass_on(&mut self, now: Instant, asker: Asker, reply: Vec<u8>) {
         match asker {
-            Asker::Operator(session, message) => self.control.reply(now, session, message, reply.encode()),
+            Asker::Operator(session, message) => self.control.reply(now, session, message, reply),
             Asker::Zhost(peer, serial) => {
-                self.send(now, peer, &Frame::Answer { serial, reply: reply.encode() });
+                self.send(now, peer, &Frame::Answer { serial, reply });
             }
         }
     }

@@ -6,7 +6,6 @@ use crate::{
     node::{Level, Node},
 };
 use litemap::LiteMap;
-use std::collections::BTreeSet;
 use zhost_base::{Instant, SpaceKey, TopologyId};
 use zhost_gossip::document::Wanted;
 use zhost_runtime::{StoreError, table};
@@ -29,7 +28,7 @@ pub(crate) struct Disposal {
     /// another.
     lives: LiteMap<TopologyId, u32>,
     /// Deleted topologies whose data is gone.
-    gone: BTreeSet<TopologyId>,
+    gone: LiteMap<TopologyId, ()>,
 }
 
 impl Disposal {
@@ -67,7 +66,7 @@ impl Node {
         for (id, is_deleted, life) in known {
             let ours = self.disposal.lives.get(&id).copied();
             let is_waste = if is_deleted {
-                !self.disposal.gone.contains(&id)
+                !self.disposal.gone.contains_key(&id)
             } else {
                 ours.is_some_and(|ours| ours != life)
             };
@@ -112,7 +111,7 @@ impl Node {
         self.disposal.going.remove(&waste);
         match (&waste, result) {
             (Waste::Topology(id), Ok(_)) => {
-                self.disposal.gone.insert(*id);
+                self.disposal.gone.insert(*id, ());
                 self.disposal.lives.remove(id);
                 self.disk(DiskRequest::Commit(vec![data_life_write(*id, None)]), Purpose::Nothing);
                 self.refresh_disposal();

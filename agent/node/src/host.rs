@@ -5,10 +5,7 @@ use crate::{
     supervision::{Decision, Supervision},
 };
 use litemap::LiteMap;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
     Farewell, Instant, Pid, Restart, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
@@ -81,12 +78,12 @@ pub(crate) struct Ending {
 /// All spaces of this zhost.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
-    spaces: BTreeMap<SpaceKey, LocalSpace>,
+    spaces: LiteMap<SpaceKey, LocalSpace>,
     /// Outlive their spaces, so that one can read why a space ended.
     logs: LiteMap<SpaceKey, VecDeque<Line>>,
     endings: LiteMap<SpaceKey, VecDeque<Ending>>,
     /// By the number of their start.
-    numbers: BTreeMap<u32, SpaceKey>,
+    numbers: LiteMap<u32, SpaceKey>,
     incarnations: u32,
 }
 

@@ -89,7 +89,7 @@ pub(crate) struct Links {
     /// Needed for the time being, and until when.
     on_demand: LiteMap<ZhostId, Instant>,
     /// Connections with something to write.
-    unflushed: BTreeSet<ConnectionId>,
+    unflushed: LiteMap<ConnectionId, ()>,
     serial: u64,
     pings: LiteMap<ZhostId, (u64, Instant)>,
     rtt_us: LiteMap<ZhostId, u64>,
@@ -110,7 +110,7 @@ impl Links {
             members: LiteMap::new(),
             wanted: BTreeSet::new(),
             on_demand: LiteMap::new(),
-            unflushed: BTreeSet::new(),
+            unflushed: LiteMap::new(),
             serial: 0,
             pings: LiteMap::new(),
             rtt_us: LiteMap::new(),
@@ -380,7 +380,7 @@ impl Links {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
             connection.congested = true;
         }
-        self.unflushed.insert(id);
+        self.unflushed.insert(id, ());
     }
 
     /// The other side has measured the round trip: next it is our turn.
@@ -414,7 +414,7 @@ impl Links {
     /// Hands out what the links have to write: everything queued since the last time, in one piece per link.
     pub fn flush_all(&mut self) {
         let ids = std::mem::take(&mut self.unflushed);
-        ids.into_iter().for_each(|id| self.flush(id));
+        ids.into_iter().for_each(|(id, ())| self.flush(id));
     }
 
     fn flush(&mut self, id: ConnectionId) {

@@ -11,7 +11,7 @@ use crate::{
     node::{Level, Node, Output},
     wire::{Flow, Frame},
 };
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use zhost_base::{
     Batch, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId,
     limits::{CHANNELS_MAX, MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_MESSAGES},
@@ -59,14 +59,14 @@ struct Channel {
 /// The paths of local spaces, and the channels of others.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
-    outgoing: BTreeMap<(SpaceKey, u8), Outgoing>,
-    channels: BTreeMap<(ZhostId, u32), Channel>,
+    outgoing: LiteMap<(SpaceKey, u8), Outgoing>,
+    channels: LiteMap<(ZhostId, u32), Channel>,
     /// Channels we opened so far.
     channel_count: u32,
     /// Windows we opened so far.
     windows: u32,
     /// Consumed and not yet reported: messages and bytes.
-    credits: BTreeMap<(ZhostId, TopologyId, Flow), (u32, u32)>,
+    credits: LiteMap<(ZhostId, TopologyId, Flow), (u32, u32)>,
     pub sent: u64,
     pub received: u64,
     pub undelivered: u64,
@@ -94,8 +94,8 @@ pub(crate) fn in_portions(payloads: Batch) -> Vec<Batch> {
 }
 
 /// By channel, how many messages frames hold, and of how many bytes.
-fn count_messages(frames: &[Vec<u8>]) -> BTreeMap<u32, (u32, u32)> {
-    let mut counts: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+fn count_messages(frames: &[Vec<u8>]) -> LiteMap<u32, (u32, u32)> {
+    let mut counts: LiteMap<u32, (u32, u32)> = LiteMap::new();
     for frame in frames {
         if let Some(Frame::Messages { channel, payloads }) = Frame::decode(frame) {
             let sum = counts.entry(channel).or_default();
@@ -241,10 +241,9 @@ impl Node {
         flow: Flow,
     ) {
         let Some(generation) = self.membership.generation(peer) else { return };
-        let theirs = (peer, 0)..=(peer, u32::MAX);
-        if self.messages.channels.range(theirs.clone()).count() >= CHANNELS_MAX
-            && let Some(oldest) = self.messages.channels.range(theirs).next().map(|(key, _)| *key)
-        {
+        let mut theirs = self.messages.channels.keys().filter(|(owner, _)| *owner == peer);
+        let oldest = theirs.next().copied();
+        if let Some(oldest) = oldest.filter(|_| theirs.count() + 1 >= CHANNELS_MAX) {
             self.messages.channels.remove(&oldest);
         }
         // A path that leads elsewhere now has no use for its former channel.
@@ -360,13 +359,13 @@ impl Node {
     pub(crate) fn note_abandoned(&mut self, peer: ZhostId, abandoned: &Abandoned) {
         let (lost, unknown) = (count_messages(&abandoned.unsent), count_messages(&abandoned.unknown));
         let mut told = Vec::new();
-        for ((sender, path), outgoing) in &mut self.messages.outgoing {
+        for ((sender, path), outgoing) in self.messages.outgoing.iter_mut() {
             if outgoing.target.is_none_or(|target| target.zhost != peer) {
                 continue;
             }
             // The new stream knows nothing of the channels of the old one.
             let Some(channel) = outgoing.channel.take() else { continue };
-            let of = |counts: &BTreeMap<u32, (u32, u32)>| counts.get(&channel).copied().unwrap_or_default();
+            let of = |counts: &LiteMap<u32, (u32, u32)>| counts.get(&channel).copied().unwrap_or_default();
             let (lost, unknown) = (of(&lost), of(&unknown));
             outgoing.outstanding = outgoing.outstanding.saturating_sub(lost.0 + unknown.0);
             told.push((sender.clone(), *path, lost, unknown));
@@ -382,7 +381,7 @@ impl Node {
     /// anew.
     pub(crate) fn reopen_windows(&mut self, peer: ZhostId) {
         let mut told = Vec::new();
-        for ((key, path), outgoing) in &mut self.messages.outgoing {
+        for ((key, path), outgoing) in self.messages.outgoing.iter_mut() {
             if outgoing.target.is_some_and(|target| target.zhost == peer) {
                 outgoing.target = None;
                 told.push((key.clone(), *path, std::mem::take(&mut outgoing.outstanding)));

@@ -6,11 +6,12 @@ use crate::{
     context::Refusal,
     store::{Store, StoreError, Write, table},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use litemap::LiteMap;
+use std::sync::Arc;
 use zhost_base::SpaceKey;
 
 /// What one call wrote, by key; no value means delete.
-pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub type Changes = LiteMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The data of a space.
 pub(crate) struct Data {
@@ -119,7 +120,7 @@ impl Data {
     /// Writes a batch, all or nothing: of each write the length of the key (`u16`, little-endian), the key, the length
     /// of the value (`u32`; all ones to delete the key), the value. No key may stand twice.
     pub fn write_batch(&mut self, mut batch: &[u8]) -> Result<(), Refusal> {
-        let mut writes = BTreeMap::new();
+        let mut writes = Changes::new();
         while !batch.is_empty() {
             let (key, value) = read_write(&mut batch).ok_or(Refusal::Failed)?;
             if writes.insert(key, value).is_some() {
@@ -134,7 +135,7 @@ impl Data {
     pub fn list(&self, prefix: &[u8], room: usize) -> Result<Vec<u8>, Refusal> {
         let stored =
             self.store.keys(&self.table, prefix, budget::DATA_LIST_MAX_KEYS).map_err(|_| Refusal::Failed)?;
-        let mut keys: BTreeMap<&[u8], bool> = stored.iter().map(|key| (key.as_slice(), true)).collect();
+        let mut keys: LiteMap<&[u8], bool> = stored.iter().map(|key| (key.as_slice(), true)).collect();
         let written = self.changes.iter().filter(|(key, _)| key.starts_with(prefix));
         keys.extend(written.map(|(key, value)| (key.as_slice(), value.is_some())));
         let mut list = Vec::new();

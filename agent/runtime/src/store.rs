@@ -99,6 +99,51 @@ pub trait Store: Send + Sync {
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
 }
 
+/// The store of a guest that never runs.
+pub(crate) struct NoStore;
+
+impl NoStore {
+    fn refusal<T>() -> Result<T, StoreError> {
+        Err(StoreError::Failed("there is none".into()))
+    }
+}
+
+impl Store for NoStore {
+    fn get(&self, _: &str, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Self::refusal()
+    }
+
+    fn scan(&self, _: &str, _: &[u8], _: usize) -> Result<Entries, StoreError> {
+        Self::refusal()
+    }
+
+    fn keys(&self, _: &str, _: &[u8], _: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        Self::refusal()
+    }
+
+    fn range(
+        &self,
+        _: &str,
+        _: &[u8],
+        _: Option<&[u8]>,
+        _: usize,
+    ) -> Result<(Entries, Option<Vec<u8>>), StoreError> {
+        Self::refusal()
+    }
+
+    fn usage(&self, _: &str) -> Result<u64, StoreError> {
+        Self::refusal()
+    }
+
+    fn drop_tables(&self, _: &str) -> Result<(), StoreError> {
+        Self::refusal()
+    }
+
+    fn commit(&self, _: &[Write]) -> Result<(), StoreError> {
+        Self::refusal()
+    }
+}
+
 /// Names of the tables.
 pub mod table {
     use super::{SpaceKey, TopologyId};

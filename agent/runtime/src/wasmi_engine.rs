@@ -7,7 +7,7 @@ use crate::{
     device::NoDevices,
     imports::{self, Pause, Place},
     interpreter::{Export, Guest, Interpreter, LoadError, Program, Step},
-    memory_store::MemoryStore,
+    store::NoStore,
 };
 use std::{fmt, sync::Arc};
 use wasmi::{
@@ -155,7 +155,7 @@ impl Host {
     /// Of a guest that will never run.
     fn nobody(spec: &SpaceSpec) -> Result<Self, LoadError> {
         let key = SpaceKey { topology: zhost_mex::topology_id(&spec.name), space: spec.name.clone() };
-        let data = Data::open(Arc::new(MemoryStore::default()), &key, 0, false).map_err(|e| invalid(&e))?;
+        let data = Data::open(Arc::new(NoStore), &key, 0, false).map_err(|e| invalid(&e))?;
         let identity = (key, Pid::default());
         let devices = Arc::new(NoDevices::default());
         let memory_bytes = spec.memory_bytes;

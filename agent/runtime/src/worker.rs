@@ -14,7 +14,7 @@ use crate::{
 };
 use litemap::LiteMap;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -83,7 +83,7 @@ pub struct Worker {
     devices: Arc<dyn Devices>,
     rng: Rng,
     unix_origin_ms: u64,
-    tasks: BTreeMap<SpaceKey, Task>,
+    tasks: LiteMap<SpaceKey, Box<Task>>,
     /// UI spaces, which are files and nothing that runs.
     sites: LiteMap<SpaceKey, u32>,
     timers: BTreeSet<(Instant, SpaceKey)>,
@@ -117,7 +117,7 @@ impl Worker {
             devices,
             rng,
             unix_origin_ms,
-            tasks: BTreeMap::new(),
+            tasks: LiteMap::new(),
             sites: LiteMap::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
@@ -135,7 +135,7 @@ impl Worker {
     pub fn handle_clock(&mut self, unix_origin_ms: u64) {
         if self.unix_origin_ms != unix_origin_ms {
             self.unix_origin_ms = unix_origin_ms;
-            self.tasks.values_mut().for_each(|task| task.guest.context().unix_origin_ms = unix_origin_ms);
+            self.tasks.iter_mut().for_each(|(_, task)| task.guest.context().unix_origin_ms = unix_origin_ms);
         }
     }
 
@@ -306,7 +306,7 @@ impl Worker {
 
     /// A guest that was told to try again may do so now.
     fn wake_if_refused(&mut self, key: &SpaceKey) {
-        let refused = |task: &mut Task| std::mem::take(&mut task.guest.context().was_refused);
+        let refused = |task: &mut Box<Task>| std::mem::take(&mut task.guest.context().was_refused);
         if self.tasks.get_mut(key).is_some_and(refused) {
             self.enqueue(key);
         }
@@ -351,7 +351,7 @@ impl Worker {
                     usage: Usage::default(),
                     usage_told_at: now,
                 };
-                self.tasks.insert(key.clone(), task);
+                self.tasks.insert(key.clone(), Box::new(task));
                 self.begin_life(&key, Phase::Initialize);
                 self.enqueue(&key);
             }
@@ -536,7 +536,7 @@ impl Worker {
     }
 
     fn does_too_much(&mut self, key: &SpaceKey) -> bool {
-        let effects = |task: &mut Task| task.guest.context().effects.len();
+        let effects = |task: &mut Box<Task>| task.guest.context().effects.len();
         self.tasks.get_mut(key).map_or(0, effects) > budget::EFFECTS_MAX
     }
 

@@ -5,9 +5,9 @@
 //! thread of its desk.
 
 use crate::{clock::Clock, shell::Event};
+use litemap::LiteMap;
 use smol::channel::Sender;
 use std::{
-    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
@@ -54,7 +54,7 @@ struct Bench {
     worker: Worker,
     /// What happened here and the loop has not heard yet, in order.
     events: Vec<WorkerEvent>,
-    here: BTreeMap<SpaceKey, u32>,
+    here: LiteMap<SpaceKey, u32>,
     surroundings: Surroundings,
     rng: Rng,
 }
@@ -84,7 +84,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Bench {
     fn new(surroundings: &Surroundings, mut rng: Rng) -> Self {
         let worker = new_worker(surroundings, &mut rng);
-        Self { worker, events: Vec::new(), here: BTreeMap::new(), surroundings: surroundings.clone(), rng }
+        Self { worker, events: Vec::new(), here: LiteMap::new(), surroundings: surroundings.clone(), rng }
     }
 
     /// Obeys commands and runs up to `slices` slices. A panic costs the spaces here a restart, nothing else.
