@@ -44,14 +44,12 @@ pub struct Target {
     zig: (&'static str, &'static str),
     /// What runs it on this computer, if it is foreign.
     emulator: Option<&'static str>,
-    /// The most it is to have on flash.
-    pub goal_bytes: u64,
-    /// The most it may have at present, while the goal is not reached.
+    /// The most it may have on flash.
     pub max_bytes: u64,
 }
 
-/// The most an agent for Arm boards is to have on flash.
-const ARM_GOAL_BYTES: u64 = 3_000_000;
+/// The most an agent for Arm boards may have on flash.
+const ARM_MAX_BYTES: u64 = 3_000_000;
 
 /// All of them.
 pub const TARGETS: [Target; 4] = [
@@ -59,28 +57,24 @@ pub const TARGETS: [Target; 4] = [
         name: "aarch64-unknown-linux-musl",
         zig: ("aarch64-linux-musl", "generic"),
         emulator: Some("qemu-aarch64-static"),
-        goal_bytes: ARM_GOAL_BYTES,
-        max_bytes: ARM_GOAL_BYTES,
+        max_bytes: ARM_MAX_BYTES,
     },
     Target {
         name: "armv7-unknown-linux-musleabihf",
         zig: ("arm-linux-musleabihf", "generic+v7a+vfp3d16"),
         emulator: Some("qemu-arm-static"),
-        goal_bytes: ARM_GOAL_BYTES,
-        max_bytes: ARM_GOAL_BYTES,
+        max_bytes: ARM_MAX_BYTES,
     },
     Target {
         name: "arm-unknown-linux-musleabihf",
         zig: ("arm-linux-musleabihf", "arm1176jzf_s"),
         emulator: Some("qemu-arm-static"),
-        goal_bytes: ARM_GOAL_BYTES,
-        max_bytes: 3_200_000,
+        max_bytes: ARM_MAX_BYTES,
     },
     Target {
         name: setup::AGENT_TARGET,
         zig: ("x86_64-linux-musl", "baseline"),
         emulator: None,
-        goal_bytes: 4_500_000,
         max_bytes: 4_500_000,
     },
 ];
