@@ -13,6 +13,18 @@ use zhost_runtime::{DeviceError, Devices, Reading};
 /// How often something that is not there yet is asked for again.
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes that are shown.
+const SHOWN_MAX: usize = 16;
+
+/// Bytes; of many, only how many there are, and those that follow the first that is not zero.
+fn shown(bytes: &[u8]) -> String {
+    if bytes.len() <= SHOWN_MAX {
+        return format!("{bytes:02x?}");
+    }
+    let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(0);
+    let shown = &bytes[from..bytes.len().min(from + SHOWN_MAX)];
+    format!("{} bytes, with {shown:02x?}", bytes.len())
+}
 
 fn read(board: &Board, clock: std::time::Instant, capability: &str) -> String {
     for _ in 0..TRIES {
@@ -20,7 +32,7 @@ fn read(board: &Board, clock: std::time::Instant, capability: &str) -> String {
         match board.read(now, capability) {
             Err(DeviceError::NotYet) => thread::sleep(PAUSE),
             Ok(Reading::Json(json)) => return json,
-            Ok(Reading::Bytes(bytes)) => return format!("{bytes:02x?}"),
+            Ok(Reading::Bytes(bytes)) => return shown(&bytes),
             Ok(Reading::Frame(frame)) => {
                 let sum: u64 = frame.pixels.iter().map(|pixel| u64::from(*pixel)).sum();
                 return format!("{} of {} bytes, sum {sum}", frame.describe(), frame.pixels.len());

@@ -1,7 +1,8 @@
 //! The devices of one zhost: those found, those told, and which of them are there at present.
 
 use crate::{
-    Device, Found, Machine, Wire, hwmon, iio, kernel, machine::failed, one_wire, secrets, thermal, v4l2,
+    Device, Found, Machine, Wire, hwmon, iio, kernel, machine::failed, one_wire, secrets, sound, thermal,
+    v4l2,
 };
 use litemap::LiteMap;
 use std::{
@@ -93,7 +94,7 @@ impl Board {
 
     fn look_for_others(&self) -> bool {
         let machine = &self.machine;
-        let finders = [v4l2::find, thermal::find, one_wire::find, iio::find, hwmon::find];
+        let finders = [v4l2::find, sound::find, thermal::find, one_wire::find, iio::find, hwmon::find];
         let secrets = self.secrets.iter().flat_map(|dir| secrets::find(dir));
         let candidates: Vec<Found> =
             secrets.chain(finders.into_iter().flat_map(|find| find(machine))).collect();

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`kernel`] | `sensors.cpu`, `sensors.memory`, `sensors.uptime` | `/proc` of the running kernel |
 //! | [`v4l2`] | `sensors.camera`, `sensors.camera-1`, … | cameras |
+//! | [`sound`] | `audio.microphone`, `audio.speaker`, `audio.microphone-1`, … | sound cards |
 //! | [`thermal`], [`hwmon`], [`iio`], [`one_wire`] | `sensors.<driver>-<channel>` and the like | what the kernel's drivers measure |
 //! | [`gpio`] | `sensors.<name>`, `actuators.<name>` | lines by name, with edges |
 //! | [`i2c`], [`lm75`] | `actuators.<name>`, `sensors.<name>` | a bus, and a thermometer on one |
@@ -28,7 +29,9 @@ pub mod replay_bytes;
 pub mod replay_camera;
 pub mod replay_gpio;
 pub mod replay_i2c;
+pub mod replay_sound;
 pub mod secrets;
+pub mod sound;
 pub mod spi;
 pub mod thermal;
 pub mod uart;

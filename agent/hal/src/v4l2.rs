@@ -153,13 +153,20 @@ impl FromStr for Wish {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected WIDTHxHEIGHT, and perhaps a format of four letters: 640x480 MJPG".to_owned();
+        let wrong =
+            || "expected WIDTHxHEIGHT, and perhaps a format of up to four letters: 640x480 MJPG".to_owned();
         let (size, format) = text.split_once(' ').unwrap_or((text, ""));
         let (width, height) = size.split_once('x').ok_or_else(wrong)?;
         let side = |text: &str| text.parse().ok().filter(|side| (1..=8192).contains(side)).ok_or_else(wrong);
         let format = match format.trim().as_bytes() {
             [] => None,
-            letters => Some(letters.try_into().map_err(|_| wrong())?),
+            letters if letters.len() <= 4 => {
+                // Shorter names, such as `Y16`, end in spaces.
+                let mut name = [b' '; 4];
+                name[..letters.len()].copy_from_slice(letters);
+                Some(name)
+            }
+            _ => return Err(wrong()),
         };
         Ok(Self { width: side(width)?, height: side(height)?, format })
     }
@@ -436,6 +443,7 @@ mod tests {
             |width, height, format: Option<&[u8; 4]>| Ok(Wish { width, height, format: format.copied() });
         assert_eq!("640x480".parse(), wish(640, 480, None));
         assert_eq!("1280x720 MJPG".parse(), wish(1280, 720, Some(b"MJPG")));
+        assert_eq!("640x480 Y16".parse(), wish(640, 480, Some(b"Y16 ")));
         for wrong in ["", "640", "640x", "0x480", "640x99999", "640x480 JPEG2", "640 x 480"] {
             assert!(wrong.parse::<Wish>().is_err(), "{wrong}");
         }

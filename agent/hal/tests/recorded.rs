@@ -213,3 +213,26 @@ fn what_is_wired_to_a_port_is_offered_while_the_port_is_there() {
     assert!(board.look_around());
     assert!(!offers(&board, "actuators.adc"));
 }
+
+#[test]
+fn sound_is_heard_as_time_passes_and_played_in_whole_samples() {
+    let recording = Recording::new("sound", &[("dev/snd/pcmC0D0c", "abcdef"), ("dev/snd/pcmC0D0p", "")]);
+    let board = recording.board();
+    for capability in ["audio.microphone", "audio.speaker"] {
+        assert!(board.capabilities().iter().any(|name| name.as_str() == capability), "{capability}");
+    }
+    let after_micros = |micros| board.read(Instant::from_micros(micros), "audio.microphone");
+    assert_eq!(after_micros(0), Err(DeviceError::NotYet), "it begins to listen");
+    assert_eq!(after_micros(250), Ok(Reading::Bytes(b"abcdefab".to_vec())), "four samples, again and again");
+    assert_eq!(after_micros(251), Err(DeviceError::NotYet));
+    assert_eq!(after_micros(313), Ok(Reading::Bytes(b"cd".to_vec())));
+    let Ok(Reading::Bytes(portion)) = after_micros(3_600_000_000) else { panic!("nothing was heard") };
+    assert_eq!(
+        portion.len(),
+        zhost_hal::sound::PORTION_MAX_BYTES,
+        "half a second, however long nobody asked"
+    );
+    assert_eq!(board.command(Instant::ZERO, "audio.speaker", &[1, 2]), Ok(Vec::new()));
+    assert_eq!(board.read(Instant::ZERO, "audio.speaker"), Err(DeviceError::Missing));
+    assert_eq!(board.command(Instant::ZERO, "audio.microphone", &[1, 2]), Err(DeviceError::Missing));
+}

@@ -8,7 +8,7 @@
 ;; shows: actuators.command -1 -3 -4 -5 -7
 ;; shows: actuators.release -1 -4
 ;; shows: audio.capture -1 -2 -3 -4 -5
-;; shows: audio.play -1 -3 -4 -5
+;; shows: audio.play -1 -2 -3 -4 -5
 ;; shows: events.subscribe -1 -4
 ;; shows: events.unsubscribe -1
 (module
@@ -74,6 +74,7 @@
     (expect (call $capture (i32.const 5) (i32.const 6) (i32.const 1024) (i32.const 64)) -5)
     (expect (call $play (i32.const 21) (i32.const 4) (i32.const 0) (i32.const 16)) -1)
     (expect (call $play (i32.const 5) (i32.const 6) (i32.const 0) (i32.const 16)) -5)
+    (expect (call $play (i32.const 52) (i32.const 5) (i32.const 0) (i32.const 16)) -2)
     (expect (call $capture (i32.const 0) (i32.const 5) (i32.const 1024) (i32.const 64)) -4)
     (expect (call $play (i32.const 25) (i32.const 4) (i32.const 0) (i32.const 16)) 0)
     (expect (call $play (i32.const 25) (i32.const 4) (i32.const 0) (i32.const 16385)) -3)

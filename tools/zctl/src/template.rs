@@ -32,9 +32,10 @@ const UI: [File; 3] = [
 /// Copied as they are.
 const C_SDK: [File; 1] = [file!("zspace.h", "../zspace/c/zspace.h")];
 const UI_SDK: [File; 1] = [file!("package/spaces/{name}/zhost.js", "../zspace/web/zhost.js")];
-const RUST_SDK: [File; 14] = [
+const RUST_SDK: [File; 15] = [
     file!("zspace/Cargo.toml", "../zspace/Cargo.toml"),
     file!("zspace/src/actuators.rs", "../zspace/src/actuators.rs"),
+    file!("zspace/src/audio.rs", "../zspace/src/audio.rs"),
     file!("zspace/src/data.rs", "../zspace/src/data.rs"),
     file!("zspace/src/imports.rs", "../zspace/src/imports.rs"),
     file!("zspace/src/lib.rs", "../zspace/src/lib.rs"),

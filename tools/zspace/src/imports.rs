@@ -67,6 +67,13 @@ pub mod actuators {
     });
 }
 
+pub mod audio {
+    imports!("audio" {
+        fn capture(name: *const u8, name_size: usize, buffer: *mut u8, room: usize) -> i32;
+        fn play(name: *const u8, name_size: usize, samples: *const u8, size: usize) -> i32;
+    });
+}
+
 pub mod proc {
     imports!("proc" {
         #[link_name = "self"]

@@ -27,6 +27,7 @@
 extern crate std;
 
 pub mod actuators;
+pub mod audio;
 pub mod data;
 #[cfg(target_arch = "wasm32")]
 mod imports;

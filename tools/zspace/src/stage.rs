@@ -79,6 +79,8 @@ struct Stage {
     argument: Vec<u8>,
     readings: BTreeMap<String, Vec<u8>>,
     commands: Vec<(String, Vec<u8>)>,
+    heard: BTreeMap<String, Vec<u8>>,
+    played: Vec<(String, Vec<u8>)>,
     data: BTreeMap<Vec<u8>, Vec<u8>>,
     seed: u64,
 }
@@ -160,6 +162,16 @@ pub fn set_reading(name: &str, reading: Option<&[u8]>) {
 /// Takes the commands that the space gave to actuators.
 pub fn commands() -> Vec<(String, Vec<u8>)> {
     with(|stage| std::mem::take(&mut stage.commands))
+}
+
+/// What a microphone hears, until the space takes it.
+pub fn set_heard(name: &str, samples: &[u8]) {
+    with(|stage| stage.heard.insert(name.into(), samples.into()));
+}
+
+/// Takes what the space gave to loudspeakers.
+pub fn played() -> Vec<(String, Vec<u8>)> {
+    with(|stage| std::mem::take(&mut stage.played))
 }
 
 /// What the space has stored under a key.

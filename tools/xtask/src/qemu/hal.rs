@@ -19,14 +19,24 @@ const TARGET: &str = "aarch64-unknown-linux-musl";
 const TOOLS: [&str; 7] =
     ["qemu-system-arm", "ipxe-qemu", "cpio", "kmod", "make", "gcc-12-aarch64-linux-gnu", "xz-utils"];
 /// Modules that the guest loads, beside what they need.
-const MODULES: [&str; 5] = ["configfs", "vivid", "i2c-dev", "lm75", "8250_pci"];
-/// One that it loads by itself, with a setting.
-const WATCHDOG: &str = "i6300esb";
+const MODULES: [&str; 9] = [
+    "configfs",
+    "vivid",
+    "i2c-dev",
+    "lm75",
+    "8250_pci",
+    "videobuf2-vmalloc",
+    "w1_therm",
+    "industrialio",
+    "snd-aloop",
+];
+/// Those of them that it loads by itself, later.
+const LATER: [&str; 2] = ["i6300esb", "snd-aloop"];
 /// How long a guest may take.
 const GUEST_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the guest has to say, in this order; what stands between is free.
-const EXPECTED: [&str; 20] = [
+const EXPECTED: [&str; 40] = [
     "offers actuators.pump",
     "actuators.pump told 1: []",
     "actuators.pump: {\"type\":\"line\",\"value\":1,\"edges\":0}",
@@ -42,10 +52,31 @@ const EXPECTED: [&str; 20] = [
     "offers sensors.camera",
     "offers sensors.lm75-temp1",
     "sensors.lm75-temp1: {\"type\":\"temperature\",\"value\":25.5,\"unit\":\"C\"}",
+    "offers actuators.adc",
+    "sensors.soc-end: {\"type\":\"temperature\",\"value\":48.25,\"unit\":\"C\"}",
+    "sensors.station-temp: {\"type\":\"temperature\",\"value\":22.59,\"unit\":\"C\"}",
+    "sensors.station-pressure: {\"type\":\"pressure\",\"value\":101.325,\"unit\":\"kPa\"}",
+    "sensors.w1-28-0000a1b2c3d4: {\"type\":\"temperature\",\"value\":21.5,\"unit\":\"C\"}",
+    "actuators.adc told 00ff5a0f: [ff, 00, a5, f0]",
+    "actuators.fan told 20000000 1500000: []",
+    "actuators.fan told 1000000 250000: []",
+    "actuators.fan told off: []",
+    "pwm-end: channel 1 on, 1500000 of 20000000 ns",
+    "pwm-end: channel 1 on, 250000 of 1000000 ns",
+    "pwm-end: channel 1 off, 250000 of 1000000 ns",
+    "offers audio.microphone-1",
+    "offers audio.speaker",
+    "audio.microphone-1: ",
+    "audio.speaker told zhost-plays-here: []",
+    // "zhost-plays-here", among silence.
+    "bytes, with [7a, 68, 6f, 73, 74, 2d, 70, 6c, 61, 79, 73, 2d, 68, 65, 72, 65]",
+    "audio.speaker told odd: error: the device does not understand: expected samples of 2 bytes",
     "sensors.camera: {\"type\":\"frame\",\"sequence\":1,\"width\":320,\"height\":180,\"format\":\"GREY\"} of 57600 bytes",
     "sensors.camera: {\"type\":\"frame\",\"sequence\":1,\"width\":640,\"height\":360,\"format\":\"YUYV\"} of 460800 bytes",
     "actuators.radio told : [68, 65, 6c, 6c, 6f]",
     "offers sensors.cpu",
+    "sensors.camera: {\"type\":\"frame\",\"sequence\":1,\"width\":640,\"height\":480,\"format\":\"MJPG\"} of 1000 bytes",
+    "\"format\":\"MJPG\"} of 10",
     "all looked at",
 ];
 
@@ -55,7 +86,8 @@ pub fn run() -> Outcome {
     fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let kernel = Kernel::get("arm64")?;
     prepare_source(&dir, &kernel)?;
-    let modules = [build_module(&dir, &kernel, "i2c-stub")?, build_module(&dir, &kernel, "gpio-sim")?];
+    let mut modules = build_own_modules(&dir, &kernel)?;
+    modules.extend([build_module(&dir, &kernel, "i2c-stub")?, build_module(&dir, &kernel, "gpio-sim")?]);
     let inspect = build_inspect()?;
     let initramfs = pack(&dir, &kernel, &modules, &inspect)?;
     let said = Guest::boot(&kernel, &initramfs, "")?.listen()?;
@@ -68,7 +100,9 @@ pub fn run() -> Outcome {
     if after.is_some_and(|list| list.contains("offers sensors.camera")) {
         return Err("a camera that was unplugged is still offered".into());
     }
-    println!("camera, GPIO, I²C, hwmon and serial line: as expected");
+    println!(
+        "cameras, GPIO, I²C, 1-Wire, SPI, PWM, hwmon, IIO, thermal zone, sound and serial line: as expected"
+    );
     let said = Guest::boot(&kernel, &initramfs, "watchdog")?.listen()?;
     if !said.contains("/dev/watchdog: fed for 6 s") || said.contains("nobody bit") {
         return Err(format!("the watchdog did not bite, or too soon; the guest said:\n{said}"));
@@ -151,14 +185,38 @@ fn build_module(dir: &Path, kernel: &Kernel, name: &str) -> Outcome<PathBuf> {
         _ => "cp ../source/i2c-stub.c .; echo 'obj-m := i2c-stub.o' > Makefile",
     };
     shell(parts, &build)?;
+    make(kernel, &build)?;
+    Ok(module)
+}
+
+/// Builds the modules of `tests/qemu/hal/modules`, as far as they have changed.
+fn build_own_modules(dir: &Path, kernel: &Kernel) -> Outcome<Vec<PathBuf>> {
+    let (sources, build) = (steps::root().join("tests/qemu/hal/modules"), dir.join("modules"));
+    fs::create_dir_all(&build).map_err(|e| e.to_string())?;
+    let copy = format!(
+        "cp -u {sources}/*.c .
+         (cd {sources}; ls *.c) | sed 's/\\.c$//'",
+        sources = sources.display()
+    );
+    let names = shell(&copy, &build)?;
+    let objects: String = names.lines().map(|name| format!("obj-m += {name}.o\n")).collect();
+    let makefile = build.join("Makefile");
+    if fs::read_to_string(&makefile).ok().as_ref() != Some(&objects) {
+        fs::write(&makefile, objects).map_err(|e| format!("{}: {e}", makefile.display()))?;
+    }
+    make(kernel, &build)?;
+    Ok(names.lines().map(|name| build.join(format!("{name}.ko"))).collect())
+}
+
+/// Builds the modules of a directory.
+fn make(kernel: &Kernel, build: &Path) -> Outcome {
     let headers = kernel.root.join("usr/src").join(format!("linux-headers-{}", kernel.release));
     let make = format!(
         "make -s -C {} M=$PWD ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc-12 \
          DEB_HOST_GNU_TYPE=aarch64-linux-gnu modules 2>&1",
         headers.display()
     );
-    shell(&make, &build)?;
-    Ok(module)
+    shell(&make, build).map(drop)
 }
 
 fn build_inspect() -> Outcome<PathBuf> {
@@ -176,16 +234,17 @@ fn pack(dir: &Path, kernel: &Kernel, modules: &[PathBuf], inspect: &Path) -> Out
     let packing = format!(
         "rm -rf rd; mkdir -p rd/bin rd/modules rd/proc rd/sys rd/dev rd/config
          cp {root}/bin/busybox {inspect} rd/bin; cp {script} rd/init; chmod +x rd/init; cp {copied} rd/modules
-         for m in {wanted} {WATCHDOG}; do modprobe -d {root} -S {release} --show-depends $m; done \
+         for m in {wanted} i6300esb; do modprobe -d {root} -S {release} --show-depends $m; done \
          | sed -n 's/^insmod \\([^ ]*\\).*/\\1/p' | awk '!seen[$0]++' > files
-         for f in $(cat files); do cp $f rd/modules; basename $f; done | grep -v {WATCHDOG} > rd/modules/order
-         echo gpio-sim.ko >> rd/modules/order
+         for f in $(cat files); do cp $f rd/modules; basename $f; done | grep -v -e {later} > rd/modules/order
+         printf '%s\\n' gpio-sim.ko one-wire-end.ko spi-end.ko pwm-end.ko thermal-end.ko iio-end.ko >> rd/modules/order
          cd rd; find . | cpio -o -H newc --quiet | gzip -1 > ../initramfs.gz",
         inspect = inspect.display(),
         root = kernel.root.display(),
         script = script.display(),
         copied = copied.join(" "),
         wanted = MODULES.join(" "),
+        later = LATER.join(" -e "),
         release = kernel.release,
     );
     shell(&packing, dir)?;

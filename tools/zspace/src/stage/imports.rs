@@ -295,6 +295,26 @@ pub mod actuators {
     }
 }
 
+pub mod audio {
+    use super::{TRY_AGAIN, bytes, give, text, with};
+
+    pub fn capture(name: *const u8, size: usize, buffer: *mut u8, room: usize) -> i32 {
+        let name = text(name, size);
+        let heard = with(|stage| stage.heard.remove(&name));
+        let Some(samples) = heard else { return TRY_AGAIN };
+        let taken = give(buffer, room, &samples);
+        if taken < 0 {
+            with(|stage| stage.heard.insert(name, samples));
+        }
+        taken
+    }
+
+    pub fn play(name: *const u8, name_size: usize, samples: *const u8, size: usize) -> i32 {
+        with(|stage| stage.played.push((text(name, name_size), bytes(samples, size))));
+        0
+    }
+}
+
 /// The pid at that place.
 fn pid(start: *const u8) -> Pid {
     bytes(start, 16).try_into().map_or_else(|_| Pid::default(), Pid)
