@@ -55,10 +55,11 @@ pub fn take_over() -> io::Result<()> {
     fs::write("/proc/sys/kernel/panic_on_oops", "1")
 }
 
-/// Seconds since the kernel began.
-pub fn uptime() -> f32 {
+/// How long ago the kernel began, in hundredths of a second: what `/proc/uptime` says, `12.34 56.78`.
+pub fn uptime_centis() -> u64 {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    text.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or_default()
+    let digits: String = text.chars().take_while(|c| *c != ' ').filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_default()
 }
 
 /// Settings on the kernel's command line: `zhost.name=attic` is `name`.

@@ -53,7 +53,7 @@ fn start() -> Result<(Settings, Clock), SettingsError> {
     if !is_from_slot {
         board::take_over().map_err(failed)?;
     }
-    let kernel = board::uptime();
+    let kernel = board::uptime_centis();
     let Invocation::Run(mut settings) = Settings::gather([NAME, "--config", SETTINGS_FILE].map(Into::into))?
     else {
         return Err(SettingsError(format!("{SETTINGS_FILE} asks for something else than to run")));
@@ -74,19 +74,25 @@ fn start() -> Result<(Settings, Clock), SettingsError> {
 }
 
 /// Modules, flash, and the last known time.
-fn prepare(settings: &Settings, kernel: f32) -> Result<(), SettingsError> {
+fn prepare(settings: &Settings, kernel: u64) -> Result<(), SettingsError> {
     let count = board::load_modules();
-    let modules = board::uptime();
+    let modules = board::uptime_centis();
     while let Err(trouble) = board::mount_data() {
         explain(settings, &trouble)?;
     }
     board::restore_clock();
     log::info!(
-        "kernel {kernel:.2} s, {count} modules {:.2} s, flash {:.2} s",
-        modules - kernel,
-        board::uptime() - modules
+        "kernel {} s, {count} modules {} s, flash {} s",
+        seconds(kernel),
+        seconds(modules.saturating_sub(kernel)),
+        seconds(board::uptime_centis().saturating_sub(modules))
     );
     Ok(())
+}
+
+/// Hundredths of a second as seconds; without floating point, whose printing takes 20 kB.
+fn seconds(centis: u64) -> String {
+    format!("{}.{:02}", centis / 100, centis % 100)
 }
 
 /// Tells whoever asks at the serial line, or reads the console, why the board cannot go on; then it may try again.
