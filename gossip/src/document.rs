@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     BlobDigest, Name, TopologyId, TopologySpec, ZhostId,
-    limits::FIRMWARE_TARGETS_MAX,
+    limits::{FIRMWARE_TARGETS_MAX, SPACES_PER_TOPOLOGY_MAX},
     planted::{self, Bug},
 };
 
@@ -69,9 +69,20 @@ pub struct TopologyDocument {
     /// First submitted, milliseconds since 1970 by the clock of the zhost asked.
     pub created_unix_ms: u64,
     /// How often it was deleted before.
-    pub life: u32,
+    pub deletions: u32,
+    /// How often the data of its spaces was dropped since, of those that it ever was.
+    pub drops: Vec<(Name, u32)>,
     /// Last written, likewise.
     pub updated_unix_ms: u64,
+}
+
+/// How often the data of a space was forgotten: what belongs to an earlier life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DataLife {
+    /// As of [`TopologyDocument::deletions`].
+    pub deletions: u32,
+    /// As of [`TopologyDocument::drops`].
+    pub drops: u32,
 }
 
 /// The operator's wish for a topology.
@@ -216,6 +227,27 @@ pub struct PlacementVersion {
 }
 
 impl TopologyDocument {
+    /// The life of a space's data.
+    pub fn data_life(&self, space: &Name) -> DataLife {
+        let drops = self.drops.iter().find(|(name, _)| name == space).map_or(0, |(_, drops)| *drops);
+        DataLife { deletions: self.deletions, drops }
+    }
+
+    /// Begins the life of a space's data that comes after `last`, or after the one it is in.
+    pub fn drop_data(&mut self, space: &Name, last: Option<DataLife>) {
+        let life = last.filter(|last| last.deletions == self.deletions).max(Some(self.data_life(space)));
+        let drops = life.map_or(0, |life| life.drops).saturating_add(1);
+        self.drops.retain(|(name, _)| name != space);
+        // Of spaces that the topology has no more, those that were dropped longest ago make room.
+        let is_gone = |(name, _): &(Name, u32)| !self.spec.spaces.iter().any(|space| space.name == *name);
+        if self.drops.len() >= SPACES_PER_TOPOLOGY_MAX
+            && let Some(index) = self.drops.iter().position(is_gone)
+        {
+            self.drops.remove(index);
+        }
+        self.drops.push((space.clone(), drops));
+    }
+
     /// Whether it is to be listed.
     pub fn is_listed(&self) -> bool {
         matches!(self.wanted, Wanted::Running | Wanted::Stopped)

@@ -544,6 +544,7 @@ impl Request {
                 | Self::TopoStop(_)
                 | Self::TopoDelete(_)
                 | Self::ClusterRemove(_)
+                | Self::SpaceDropData(_)
                 | Self::FirmwarePush(_)
                 | Self::FirmwareHalt
         )

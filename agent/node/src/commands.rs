@@ -8,7 +8,7 @@ use crate::{
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
-    BlobDigest, Instant, SpaceKey, SpaceKind, Start, TopologyId, ZhostId,
+    BlobDigest, Instant, SpaceKey, SpaceKind, SpaceSpec, Start, TopologyId, ZhostId,
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES, FIRMWARE_TARGETS_MAX},
 };
 use zhost_control::{
@@ -119,7 +119,6 @@ impl Node {
                 | Request::SpaceLogs(_)
                 | Request::SpaceOpen(_)
                 | Request::SpaceRestart(_)
-                | Request::SpaceDropData(_)
                 | Request::SpaceRepair(_)),
             ) => self.handle_request(now, asker, request),
             _ => self.answer(now, asker, Reply::Refused("zhosts do not ask each other that".into())),
@@ -160,6 +159,7 @@ impl Node {
             Request::TopoStop(name) => self.write_wanted(now, asker, &name, Wanted::Stopped).map(|()| None),
             Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
+            Request::SpaceDropData(name) => self.drop_data(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
             Request::FirmwarePush(bytes) => self.push_firmware(now, asker, &bytes).map(|()| None),
             Request::FirmwareHalt if self.ledger.firmware().is_none() => {
@@ -179,7 +179,6 @@ impl Node {
             | Request::SpaceLogs(ref name)
             | Request::SpaceOpen(ref name)
             | Request::SpaceRestart(ref name)
-            | Request::SpaceDropData(ref name)
             | Request::SpaceRepair(ref name) => {
                 self.resolve_space(name).and_then(|key| self.ask_host_of(now, asker, &key, &request))
             }
@@ -217,12 +216,12 @@ impl Node {
         let digest = zhost_mex::digest(bytes);
         let old = self.ledger.topology(id);
         let unix_ms = self.unix_ms(now);
-        let life = old.map_or(0, |old| old.life.saturating_add(u32::from(old.wanted == Wanted::Deleted)));
         let document = TopologyDocument {
-            life,
             wanted: Wanted::Running,
-            // Counted when it is written: another submit may come first.
+            // Counted when it is written: something else may come first.
             revision: 0,
+            deletions: 0,
+            drops: Vec::new(),
             package: digest,
             package_bytes: u32::try_from(bytes.len()).map_err(|_| "the package is too large")?,
             created_unix_ms: old.filter(|old| old.is_listed()).map_or(unix_ms, |old| old.created_unix_ms),
@@ -309,6 +308,11 @@ impl Node {
             Subject::Topology(mut document) => {
                 let id = zhost_mex::topology_id(&document.spec.name);
                 document.revision = self.ledger.next_revision(id);
+                if let Some(old) = self.ledger.topology(id) {
+                    let is_anew = old.wanted == Wanted::Deleted;
+                    document.deletions = old.deletions.saturating_add(u32::from(is_anew));
+                    document.drops = if is_anew { Vec::new() } else { old.drops.clone() };
+                }
                 self.write_topology(now, asker, id, document, Some(digest));
             }
             Subject::Firmware(image) => self.write_firmware(now, asker, Some(image)),
@@ -355,6 +359,22 @@ impl Node {
             document.spec.paths.clear();
         }
         self.write_topology(now, asker, id, document, None);
+        Ok(())
+    }
+
+    /// Has the data of a space forgotten: every zhost that has some, now or when it hears of it, drops it.
+    fn drop_data(&mut self, now: Instant, asker: Asker, name: &str) -> Result<(), String> {
+        let key = self.resolve_space(name)?;
+        let topology = self.ledger.topology(key.topology).ok_or("its topology is gone")?;
+        let keeps = |space: &SpaceSpec| space.name == key.space && space.keeps_data();
+        if !topology.spec.spaces.iter().any(keeps) {
+            return Err(format!("space {} does not declare data.write; it keeps nothing", key.space));
+        }
+        let mut document = topology.clone();
+        document.drop_data(&key.space, self.disposal.life(&key));
+        document.updated_unix_ms = self.unix_ms(now);
+        self.log(Level::Info, format!("operator: spaces drop-data {}", key.space));
+        self.write_topology(now, asker, key.topology, document, None);
         Ok(())
     }
 
@@ -468,19 +488,12 @@ impl Node {
     fn act_on_space(&mut self, now: Instant, key: &SpaceKey, request: &Request) -> Result<Reply, String> {
         let name = &key.space;
         let spec = self.space_spec(key).ok_or("its topology is gone")?;
-        let (keeps_data, has_replicas) = (spec.keeps_data(), spec.replicas > 0);
+        let has_replicas = spec.replicas > 0;
         if self.host.space(key).is_none() {
             return Err(format!("space {name} is on no zhost at present; see `zctl topo status`"));
         }
         self.log(Level::Info, format!("operator: {} {name}", request.name()));
         let said = match request {
-            Request::SpaceDropData(_) if !keeps_data => {
-                return Err(format!("space {name} does not declare data.write; it keeps nothing"));
-            }
-            Request::SpaceDropData(_) => {
-                self.drop_data(now, key);
-                "its data goes, also from its replicas; then it starts again"
-            }
             Request::SpaceRepair(_) if !has_replicas => {
                 return Err(format!("space {name} has no replicas to compare with"));
             }

@@ -88,8 +88,9 @@ impl Node {
             self.copies.of.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
         if is_new {
             // A session begins with the order to attach; what is left of another is nobody's business any more.
-            // Data of another life of the topology is about to go; it is no place for new data.
-            let life = self.ledger.topology(key.topology).map(|topology| topology.life);
+            // Data of an earlier life is about to go; it is no place for new data.
+            let life = self.ledger.topology(key.topology).map(|topology| topology.data_life(&key.space));
+            let life = life.filter(|life| self.disposal.is_at(&key, *life));
             let attach = DataOrder::decode(&bytes).filter(|_| last);
             let Some(DataOrder::Attach(version, theirs)) = attach.filter(|_| life.is_some()) else {
                 self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));

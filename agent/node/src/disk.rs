@@ -10,7 +10,7 @@ use zhost_base::{
     planted::{self, Bug},
 };
 use zhost_gossip::{
-    document::{Document, DocumentKey, PlacementVersion},
+    document::{DataLife, Document, DocumentKey, PlacementVersion},
     election::Ballot,
 };
 use zhost_runtime::{Store, StoreError, Write, table};
@@ -101,6 +101,8 @@ pub(crate) enum Purpose {
     Promise(TopologyId, PlacementVersion),
     /// Data that nobody wants goes.
     Disposal(Waste),
+    /// It is noted to which life data belongs.
+    Life(Waste, Option<DataLife>),
     /// The next entries for a replica.
     DataScan {
         key: SpaceKey,
@@ -155,7 +157,7 @@ pub struct Recovered {
     pub(crate) horizon: u64,
     pub(crate) blobs: LiteMap<BlobDigest, u32>,
     pub(crate) data_versions: LiteMap<SpaceKey, PlacementVersion>,
-    pub(crate) data_lives: LiteMap<TopologyId, u32>,
+    pub(crate) data_lives: LiteMap<SpaceKey, DataLife>,
     pub(crate) promises: LiteMap<TopologyId, PlacementVersion>,
 }
 
@@ -232,9 +234,9 @@ pub(crate) fn promise_write(id: TopologyId, floor: PlacementVersion) -> Write {
     write(PROMISES, encode(&id), Some(encode(&floor)))
 }
 
-/// To which life of a topology its data here belongs; to none: there is no such data.
-pub(crate) fn data_life_write(id: TopologyId, life: Option<u32>) -> Write {
-    write(DATA_LIVES, encode(&id), life.map(|life| encode(&life)))
+/// To which life of a space's data belongs what is here; to none: there is no such data.
+pub(crate) fn data_life_write(key: &SpaceKey, life: Option<DataLife>) -> Write {
+    write(DATA_LIVES, encode(key), life.map(|life| encode(&life)))
 }
 
 pub(crate) fn document_removal(key: &DocumentKey) -> Write {

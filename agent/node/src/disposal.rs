@@ -1,5 +1,6 @@
-//! Data that nobody wants any more: that of deleted topologies, and of spaces whose data an operator drops. While it is
-//! being taken off the flash, its spaces do not start here.
+//! Data that nobody wants any more: that of deleted topologies, and of spaces whose data an operator dropped. Every zhost
+//! finds out by comparing to which life its data belongs with the ledger, at once or when it is back. Until its data is
+//! gone, and that is noted on flash, a space does not start here, and its primary elsewhere finds no place here.
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, data_life_write},
@@ -7,7 +8,7 @@ use crate::{
 };
 use litemap::LiteMap;
 use zhost_base::{Instant, SpaceKey, TopologyId};
-use zhost_gossip::document::Wanted;
+use zhost_gossip::document::{DataLife, TopologyDocument, Wanted};
 use zhost_runtime::{StoreError, table};
 
 /// Whose data goes.
@@ -19,66 +20,94 @@ pub(crate) enum Waste {
     Space(SpaceKey),
 }
 
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// A space has to end first.
+    Waits,
+    /// The flash was told.
+    Told,
+}
+
 /// What is on its way off the flash.
 #[derive(Debug, Default)]
 pub(crate) struct Disposal {
-    /// What goes, and whether the flash was told already; a space has to end first.
-    going: LiteMap<Waste, bool>,
-    /// To which life of its topology the data here belongs: one that was deleted and submitted again meanwhile has
-    /// another.
-    lives: LiteMap<TopologyId, u32>,
+    going: LiteMap<Waste, Step>,
+    /// To which life the data here belongs, by space.
+    lives: LiteMap<SpaceKey, DataLife>,
     /// Deleted topologies whose data is gone.
     gone: LiteMap<TopologyId, ()>,
 }
 
 impl Disposal {
-    pub fn new(lives: LiteMap<TopologyId, u32>) -> Self {
+    pub fn new(lives: LiteMap<SpaceKey, DataLife>) -> Self {
         Self { lives, ..Self::default() }
     }
 
-    /// Whether what is here is, or can become, the data of a topology in that life.
-    pub fn is_at(&self, id: TopologyId, life: u32) -> bool {
-        self.lives.get(&id) == Some(&life)
+    /// To which life the data of a space here belongs.
+    pub fn life(&self, key: &SpaceKey) -> Option<DataLife> {
+        self.lives.get(key).copied()
     }
 
-    /// Whether a space has to wait with its start.
+    /// Whether what is here is, or can become, the data of a space in that life. Of two orders that cross each other one
+    /// counts; what is here may then belong to a later life than the ledger knows, and is kept.
+    pub fn is_at(&self, key: &SpaceKey, life: DataLife) -> bool {
+        self.life(key).is_some_and(|ours| ours >= life) && !self.holds(key)
+    }
+
+    /// Whether data of a space is on its way off the flash.
     pub fn holds(&self, key: &SpaceKey) -> bool {
         self.going.contains_key(&Waste::Topology(key.topology))
             || self.going.contains_key(&Waste::Space(key.clone()))
     }
+
+    /// What there is to be done about the data of a topology: what goes, and the spaces of which there is none yet.
+    fn compare(&self, id: TopologyId, topology: &TopologyDocument) -> (Vec<Waste>, Vec<SpaceKey>) {
+        let is_deleted = topology.wanted == Wanted::Deleted;
+        let is_older =
+            |(key, life): (&SpaceKey, &DataLife)| key.topology == id && life.deletions < topology.deletions;
+        if (is_deleted && !self.gone.contains_key(&id)) || (!is_deleted && self.lives.iter().any(is_older)) {
+            return (vec![Waste::Topology(id)], Vec::new());
+        }
+        let keeping = topology.spec.spaces.iter().filter(|space| space.keeps_data());
+        let keys = keeping.map(|space| SpaceKey { topology: id, space: space.name.clone() });
+        let (known, new): (Vec<SpaceKey>, Vec<SpaceKey>) = keys.partition(|key| self.lives.contains_key(key));
+        let is_waste = |key: &SpaceKey| self.life(key) < Some(topology.data_life(&key.space));
+        (known.into_iter().filter(is_waste).map(Waste::Space).collect(), new)
+    }
 }
 
 impl Node {
-    /// Drops the data of a local space: it ends, and starts with nothing.
-    pub(crate) fn drop_data(&mut self, now: Instant, key: &SpaceKey) {
-        self.disposal.going.insert(Waste::Space(key.clone()), false);
-        self.close_space(now, key);
-        self.dispose();
-    }
-
-    /// Takes up the topologies that were deleted, also those that have been submitted again since.
-    pub(crate) fn refresh_disposal(&mut self) {
-        let known: Vec<(TopologyId, bool, u32)> = self
-            .ledger
-            .topologies()
-            .map(|(id, topology)| (id, topology.wanted == Wanted::Deleted, topology.life))
-            .collect();
-        for (id, is_deleted, life) in known {
-            let ours = self.disposal.lives.get(&id).copied();
-            let is_waste = if is_deleted {
-                !self.disposal.gone.contains_key(&id)
-            } else {
-                ours.is_some_and(|ours| ours != life)
-            };
-            if is_waste {
-                self.disposal.going.entry(Waste::Topology(id)).or_insert(false);
-            } else if !is_deleted && ours.is_none() {
-                self.disposal.gone.remove(&id);
-                self.disposal.lives.insert(id, life);
-                self.disk(DiskRequest::Commit(vec![data_life_write(id, Some(life))]), Purpose::Nothing);
+    /// Takes up what the ledger says of data here.
+    pub(crate) fn refresh_disposal(&mut self, now: Instant) {
+        let disposal = &self.disposal;
+        let topologies = self.ledger.topologies();
+        let found: Vec<_> = topologies.map(|(id, topology)| disposal.compare(id, topology)).collect();
+        for (waste, new) in found {
+            for waste in
+                waste.into_iter().filter(|waste| !self.disposal.going.contains_key(waste)).collect::<Vec<_>>()
+            {
+                if let Waste::Space(key) = &waste {
+                    self.copies.forget(key);
+                    self.close_space(now, key);
+                }
+                self.disposal.going.insert(waste, Step::Waits);
+            }
+            for key in new.into_iter().filter(|key| !self.disposal.holds(key)).collect::<Vec<_>>() {
+                self.disposal.gone.remove(&key.topology);
+                self.disposal.going.insert(Waste::Space(key.clone()), Step::Told);
+                self.note_life(key);
             }
         }
         self.dispose();
+    }
+
+    /// Has it noted on flash that what is here of a space's data, which is nothing, belongs to its present life.
+    fn note_life(&mut self, key: SpaceKey) {
+        let topology = self.ledger.topology(key.topology);
+        let life = topology.map(|topology| topology.data_life(&key.space));
+        let write = data_life_write(&key, life);
+        self.disk(DiskRequest::Commit(vec![write]), Purpose::Life(Waste::Space(key), life));
     }
 
     /// Tells the flash of what no running space uses any more.
@@ -87,10 +116,11 @@ impl Node {
             Waste::Topology(id) => self.host.keys().any(|key| key.topology == *id),
             Waste::Space(key) => self.host.space(key).is_some(),
         };
-        let ready = self.disposal.going.iter().filter(|(waste, told)| !**told && !is_used(waste));
+        let going = self.disposal.going.iter();
+        let ready = going.filter(|(waste, step)| **step == Step::Waits && !is_used(waste));
         let ready: Vec<Waste> = ready.map(|(waste, _)| waste.clone()).collect();
         for waste in ready {
-            self.disposal.going.insert(waste.clone(), true);
+            self.disposal.going.insert(waste.clone(), Step::Told);
             let request = match &waste {
                 Waste::Topology(id) => DiskRequest::DropTables(table::data_of(*id)),
                 Waste::Space(key) => {
@@ -102,31 +132,55 @@ impl Node {
         }
     }
 
+    /// Data is off the flash, or the flash refused; then it is tried again when something changes, or at the next start.
     pub(crate) fn handle_disposed(
         &mut self,
         now: Instant,
         waste: Waste,
         result: Result<DiskReply, StoreError>,
     ) {
-        self.disposal.going.remove(&waste);
-        match (&waste, result) {
-            (Waste::Topology(id), Ok(_)) => {
-                self.disposal.gone.insert(*id, ());
-                self.disposal.lives.remove(id);
-                self.disk(DiskRequest::Commit(vec![data_life_write(*id, None)]), Purpose::Nothing);
-                self.refresh_disposal();
+        match (waste, result) {
+            (waste, Err(error)) => {
+                self.log(Level::Warn, format!("data that is to go is still there: {error}"));
+                self.disposal.going.remove(&waste);
+                self.reconcile_spaces(now);
             }
             (Waste::Space(key), Ok(_)) => {
-                self.log(Level::Warn, format!("the data of {} is dropped", key.space))
+                self.log(Level::Warn, format!("the data of {} is dropped", key.space));
+                self.note_life(key);
             }
-            (Waste::Space(key), Err(_)) => {
-                let text =
-                    format!("the data of {} is still there: the flash refused; order it again", key.space);
-                self.log(Level::Warn, text);
+            (Waste::Topology(id), Ok(_)) => {
+                let ours = self.disposal.lives.keys().filter(|key| key.topology == id);
+                let writes = ours.map(|key| data_life_write(key, None)).collect();
+                self.disk(DiskRequest::Commit(writes), Purpose::Life(Waste::Topology(id), None));
             }
-            // Tried again when something changes, or at the next start.
-            (Waste::Topology(_), Err(_)) => {}
         }
+    }
+
+    /// It is on flash to which life the data here belongs, or that there is none.
+    pub(crate) fn handle_life_noted(
+        &mut self,
+        now: Instant,
+        waste: &Waste,
+        life: Option<DataLife>,
+        is_noted: bool,
+    ) {
+        self.disposal.going.remove(waste);
+        if !is_noted {
+            // Tried again when something changes, or at the next start.
+            return;
+        }
+        match (waste, life) {
+            (Waste::Topology(id), _) => {
+                self.disposal.lives.retain(|key, _| key.topology != *id);
+                self.disposal.gone.insert(*id, ());
+            }
+            (Waste::Space(key), Some(life)) => {
+                self.disposal.lives.insert(key.clone(), life);
+            }
+            (Waste::Space(_), None) => {}
+        }
+        self.refresh_disposal(now);
         self.reconcile_spaces(now);
     }
 }

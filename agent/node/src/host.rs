@@ -256,7 +256,8 @@ impl Node {
                     package_bytes: topology.package_bytes,
                     argument: Vec::new(),
                 };
-                let has_place = self.disposal.is_at(id, topology.life) && !self.disposal.holds(&key);
+                let has_place =
+                    !space.keeps_data() || self.disposal.is_at(&key, topology.data_life(&space.name));
                 let (placement, revision) = (placement.version, topology.revision);
                 wishes.insert(key, Wish { has_place, launch, placement, revision });
             }

@@ -444,6 +444,7 @@ impl Node {
             }
             Purpose::Promise(id, floor) => self.handle_promise(now, id, floor, result.is_ok()),
             Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
+            Purpose::Life(waste, life) => self.handle_life_noted(now, &waste, life, result.is_ok()),
             Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
             Purpose::BlobRead { digest, index, peer } => {
                 self.handle_blob_read(now, digest, index, peer, result)
@@ -658,7 +659,7 @@ impl Node {
         self.refresh_burials(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
-        self.refresh_disposal();
+        self.refresh_disposal(now);
         self.reconcile_spaces(now);
         self.refresh_replicas(now);
         self.refresh_targets();

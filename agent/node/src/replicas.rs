@@ -221,8 +221,10 @@ impl Node {
         };
         if let Some(primary) = self.replicas.primaries.get_mut(key) {
             primary.followers.insert(peer, follower);
-            let life = self.ledger.topology(key.topology).map_or(0, |topology| topology.life);
-            self.order(now, key, peer, &DataOrder::Attach(version, life));
+            if let Some(topology) = self.ledger.topology(key.topology) {
+                let life = topology.data_life(&key.space);
+                self.order(now, key, peer, &DataOrder::Attach(version, life));
+            }
             self.walk_on(key, peer, KeyRange::default());
         }
     }

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zhost_base::{Batch, BlobDigest, Farewell, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{
-    datagram::Readiness, document::PlacementVersion, ledger::LedgerMessage, membership::Rumour,
+    datagram::Readiness,
+    document::{DataLife, PlacementVersion},
+    ledger::LedgerMessage,
+    membership::Rumour,
     registry::RegistryMessage,
 };
 use zhost_link::{stream::Packet, tunnel::Envelope};
@@ -325,8 +328,8 @@ impl Errand {
 /// What a primary wants of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DataOrder {
-    /// Recognise the primary, by the placement that made it one, in that life of its topology.
-    Attach(PlacementVersion, u32),
+    /// Recognise the primary, by the placement that made it one, in that life of the data.
+    Attach(PlacementVersion, DataLife),
     /// Say whether the entries from one key up to before another have this hash.
     Compare(KeyRange, [u8; 16]),
     /// Have exactly these entries from one key up to before another.

@@ -19,6 +19,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// The link-local group of zhosts: "zhost" in hexadecimal.
 const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0x7a, 0x686f, 0x7374);
 
+/// How often the kernel may choose a port.
+const PORT_CHOICES_MAX: usize = 16;
+
 /// A zhost's place on its network.
 pub struct Place {
     /// The bound sockets.
@@ -35,6 +38,19 @@ pub struct Place {
     pub follower: Option<AddressFollower>,
 }
 
+/// Gossip and links have the same port. One that the kernel chose for the former (0) may be taken for the latter: it is to
+/// choose again.
+async fn bind_both(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    for _ in 0..PORT_CHOICES_MAX {
+        let gossip = UdpSocket::bind(listen).await?;
+        match TcpListener::bind(gossip.local_addr()?).await {
+            Err(error) if listen.port() == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            links => return Ok((gossip, links?)),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
 /// Binds the sockets that the settings name.
 pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
     let failed = |name: &'static str| move |e: io::Error| settings.complain(name, &e);
@@ -45,9 +61,7 @@ pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
         Some(_) => Some(settings.parse("web")?),
     };
     let (gossip, links, control, web) = smol::block_on(async {
-        let gossip = UdpSocket::bind(listen).await.map_err(failed("listen"))?;
-        let listen = gossip.local_addr().map_err(failed("listen"))?;
-        let links = TcpListener::bind(listen).await.map_err(failed("listen"))?;
+        let (gossip, links) = bind_both(listen).await.map_err(failed("listen"))?;
         let control = UdpSocket::bind(control).await.map_err(failed("control"))?;
         let web = match web {
             Some(web) => Some(TcpListener::bind(web).await.map_err(failed("web"))?),

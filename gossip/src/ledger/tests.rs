@@ -27,7 +27,8 @@ fn topology(counter: u64, writer: u64, wanted: Wanted) -> Document {
             package_bytes: 1,
             spec,
             created_unix_ms: 0,
-            life: 0,
+            deletions: 0,
+            drops: Vec::new(),
             updated_unix_ms: 0,
         },
     )

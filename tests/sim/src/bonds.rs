@@ -205,6 +205,46 @@ pub fn told(seed: u64, bond: Bond, fate: Fate, same_board: bool) -> Told {
     }
 }
 
+/// Spawns linked children until it can be linked to no further one (−8); then takes the name `target`, and tells whether it
+/// was after as many as anybody may have.
+const POPULAR: &str = r#"
+  (global $children (mut i32) (i32.const 0))
+  (global $full (mut i32) (i32.const 0))
+  (func (export "on_init") (result i32) (call $trap (i32.const 1)) (i32.const 0))
+  (func (export "on_process") (result i32) (local $spawned i32)
+    (loop $more
+      (if (i32.eqz (global.get $full)) (then
+        (local.set $spawned (call $spawn (i32.const 0) (i32.const 0) (i32.const 32) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 256)))
+        (if (i32.ge_s (local.get $spawned) (i32.const 0)) (then
+          (global.set $children (i32.add (global.get $children) (i32.const 1)))
+          (br $more)))
+        (if (i32.eq (local.get $spawned) (i32.const -8)) (then
+          (global.set $full (i32.const 1))
+          (if (i32.and (i32.eq (global.get $children) (i32.const 1024))
+                       (i32.eqz (call $register (i32.const 0) (i32.const 6))))
+            (then (call $log (i32.const 1) (i32.const 0) (i32.const 6)))))))))
+    (call $sleep (i32.const 200))
+    (i32.const 0))"#;
+
+const IDLER: &str = r#"(module
+  (import "sys" "sleep" (func $sleep (param i32)))
+  (memory (export "memory") 1)
+  (func (export "on_process") (result i32) (call $sleep (i32.const 100000)) (i32.const 0)))"#;
+
+/// What a watcher is told that binds itself to a space of another board which has as many links as it may have.
+pub fn popular(seed: u64, bond: Bond) -> Told {
+    let mut world = site(seed);
+    let topology = topology("bonds", "south")
+        + "  - {name: child, type: CALL, start: spawned, capabilities: [proc.spawn], resources: {memoryKiB: 64}}\n";
+    let watcher = WATCHER.replace("BIND", bind(bond)).replace("WAIT", "0").replace("AFTER", "");
+    let spaces = [("watcher", module(&watcher)), ("mark", module(POPULAR)), ("child", IDLER.to_owned())];
+    submit(&mut world, guests::assemble("bonds", 1, &topology, &spaces));
+    let end = world.now() + Duration::from_secs(600);
+    world.run_until(end, |world| log_of(world, "watcher").iter().any(|line| line == "bound"));
+    world.run_for(Duration::from_secs(20));
+    Told { watcher: log_of(&world, "watcher"), target: log_of(&world, "mark"), target_ended_too: 0 }
+}
+
 /// Monitors more spaces at once than anybody may, none of which is there, and logs how many it was told of in each way.
 const CROWD: &str = r#"
   (global $asked (mut i32) (i32.const 0))

@@ -107,17 +107,31 @@ paths:
     world.ask(0, &Request::TopoSubmit(guests::assemble("vault", 1, topology, &spaces)));
 }
 
+/// Boards that have data of the vault.
+fn keepers(world: &World) -> Vec<usize> {
+    (0..BOARDS).filter(|index| !world.stored(*index, "vault", "vault").is_empty()).collect()
+}
+
+/// Runs until so many more calls are acknowledged; whether they are within two minutes.
+fn write_on(world: &mut World, calls: u32) -> bool {
+    let goal = acknowledged(world) + calls;
+    let end = world.now() + Duration::from_secs(120);
+    world.run_until(end, |world| acknowledged(world) >= goal)
+}
+
 /// Both boards with the data of the vault die for good, and an operator takes them off the roster. Gives how many calls
 /// were acknowledged before, until then, and after that; nothing if one of the two is the head, where the writer is.
-pub fn forsaken(seed: u64) -> Option<[u32; 3]> {
+///
+/// # Errors
+///
+/// What is wrong with the store in the end.
+pub fn forsaken(seed: u64) -> Result<Option<[u32; 3]>, String> {
     let mut world = site(seed);
     submit(&mut world);
-    let end = world.now() + Duration::from_secs(120);
-    world.run_until(end, |world| acknowledged(world) >= 40);
-    let keepers: Vec<usize> =
-        (0..BOARDS).filter(|index| !world.stored(*index, "vault", "vault").is_empty()).collect();
+    write_on(&mut world, 40);
+    let keepers = keepers(&world);
     if keepers.len() != 2 || keepers.contains(&0) {
-        return None;
+        return Ok(None);
     }
     keepers.iter().for_each(|index| world.cut_power(*index));
     let before = acknowledged(&world);
@@ -127,7 +141,56 @@ pub fn forsaken(seed: u64) -> Option<[u32; 3]> {
         world.ask(0, &Request::ClusterRemove(format!("z{index}")));
     }
     world.run_for(Duration::from_secs(60));
-    Some([before, without, acknowledged(&world)])
+    let after = acknowledged(&world);
+    let home = home(&world).ok_or("the vault runs nowhere")?;
+    compare(&world, home, (without, without), after).map_or(Ok(Some([before, without, after])), Err)
+}
+
+/// An operator drops the data of the vault while a board that has some of it is without power; then boards that have some
+/// die and come back, one after the other. Gives how many calls were acknowledged before and in the end; nothing if only
+/// the head, where the writer is, could be the one that is away.
+///
+/// # Errors
+///
+/// What is wrong: data that was dropped is back, or what was acknowledged since is not there.
+pub fn dropped(seed: u64) -> Result<Option<[u32; 2]>, String> {
+    let mut world = site(seed);
+    submit(&mut world);
+    write_on(&mut world, 30);
+    let having = keepers(&world);
+    let Some(away) = having.iter().copied().filter(|index| *index != 0).nth(seed as usize % 2) else {
+        return Ok(None);
+    };
+    world.cut_power(away);
+    world.run_for(Duration::from_millis(seed * 397 % 4000));
+    let before = acknowledged(&world);
+    world.ask(0, &Request::SpaceDropData("vault/vault".into()));
+    world.run_for(Duration::from_secs(10));
+    if !write_on(&mut world, 20) {
+        return Err(format!("after the drop, writes stop at {}", acknowledged(&world)));
+    }
+    let late = acknowledged(&world);
+    world.start(away);
+    world.run_for(Duration::from_secs(30));
+    for victim in keepers(&world).into_iter().filter(|index| *index != 0) {
+        world.kill(victim);
+        world.run_for(Duration::from_secs(20));
+        world.start(victim);
+        if !write_on(&mut world, 20) {
+            return Err(format!("without z{victim}, writes stop at {}", acknowledged(&world)));
+        }
+        world.run_for(Duration::from_secs(20));
+    }
+    let n = acknowledged(&world);
+    let home = home(&world).ok_or("the vault runs nowhere")?;
+    let is_old = |key: &Vec<u8>| number(key) <= before;
+    let still =
+        keepers(&world).into_iter().find(|index| world.stored(*index, "vault", "vault").keys().any(is_old));
+    match (still, compare(&world, home, (before, late), n)) {
+        (Some(index), _) => Err(format!("z{index} has data that was dropped")),
+        (None, Some(flaw)) => Err(flaw),
+        (None, None) => Ok(Some([before, n])),
+    }
 }
 
 /// Runs the vault through `mishaps` mishaps drawn from the seed.
@@ -184,7 +247,7 @@ pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
     world.run_for(Duration::from_secs(15));
     let n = acknowledged(&world);
     if let Some(home) = home(&world) {
-        flaws.extend(compare(&world, home, n));
+        flaws.extend(compare(&world, home, (0, 0), n));
     } else {
         flaws.push("the vault runs nowhere".into());
     }
@@ -199,15 +262,19 @@ pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
     Vault { report, acknowledged: n, kills }
 }
 
-/// What is wrong with the store of the vault after `n` calls were acknowledged.
-fn compare(world: &World, home: usize, n: u32) -> Option<String> {
+/// What is wrong with the store of the vault after `n` calls were acknowledged, of which those up to the first number are
+/// forgotten, and those behind the second are not; those between them may be.
+fn compare(world: &World, home: usize, (forgotten, kept): (u32, u32), n: u32) -> Option<String> {
     let stored: BTreeSet<u32> = world.stored(home, "vault", "vault").keys().map(|key| number(key)).collect();
+    let behind =
+        |keys: &BTreeSet<u32>| -> BTreeSet<u32> { keys.iter().copied().filter(|key| *key > kept).collect() };
+    let (known, wanted) = (behind(&stored), behind(&expected(n)));
+    let is_clean = stored.first().is_none_or(|first| *first > forgotten);
     // The call after the last acknowledged one may have been carried out.
-    if stored == expected(n) || stored == expected(n + 1) {
+    if is_clean && (known == wanted || known == behind(&expected(n + 1))) {
         return None;
     }
-    let wanted = expected(n);
-    let lost: Vec<&u32> = wanted.difference(&stored).collect();
-    let risen: Vec<&u32> = stored.difference(&wanted).collect();
+    let lost: Vec<&u32> = wanted.difference(&known).collect();
+    let risen: Vec<&u32> = stored.iter().filter(|key| **key <= forgotten || !wanted.contains(key)).collect();
     Some(format!("of {n} acknowledged, lost: {lost:?}; there, but should not be: {risen:?}"))
 }

@@ -5,7 +5,7 @@ use zhost_sim::{
     bonds::{
         Bond::{self, Call, Demonitored, Link, Monitor, MonitorZhost, Name, TrappingLink, Unlinked},
         Fate::{self, Closed, Crashes, CutOff, Ends, Gone, Killed, Lives, Restarted, Unregisters},
-        crowd, told,
+        crowd, popular, told,
     },
 };
 
@@ -115,6 +115,23 @@ fn what_is_undone_is_not_told() {
 fn who_monitors_too_many_is_told_of_each_once() {
     for seed in 0..SEEDS {
         assert_eq!(crowd(seed), ["1024 0076"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_space_with_too_many_links_takes_no_further_one() {
+    for seed in 0..SEEDS {
+        for (bond, kind) in [(Monitor, 5), (TrappingLink, 4)] {
+            let told = popular(seed, bond);
+            let refused = format!("{kind} too many links and monitors");
+            assert_eq!(told.watcher, ["up", "bound", &refused], "seed {seed}: {bond:?}");
+            assert_eq!(told.target, ["target"], "seed {seed}: {bond:?}");
+        }
+        let told = popular(seed, Link);
+        let alternates =
+            told.watcher.iter().zip(["up", "bound"].iter().cycle()).all(|(line, word)| line == word);
+        assert!(told.watcher.len() >= 3 && alternates, "seed {seed}: {:?}", told.watcher);
+        assert_eq!(told.target, ["target"], "seed {seed}");
     }
 }
 

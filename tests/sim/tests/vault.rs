@@ -16,10 +16,18 @@ fn nothing_acknowledged_is_lost_and_nothing_deleted_rises() {
 
 #[test]
 fn a_space_whose_data_is_lost_for_good_begins_anew() {
-    let outcomes: Vec<[u32; 3]> = (0..20).filter_map(vault::forsaken).collect();
+    let outcomes: Vec<[u32; 3]> = (0..20).filter_map(|seed| vault::forsaken(seed).unwrap()).collect();
     assert!(outcomes.len() >= 4, "only {} seeds kept the data off the head", outcomes.len());
     for [before, without, after] in outcomes {
         assert!(without <= before + 1, "somebody acknowledged writes without the data");
         assert!(after > without + 20, "it does not begin anew: {before}, {without}, {after}");
     }
+}
+
+#[test]
+fn dropped_data_stays_away_whoever_was_away() {
+    let outcome = |seed| vault::dropped(seed).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
+    let outcomes: Vec<[u32; 2]> = (0..20).filter_map(outcome).collect();
+    assert!(outcomes.len() >= 10, "only {} seeds had a board to be away", outcomes.len());
+    assert!(outcomes.iter().all(|[before, after]| *after >= before + 20));
 }

@@ -272,7 +272,7 @@ pub enum SpacesCommand {
         /// Name, or topology/name.
         space: String,
     },
-    /// Forget all that a space has stored, on its zhost and its replicas; it starts again with nothing.
+    /// Forget all that a space has stored, on every zhost that has some, now or when it is back; it starts again with nothing.
     DropData {
         /// Name, or topology/name.
         space: String,

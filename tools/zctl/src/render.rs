@@ -356,6 +356,9 @@ fn done(request: &Request, reply: Durability) -> String {
         Request::TopoDelete(name) => format!("Topology {name} deleted"),
         Request::FirmwarePush(_) => "Firmware pushed; see `zctl firmware status`".to_owned(),
         Request::FirmwareHalt => "Firmware halted".to_owned(),
+        Request::SpaceDropData(name) => {
+            format!("The data of {name} goes, everywhere; it starts again with nothing")
+        }
         Request::ClusterRemove(name) => format!("Zhost {name} removed from the roster"),
         other => other.name().to_owned(),
     };
