@@ -1,4 +1,6 @@
-//! The node itself: its parts, its inputs, and the order in which one input's consequences are worked off.
+//! The node itself: its parts, and its inputs.
+
+mod settling;
 
 use crate::{
     actors::Actors,
@@ -17,7 +19,7 @@ use crate::{
     gossip::Gossip,
     heartbeat::Heartbeats,
     host::Host,
-    links::{ConnectionId, LinkOutput, Links},
+    links::{ConnectionId, Links},
     mesh::Mesh,
     messages::Messages,
     replicas::Replicas,
@@ -25,7 +27,6 @@ use crate::{
     streams::Streams,
     topology_state::Histories,
     web::{Web, WebId},
-    wire::{Frame, Hop},
 };
 use litemap::LiteMap;
 use std::{
@@ -39,7 +40,7 @@ use zhost_control::{Caller, Server, Trust, line::LineReader, protocol::Reply};
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
-    membership::{Membership, MembershipEvent, Peer},
+    membership::{Membership, Peer},
     registry::Registry,
     row::{LoadBand, Row, RowKey},
     seal::Sealer,
@@ -50,21 +51,8 @@ use zhost_runtime::{Interpreter, StoreError, WorkerCommand, WorkerEvent};
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
 /// How long a zhost that an operator ends stays to tell him so.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How often the addresses of live members are put on flash, at most.
-const PEERS_PERIOD: Duration = Duration::from_secs(60);
-/// How soon after a change.
-const PEERS_DELAY: Duration = Duration::from_secs(2);
-/// Up to this many zhosts, every change in the registry is acted upon at once; in larger clusters changes gather for a
-/// while that grows with the size.
-const AT_ONCE_MAX: usize = 32;
-/// How long documents gather for each zhost before they are passed on.
-const GATHER: Duration = Duration::from_micros(250);
-/// And how many times longer changes in the registry, since acting upon them means to look at every zhost.
-const GATHER_CHANGES: u32 = 4;
 /// How long a zhost that knows nobody looks around on its network before it founds a cluster.
 const LOOK_AROUND: Duration = Duration::from_secs(3);
-/// Rounds of consequences after one input; a bound against an endless exchange with oneself.
-const SETTLE_ROUNDS_MAX: usize = 64;
 
 /// Which of the zhost's UDP sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -611,232 +599,6 @@ impl Node {
     /// The next thing for the shell to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
-    }
-
-    /// Works off the consequences of an input until nothing follows any more.
-    pub(crate) fn settle(&mut self, now: Instant) {
-        for _ in 0..SETTLE_ROUNDS_MAX {
-            let mut progress = self.drain_membership(now);
-            progress |= self.drain_links(now);
-            progress |= self.drain_requests(now);
-            progress |= self.refresh(now);
-            progress |= self.drain_election(now);
-            if !progress {
-                break;
-            }
-        }
-        self.send_own_changes(now);
-        self.spread_documents(now);
-        self.flush_credits(now);
-        self.flush_streams(now);
-        self.links.flush_all();
-        self.drain_links(now);
-        self.drain_datagrams();
-        self.consider_finishing(now);
-        self.steady.leave(self.next_timeout().map(|(due, _)| due));
-    }
-
-    /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
-    fn refresh(&mut self, now: Instant) -> bool {
-        let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
-        if self.census.take_news() {
-            self.reconcile_topologies(now);
-        }
-        if seen == self.seen || self.gathers(now) {
-            return false;
-        }
-        if self.seen.3 != self.ready || self.seen.0 == 0 {
-            // Who sees that we are there sees what we run, too.
-            self.write_firmware_row(now);
-            self.write_profile(now);
-        }
-        self.seen = seen;
-        self.join_roster(now);
-        self.refresh_election(now);
-        self.choose_super(now);
-        self.refresh_links(now);
-        self.write_link_row(now);
-        self.refresh_burials(now);
-        self.refresh_blobs(now);
-        self.reconcile_topologies(now);
-        self.refresh_disposal(now);
-        self.reconcile_spaces(now);
-        self.refresh_replicas(now);
-        self.refresh_targets();
-        self.refresh_names(now);
-        self.record_histories(now);
-        self.check_durability(now);
-        self.refresh_firmware(now);
-        true
-    }
-
-    /// How long documents gather before they are passed on.
-    pub(crate) fn gathering_time(&self) -> Duration {
-        let zhosts = self.membership.peer_count();
-        if zhosts < AT_ONCE_MAX { Duration::ZERO } else { GATHER * zhosts as u32 }
-    }
-
-    /// How long changes in the registry gather before they are acted upon.
-    pub(crate) fn refresh_period(&self) -> Duration {
-        self.gathering_time() * GATHER_CHANGES
-    }
-
-    /// Whether changes are to gather before they are acted upon.
-    fn gathers(&mut self, now: Instant) -> bool {
-        let period = self.refresh_period();
-        if period.is_zero() {
-            self.refresh_at = None;
-            return false;
-        }
-        let due = *self.refresh_at.get_or_insert(now + period);
-        if due <= now {
-            self.refresh_at = None;
-        }
-        due > now
-    }
-
-    fn drain_membership(&mut self, now: Instant) -> bool {
-        let mut progress = false;
-        while let Some(event) = self.membership.poll_event() {
-            progress = true;
-            match event {
-                MembershipEvent::Up(peer) => {
-                    self.log(
-                        Level::Info,
-                        format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation),
-                    );
-                    self.gossip.hurry(now);
-                    self.note_up(now, peer.id);
-                    self.lose_zhost(now, peer.id, Some(peer.generation), false);
-                    self.greet(now, peer.id);
-                    self.tell_severed(now, peer.id, peer.generation);
-                }
-                MembershipEvent::Down(peer) => {
-                    self.deaths_seen += 1;
-                    self.note_down(now, peer.id);
-                    self.log(
-                        Level::Warn,
-                        format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
-                    );
-                    self.links.drop_peer(now, peer.id);
-                    self.give_up_stream(now, peer.id);
-                    self.lose_zhost(now, peer.id, None, true);
-                    self.tell_zhost_down(peer.id);
-                    self.looking.remove(&peer.id);
-                    self.knowing.remove(&peer.id);
-                    self.blobs.handle_holder_gone(now, peer.id);
-                }
-                MembershipEvent::Moved(peer) => {
-                    self.log(
-                        Level::Info,
-                        format!("zhost {} is at {} now", self.zhost_name(peer.id), peer.addr),
-                    );
-                }
-                MembershipEvent::Refuted => {
-                    self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
-                }
-                MembershipEvent::AskOverLink(peer) if self.links.is_up(peer) => self.links.ping(now, peer),
-                // A new link is measured as soon as it is there.
-                MembershipEvent::AskOverLink(peer) => self.links.need(now, peer),
-                MembershipEvent::Regenerated(generation) => {
-                    self.generation = generation;
-                    self.registry.regenerate(generation);
-                    let write = crate::disk::generation_write(generation);
-                    self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
-                    self.log(
-                        Level::Warn,
-                        format!("the cluster knows later starts of this zhost: now {generation}"),
-                    );
-                }
-            }
-        }
-        if progress {
-            let membership = &self.membership;
-            self.registry.retain(|id| membership.generation(id));
-            self.refresh_links(now);
-            let earliest = self.peers_written_at.map_or(now, |at| at + PEERS_PERIOD);
-            self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
-        }
-        progress
-    }
-
-    fn drain_links(&mut self, now: Instant) -> bool {
-        let mut progress = false;
-        while let Some(output) = self.links.poll_output() {
-            match output {
-                LinkOutput::Connect(connection, addr) => self.output(Output::Connect(connection, addr)),
-                LinkOutput::Write(connection, bytes) => self.output(Output::Write(connection, bytes)),
-                LinkOutput::Close(connection) => self.output(Output::Close(connection)),
-                LinkOutput::Up(peer) => {
-                    self.log(Level::Debug, format!("link to {} is open", self.zhost_name(peer)));
-                    self.handle_link_up(now, peer);
-                    progress = true;
-                }
-                LinkOutput::Down(peer) => {
-                    self.log(Level::Debug, format!("link to {} is gone", self.zhost_name(peer)));
-                    self.wake_streams();
-                    progress = true;
-                }
-                LinkOutput::Hop(peer, hop) => {
-                    self.handle_hop(now, peer, hop);
-                    progress = true;
-                }
-                LinkOutput::Answered(peer) => self.membership.handle_link_answer(peer),
-                LinkOutput::Refused(peer) => self.membership.handle_refused(now, peer),
-                LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
-            }
-        }
-        progress
-    }
-
-    /// Something came over a link.
-    fn handle_hop(&mut self, now: Instant, peer: ZhostId, hop: Hop) {
-        match hop {
-            Hop::Parcel(parcel) => self.handle_parcel(now, peer, parcel),
-            Hop::Relay(relayed) => self.handle_relayed(now, peer, relayed),
-            Hop::NoRoute(no_route) => self.handle_no_route(now, no_route),
-            Hop::Gossip(datagram) => self.handle_gossip_over_link(now, peer, &datagram),
-            Hop::Summary { readiness, members, registry, ledger } => {
-                self.handle_summary(now, peer, readiness, (members, registry, ledger));
-            }
-            Hop::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
-            Hop::Registry(message) => self.handle_registry_over_link(peer, message),
-            Hop::Clock { unix_ms, trust } => self.handle_told_time(now, peer, unix_ms, trust),
-            // Links answer these themselves.
-            Hop::Ping(_) | Hop::Pong(_) => {}
-        }
-    }
-
-    /// Something came in the stream of another zhost.
-    pub(crate) fn handle_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
-        match frame {
-            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(now, peer, heartbeat),
-            Frame::Ledger(message) => self.handle_ledger(now, peer, message),
-            Frame::BlobRequest { digest, index } => self.handle_blob_request(now, peer, digest, index),
-            Frame::BlobPiece { digest, index, bytes } => {
-                self.handle_blob_piece(now, peer, digest, index, bytes)
-            }
-            Frame::Channel { channel, to, sender, flow } => {
-                self.handle_channel((peer, channel), to, sender, flow);
-            }
-            Frame::Errand(topology, errand) => self.handle_errand(now, peer, topology, errand),
-            Frame::Messages { channel, payloads } => self.handle_messages(now, peer, channel, payloads),
-            Frame::Returned { topology, flow, messages, bytes } => {
-                self.handle_returned(peer, topology, &flow, (messages, bytes));
-            }
-            Frame::Credit { topology, flow, messages, bytes } => {
-                self.handle_credit(peer, topology, &flow, (messages, bytes));
-            }
-            Frame::Census { serial, topology, floor } => {
-                self.handle_census(now, peer, (serial, topology), floor);
-            }
-            Frame::Counted { serial, fingerprint, floor } => {
-                self.handle_counted(peer, serial, (fingerprint, floor));
-            }
-            Frame::Data(key, message) => self.handle_data(now, peer, key, message),
-            Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
-            Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
-        }
     }
 
     fn consider_finishing(&mut self, now: Instant) {
