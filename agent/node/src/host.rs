@@ -256,8 +256,11 @@ impl Node {
                     package_bytes: topology.package_bytes,
                     argument: Vec::new(),
                 };
-                let has_place =
-                    !space.keeps_data() || self.disposal.is_at(&key, topology.data_life(&space.name));
+                // Those without data wait, too, while that of their topology goes: it goes when nobody of it runs here.
+                let has_place = match space.keeps_data() {
+                    true => self.disposal.is_at(&key, topology.data_life(&space.name)),
+                    false => !self.disposal.holds(&key),
+                };
                 let (placement, revision) = (placement.version, topology.revision);
                 wishes.insert(key, Wish { has_place, launch, placement, revision });
             }

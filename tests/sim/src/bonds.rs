@@ -226,7 +226,8 @@ const POPULAR: &str = r#"
     (call $sleep (i32.const 200))
     (i32.const 0))"#;
 
-const IDLER: &str = r#"(module
+/// Sleeps.
+pub(crate) const IDLER: &str = r#"(module
   (import "sys" "sleep" (func $sleep (param i32)))
   (memory (export "memory") 1)
   (func (export "on_process") (result i32) (call $sleep (i32.const 100000)) (i32.const 0)))"#;

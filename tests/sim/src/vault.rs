@@ -5,6 +5,7 @@
 //! that was acknowledged.
 
 use crate::{
+    bonds::IDLER,
     guests,
     scenario::{Report, network},
     world::{Machines, World},
@@ -52,6 +53,19 @@ const VAULT: &str = r#"(module
       (drop (call $reply (i32.const 64) (i32.const 0)))))
     (i32.const 0)))"#;
 
+/// Takes two seconds to close.
+const STRAGGLER: &str = r#"(module
+  (import "sys" "now_us" (func $now (result i64)))
+  (import "sys" "yield" (func $yield))
+  (memory (export "memory") 1)
+  (func (export "on_process") (result i32) (i32.const 0))
+  (func (export "on_close") (result i32) (local $end i64)
+    (local.set $end (i64.add (call $now) (i64.const 2000000)))
+    (loop $wait
+      (call $yield)
+      (br_if $wait (i64.lt_u (call $now) (local.get $end))))
+    (i32.const 0)))"#;
+
 const BOARDS: usize = 5;
 /// Mishaps of an ordinary run.
 pub const MISHAPS: u32 = 7;
@@ -92,19 +106,27 @@ fn site(seed: u64) -> World {
     world
 }
 
-fn submit(world: &mut World) {
+/// The vault, its writer, and two spaces without data beside it.
+fn package() -> Vec<u8> {
     let topology = "apiVersion: samoza/v1
 kind: Topology
 metadata: {name: vault}
 spaces:
   - {name: writer, type: DATA, capabilities: [data.read, data.write], placement: {region: head}}
   - {name: vault, type: DATA, capabilities: [data.write], replicas: 1}
+  - {name: idler, type: IO, placement: {region: head}}
+  - {name: straggler, type: IO, placement: {region: head}}
 paths:
   - {from: writer, to: vault, name: write}
 ";
-    let spaces = [("writer", WRITER.to_owned()), ("vault", VAULT.to_owned())];
+    let texts = [WRITER, VAULT, IDLER, STRAGGLER].map(str::to_owned);
+    let spaces: Vec<_> = ["writer", "vault", "idler", "straggler"].into_iter().zip(texts).collect();
+    guests::assemble("vault", 1, topology, &spaces)
+}
+
+fn submit(world: &mut World) {
     world.run_for(Duration::from_secs(20));
-    world.ask(0, &Request::TopoSubmit(guests::assemble("vault", 1, topology, &spaces)));
+    world.ask(0, &Request::TopoSubmit(package()));
 }
 
 /// Boards that have data of the vault.
@@ -191,6 +213,27 @@ pub fn dropped(seed: u64) -> Result<Option<[u32; 2]>, String> {
         (None, Some(flaw)) => Err(flaw),
         (None, None) => Ok(Some([before, n])),
     }
+}
+
+/// An operator deletes the topology and submits it again before everybody has ended. Gives how many calls were
+/// acknowledged in its second life.
+///
+/// # Errors
+///
+/// What is wrong: data of the first life is back, or what was acknowledged in the second is not there.
+pub fn resubmitted(seed: u64) -> Result<u32, String> {
+    let mut world = site(seed);
+    submit(&mut world);
+    write_on(&mut world, 30);
+    world.ask(0, &Request::TopoDelete("vault".into()));
+    let end = world.now() + Duration::from_secs(10);
+    world.run_until(end, |world| world.trace().any(|line| line.contains("wanted Deleted")));
+    world.run_for(Duration::from_millis(seed * 31 % 200));
+    world.ask(0, &Request::TopoSubmit(package()));
+    world.run_for(Duration::from_secs(30));
+    let n = acknowledged(&world);
+    let home = home(&world).ok_or("the vault runs nowhere")?;
+    compare(&world, home, (0, 0), n).map_or(Ok(n), Err)
 }
 
 /// Runs the vault through `mishaps` mishaps drawn from the seed.

@@ -31,3 +31,11 @@ fn dropped_data_stays_away_whoever_was_away() {
     assert!(outcomes.len() >= 10, "only {} seeds had a board to be away", outcomes.len());
     assert!(outcomes.iter().all(|[before, after]| *after >= before + 20));
 }
+
+#[test]
+fn a_topology_that_is_deleted_and_submitted_again_at_once_has_a_second_life() {
+    for seed in 0..20 {
+        let n = vault::resubmitted(seed).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
+        assert!(n >= 20, "seed {seed}: only {n} calls in its second life");
+    }
+}
