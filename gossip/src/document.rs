@@ -4,9 +4,15 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use zhost_base::{
     BlobDigest, Name, TopologyId, TopologySpec, ZhostId,
-    limits::{FIRMWARE_TARGETS_MAX, SPACES_PER_TOPOLOGY_MAX},
+    limits::{FIRMWARE_TARGETS_MAX, NAME_SIZE_MAX_BYTES, SPACES_PER_TOPOLOGY_MAX},
     planted::{self, Bug},
 };
+
+/// Encoded size of one entry of [`TopologyDocument::drops`]: a name with its length, and a count.
+const DROP_SIZE_MAX_BYTES: usize = 1 + NAME_SIZE_MAX_BYTES + 5;
+
+/// Encoded size of everything else in the [`Document`] of a topology that changes without a submit.
+const COUNTS_SIZE_MAX_BYTES: usize = 64;
 
 /// Names a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -253,9 +259,11 @@ impl TopologyDocument {
         matches!(self.wanted, Wanted::Running | Wanted::Stopped)
     }
 
-    /// Bytes of the document on the wire and on flash.
-    pub fn encoded_size(&self) -> usize {
-        postcard::to_allocvec(self).map_or(usize::MAX, |bytes| bytes.len())
+    /// Bytes of the document on the wire and on flash, at most: as it is, or as operators write it on without changing
+    /// its spaces and paths.
+    pub fn encoded_size_max(&self) -> usize {
+        let growth = COUNTS_SIZE_MAX_BYTES + SPACES_PER_TOPOLOGY_MAX * DROP_SIZE_MAX_BYTES;
+        postcard::to_allocvec(self).map_or(usize::MAX, |bytes| bytes.len() + growth)
     }
 }
 

@@ -228,7 +228,7 @@ impl Node {
             updated_unix_ms: unix_ms,
             spec: package.topology,
         };
-        if document.encoded_size() + 64 > DOCUMENT_SIZE_MAX_BYTES {
+        if document.encoded_size_max() > DOCUMENT_SIZE_MAX_BYTES {
             return Err("the topology's description is too large; use fewer or shorter names".into());
         }
         self.keep_blob(now, asker, bytes, Subject::Topology(document));

@@ -1,9 +1,9 @@
 //! The ledger: which write wins, and what happens when the flash fails.
 
 use super::*;
-use crate::document::PlacementVersion;
+use crate::document::{DataLife, PlacementVersion};
 use alloc::vec;
-use zhost_base::{BlobDigest, Name, TopologySpec};
+use zhost_base::{BlobDigest, Name, TopologySpec, limits::SPACES_PER_TOPOLOGY_MAX};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -175,4 +175,22 @@ fn a_submit_beats_forgetting_whoever_comes_first() {
         assert_eq!(ledger.topology(ID).unwrap().wanted, Wanted::Running);
         assert_eq!(ledger.forget(ID), []);
     }
+}
+
+#[test]
+fn a_topology_stays_within_the_size_foreseen_whatever_is_written_of_it() {
+    let Document::Topology(_, mut written) = topology(1, 1, Wanted::Running) else {
+        panic!("not a topology")
+    };
+    let foreseen = written.encoded_size_max();
+    let long = |index: usize| name(&alloc::format!("{index:0>32}"));
+    // Of spaces that the topology has no more, too.
+    for index in 0..=SPACES_PER_TOPOLOGY_MAX {
+        written.drop_data(&long(index), Some(DataLife { deletions: 0, drops: u32::MAX }));
+    }
+    assert_eq!(written.drops.len(), SPACES_PER_TOPOLOGY_MAX);
+    (written.revision, written.deletions, written.updated_unix_ms) = (u64::MAX, u32::MAX, u64::MAX);
+    let stamp = Stamp { counter: u64::MAX, writer: ZhostId(u64::MAX) };
+    let size = encoded_size(&Document::Topology(stamp, written));
+    assert!(size <= foreseen, "{size} bytes, foreseen {foreseen}");
 }
