@@ -6,7 +6,7 @@
 //! meanwhile brings its tombstone back, never the topology, and the same begins again.
 
 use crate::{
-    disk::{DiskRequest, Purpose, document_removal, horizon_write},
+    disk::{DiskRequest, Purpose, document_removal, horizon_write, promise_write},
     node::Node,
 };
 use litemap::LiteMap;
@@ -94,6 +94,7 @@ impl Node {
         let dropped = self.ledger.forget(id);
         let mut writes: Vec<_> = dropped.iter().map(document_removal).collect();
         writes.push(horizon_write(self.ledger.horizon()));
+        writes.push(promise_write(id, None));
         self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
     }
 }

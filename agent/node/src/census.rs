@@ -128,7 +128,7 @@ impl Node {
     /// Refuses what is below a version from now on, and for good once that is on flash.
     fn promise(&mut self, id: TopologyId, floor: PlacementVersion) {
         if self.census.floors.insert(id, floor) != Some(floor) {
-            self.disk(DiskRequest::Commit(vec![promise_write(id, floor)]), Purpose::Promise(id, floor));
+            self.disk(DiskRequest::Commit(vec![promise_write(id, Some(floor))]), Purpose::Promise(id, floor));
         }
     }
 

@@ -46,7 +46,7 @@ impl Node {
         let ids: Vec<TopologyId> = self.ledger.topologies().map(|(id, _)| id).collect();
         self.coordinator.obeyed.retain(|id, _| ids.contains(id));
         self.census.retain(|id| ids.contains(id));
-        self.copies.retain(|key| ids.contains(&key.topology));
+        self.copies.forget_sessions(|key| !ids.contains(&key.topology));
         for id in ids {
             if let Some(placement) = self.obeyed_placement(id) {
                 let slot = placement.version.slot;

@@ -11,7 +11,7 @@ use litemap::LiteMap;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use zhost_base::{
-    Instant, SpaceKey, ZhostId,
+    Instant, SpaceKey, TopologyId, ZhostId,
     planted::{self, Bug},
 };
 use zhost_gossip::document::PlacementVersion;
@@ -48,14 +48,14 @@ impl Copies {
         Self { versions, ..Self::default() }
     }
 
-    /// Nobody orders anything about the data of a space that starts here.
-    pub fn forget(&mut self, key: &SpaceKey) {
-        self.of.remove(key);
+    /// Nobody orders anything about the data of these spaces by what was agreed so far.
+    pub fn forget_sessions(&mut self, of: impl Fn(&SpaceKey) -> bool) {
+        self.of.retain(|key, _| !of(key));
     }
 
-    /// Keeps what is about known topologies.
-    pub fn retain(&mut self, known: impl Fn(&SpaceKey) -> bool) {
-        self.of.retain(|key, _| known(key));
+    /// The data of a topology is gone.
+    pub fn forget_versions(&mut self, id: TopologyId) {
+        self.versions.retain(|key, _| key.topology != id);
     }
 
     /// What a primary that is lost has ordered is void.
@@ -105,7 +105,7 @@ impl Node {
             let copy = Copy { primary: peer, session, partial, waiting, busy, done: 0 };
             self.copies.of.insert(key.clone(), copy);
             self.copies.versions.insert(key.clone(), version);
-            let write = data_version_write(&key, version);
+            let write = data_version_write(&key, Some(version));
             self.disk(DiskRequest::Commit(vec![write]), Purpose::DataOrder { key, session });
             return;
         }
@@ -145,7 +145,9 @@ impl Node {
         let table = table::data(key);
         let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
         let request = match &order {
-            DataOrder::Attach(version, _) => DiskRequest::Commit(vec![data_version_write(key, *version)]),
+            DataOrder::Attach(version, _) => {
+                DiskRequest::Commit(vec![data_version_write(key, Some(*version))])
+            }
             DataOrder::Compare(range, _) => {
                 let (from, to) = bounds(range);
                 DiskRequest::Scan { table, from, to, size_bytes: ORDER_BYTES_MAX }

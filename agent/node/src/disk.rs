@@ -225,13 +225,13 @@ pub(crate) fn horizon_write(horizon: u64) -> Write {
 }
 
 /// The placement under which the data of a space was last written by another zhost's order.
-pub(crate) fn data_version_write(key: &SpaceKey, version: PlacementVersion) -> Write {
-    write(DATA_VERSIONS, encode(key), Some(encode(&version)))
+pub(crate) fn data_version_write(key: &SpaceKey, version: Option<PlacementVersion>) -> Write {
+    write(DATA_VERSIONS, encode(key), version.map(|version| encode(&version)))
 }
 
 /// Placements below this version are refused.
-pub(crate) fn promise_write(id: TopologyId, floor: PlacementVersion) -> Write {
-    write(PROMISES, encode(&id), Some(encode(&floor)))
+pub(crate) fn promise_write(id: TopologyId, floor: Option<PlacementVersion>) -> Write {
+    write(PROMISES, encode(&id), floor.map(|floor| encode(&floor)))
 }
 
 /// To which life of a space's data belongs what is here; to none: there is no such data.

@@ -3,12 +3,15 @@
 //! gone, and that is noted on flash, a space does not start here, and its primary elsewhere finds no place here.
 
 use crate::{
-    disk::{DiskReply, DiskRequest, Purpose, data_life_write},
+    disk::{DiskReply, DiskRequest, Purpose, data_life_write, data_version_write},
     node::{Level, Node},
 };
 use litemap::LiteMap;
 use zhost_base::{Instant, SpaceKey, TopologyId};
-use zhost_gossip::document::{DataLife, TopologyDocument, Wanted};
+use zhost_gossip::{
+    document::{DataLife, TopologyDocument},
+    ledger::Ledger,
+};
 use zhost_runtime::{StoreError, table};
 
 /// Whose data goes.
@@ -18,6 +21,15 @@ pub(crate) enum Waste {
     Topology(TopologyId),
     /// One space's.
     Space(SpaceKey),
+}
+
+impl Waste {
+    fn covers(&self, key: &SpaceKey) -> bool {
+        match self {
+            Self::Topology(id) => key.topology == *id,
+            Self::Space(space) => key == space,
+        }
+    }
 }
 
 /// How far it is.
@@ -33,10 +45,8 @@ enum Step {
 #[derive(Debug, Default)]
 pub(crate) struct Disposal {
     going: LiteMap<Waste, Step>,
-    /// To which life the data here belongs, by space.
+    /// To which life the data here belongs, by space. Where none is noted there is no data.
     lives: LiteMap<SpaceKey, DataLife>,
-    /// Deleted topologies whose data is gone.
-    gone: LiteMap<TopologyId, ()>,
 }
 
 impl Disposal {
@@ -61,12 +71,12 @@ impl Disposal {
             || self.going.contains_key(&Waste::Space(key.clone()))
     }
 
-    /// What there is to be done about the data of a topology: what goes, and the spaces of which there is none yet.
+    /// What there is to be done about the data of a listed topology: what goes, and the spaces of which there is none
+    /// yet.
     fn compare(&self, id: TopologyId, topology: &TopologyDocument) -> (Vec<Waste>, Vec<SpaceKey>) {
-        let is_deleted = topology.wanted == Wanted::Deleted;
         let is_older =
             |(key, life): (&SpaceKey, &DataLife)| key.topology == id && life.deletions < topology.deletions;
-        if (is_deleted && !self.gone.contains_key(&id)) || (!is_deleted && self.lives.iter().any(is_older)) {
+        if self.lives.iter().any(is_older) {
             return (vec![Waste::Topology(id)], Vec::new());
         }
         let keeping = topology.spec.spaces.iter().filter(|space| space.keeps_data());
@@ -75,26 +85,36 @@ impl Disposal {
         let is_waste = |key: &SpaceKey| self.life(key) < Some(topology.data_life(&key.space));
         (known.into_iter().filter(is_waste).map(Waste::Space).collect(), new)
     }
+
+    /// The data of topologies that are listed no more.
+    fn orphans(&self, ledger: &Ledger) -> Vec<Waste> {
+        let is_listed = |id: TopologyId| ledger.topology(id).is_some_and(TopologyDocument::is_listed);
+        let mut ids: Vec<_> =
+            self.lives.keys().map(|key| key.topology).filter(|id| !is_listed(*id)).collect();
+        ids.dedup();
+        ids.into_iter().map(Waste::Topology).collect()
+    }
 }
 
 impl Node {
     /// Takes up what the ledger says of data here.
     pub(crate) fn refresh_disposal(&mut self, now: Instant) {
         let disposal = &self.disposal;
-        let topologies = self.ledger.topologies();
-        let found: Vec<_> = topologies.map(|(id, topology)| disposal.compare(id, topology)).collect();
-        for (waste, new) in found {
-            for waste in
-                waste.into_iter().filter(|waste| !self.disposal.going.contains_key(waste)).collect::<Vec<_>>()
-            {
-                if let Waste::Space(key) = &waste {
-                    self.copies.forget(key);
-                    self.close_space(now, key);
-                }
-                self.disposal.going.insert(waste, Step::Waits);
+        let (waste, new): (Vec<_>, Vec<_>) =
+            self.ledger.topologies().map(|(id, topology)| disposal.compare(id, topology)).unzip();
+        // What the ledger does not list may be new to us, until we are in step with the cluster.
+        let orphans = if self.ready { disposal.orphans(&self.ledger) } else { Vec::new() };
+        let waste = waste.into_iter().flatten().chain(orphans);
+        let waste: Vec<_> = waste.filter(|waste| !disposal.going.contains_key(waste)).collect();
+        for waste in waste {
+            self.copies.forget_sessions(|key| waste.covers(key));
+            if let Waste::Space(key) = &waste {
+                self.close_space(now, key);
             }
-            for key in new.into_iter().filter(|key| !self.disposal.holds(key)).collect::<Vec<_>>() {
-                self.disposal.gone.remove(&key.topology);
+            self.disposal.going.insert(waste, Step::Waits);
+        }
+        for key in new.into_iter().flatten() {
+            if !self.disposal.holds(&key) {
                 self.disposal.going.insert(Waste::Space(key.clone()), Step::Told);
                 self.note_life(key);
             }
@@ -112,10 +132,7 @@ impl Node {
 
     /// Tells the flash of what no running space uses any more.
     pub(crate) fn dispose(&mut self) {
-        let is_used = |waste: &Waste| match waste {
-            Waste::Topology(id) => self.host.keys().any(|key| key.topology == *id),
-            Waste::Space(key) => self.host.space(key).is_some(),
-        };
+        let is_used = |waste: &Waste| self.host.keys().any(|key| waste.covers(key));
         let going = self.disposal.going.iter();
         let ready = going.filter(|(waste, step)| **step == Step::Waits && !is_used(waste));
         let ready: Vec<Waste> = ready.map(|(waste, _)| waste.clone()).collect();
@@ -151,7 +168,8 @@ impl Node {
             }
             (Waste::Topology(id), Ok(_)) => {
                 let ours = self.disposal.lives.keys().filter(|key| key.topology == id);
-                let writes = ours.map(|key| data_life_write(key, None)).collect();
+                let writes = ours.flat_map(|key| [data_life_write(key, None), data_version_write(key, None)]);
+                let writes = writes.collect();
                 self.disk(DiskRequest::Commit(writes), Purpose::Life(Waste::Topology(id), None));
             }
         }
@@ -173,7 +191,7 @@ impl Node {
         match (waste, life) {
             (Waste::Topology(id), _) => {
                 self.disposal.lives.retain(|key, _| key.topology != *id);
-                self.disposal.gone.insert(*id, ());
+                self.copies.forget_versions(*id);
             }
             (Waste::Space(key), Some(life)) => {
                 self.disposal.lives.insert(key.clone(), life);

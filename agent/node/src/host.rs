@@ -298,7 +298,8 @@ impl Node {
             used_at: now,
             supervision: Supervision::default(),
         };
-        self.copies.forget(&key);
+        // It writes for itself.
+        self.copies.forget_sessions(|other| *other == key);
         self.host.spaces.insert(key.clone(), space);
         self.launch_space(now, &key);
     }

@@ -215,6 +215,35 @@ pub fn dropped(seed: u64) -> Result<Option<[u32; 2]>, String> {
     }
 }
 
+/// An operator deletes the topology while a board that has some of its data is without power; another dies while it
+/// takes what it has off its flash. Both come back.
+///
+/// # Errors
+///
+/// Which boards still have data of the vault or of its writer in the end.
+pub fn deleted(seed: u64) -> Result<(), String> {
+    let mut world = site(seed);
+    submit(&mut world);
+    write_on(&mut world, 30);
+    let others: Vec<usize> = keepers(&world).into_iter().filter(|index| *index != 0).collect();
+    let (away, victim) = (others[0], others.get(1).copied().unwrap_or(0));
+    world.cut_power(away);
+    world.run_for(Duration::from_secs(1));
+    world.ask(victim, &Request::TopoDelete("vault".into()));
+    let end = world.now() + Duration::from_secs(10);
+    world.run_until(end, |world| world.trace().any(|line| line.contains("wanted Deleted")));
+    world.run_for(Duration::from_millis(seed * 37 % 100));
+    world.kill(victim);
+    world.run_for(Duration::from_secs(10));
+    [away, victim].iter().for_each(|index| world.start(*index));
+    world.run_for(Duration::from_secs(60));
+    let has =
+        |index: &usize| ["vault", "writer"].iter().any(|of| !world.stored(*index, "vault", of).is_empty());
+    let still: Vec<usize> = (0..BOARDS).filter(has).collect();
+    let flaw = format!("z{still:?} have data of what was deleted; z{away} was away, z{victim} died");
+    still.is_empty().then_some(()).ok_or(flaw)
+}
+
 /// An operator deletes the topology and submits it again before everybody has ended. Gives how many calls were
 /// acknowledged in its second life.
 ///

@@ -39,3 +39,10 @@ fn a_topology_that_is_deleted_and_submitted_again_at_once_has_a_second_life() {
         assert!(n >= 20, "seed {seed}: only {n} calls in its second life");
     }
 }
+
+#[test]
+fn a_deleted_topology_leaves_no_data_behind() {
+    for seed in 0..20 {
+        vault::deleted(seed).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
+    }
+}
