@@ -7,17 +7,13 @@
 use crate::{
     bonds::Bonds,
     names::Grants,
-    node::{Level, Node, Output},
+    node::{Node, Output},
+    spawns::{Spawn, Spawns},
     wire::{Errand, Frame},
 };
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
-use std::cmp::Reverse;
-use zhost_base::{
-    Batch, Farewell, Generation, Instant, Name, Pid, SpaceKey, Start, TopologyId, ZhostId,
-    limits::SPAWNED_PER_ZHOST_MAX,
-};
-use zhost_gossip::row::{LoadBand, Row, RowKey};
+use zhost_base::{Batch, Farewell, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId};
 use zhost_runtime::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
 
 /// Calls a space has not taken out of its mailbox; further ones are to be tried again.
@@ -26,10 +22,6 @@ pub(crate) const CALLS_PER_SPACE_MAX: usize = 256;
 const CALLS_PER_SPACE_MAX_BYTES: usize = 1024 * 1024;
 /// Direct messages a space has not consumed yet; more come back.
 const DIRECT_PER_SPACE_MAX: u32 = crate::messages::MAILBOX_MAX_MESSAGES;
-/// Spawns that wait for their package.
-const SPAWNS_WAITING_MAX: usize = 64;
-/// How much of the parent's name a spawned space has in its own.
-const SPAWNED_STEM_MAX: usize = 21;
 
 /// A call that a local space has not answered.
 #[derive(Debug)]
@@ -48,17 +40,6 @@ struct Asking {
     whom: ZhostId,
 }
 
-/// A space that is to be started for another.
-#[derive(Clone, Debug)]
-pub(crate) struct Spawn {
-    pub topology: TopologyId,
-    pub serial: u32,
-    pub parent: Pid,
-    pub space: Name,
-    pub argument: Vec<u8>,
-    pub link: bool,
-}
-
 /// What the spaces of this zhost have under way with others.
 #[derive(Debug, Default)]
 pub(crate) struct Actors {
@@ -70,14 +51,9 @@ pub(crate) struct Actors {
     sent: LiteMap<(u32, Pid), (u32, u32)>,
     /// The same of messages to a local space.
     received: LiteMap<(u32, Pid), (u32, u32)>,
-    /// Wait for their package.
-    waiting: Vec<Spawn>,
-    /// How many spaces were spawned from here, by zhost.
-    spawned: LiteMap<ZhostId, u32>,
-    /// Being started, by number: whom to tell.
-    starting: LiteMap<u32, Spawn>,
     pub bonds: Bonds,
     pub grants: Grants,
+    pub spawns: Spawns,
 }
 
 impl Actors {
@@ -101,15 +77,10 @@ impl Actors {
         let first = self.received.find_index(&(number, Pid::default())).unwrap_or_else(|index| index);
         self.received.as_slice()[first..].iter().take_while(move |((to, _), _)| *to == number)
     }
-
-    /// The topologies whose packages are needed for spawns.
-    pub fn topologies_needed(&self) -> impl Iterator<Item = TopologyId> {
-        self.waiting.iter().map(|spawn| spawn.topology)
-    }
 }
 
 /// The refusal of that number on the wire; unknown ones are failures.
-fn refusal(code: i8) -> Refusal {
+pub(crate) fn refusal(code: i8) -> Refusal {
     match code {
         -1 => Refusal::NotFound,
         -2 => Refusal::TryAgain,
@@ -261,49 +232,6 @@ impl Node {
             let refusal = if is_alive { Refusal::TryAgain } else { Refusal::NotFound };
             self.answer_space(number, serial, Err(refusal));
         }
-    }
-
-    /// Where a space is to be spawned: on that zhost, or on the one that suits best.
-    fn spawn_site(
-        &mut self,
-        topology: TopologyId,
-        space: &Name,
-        zhost: Option<&Name>,
-    ) -> Result<ZhostId, Refusal> {
-        let document = self.ledger.topology(topology).ok_or(Refusal::NotFound)?;
-        let spec = document.spec.space(space).filter(|spec| spec.start == Start::Spawned);
-        let spec = spec.ok_or(Refusal::NotFound)?;
-        let offers = |id: &ZhostId| {
-            self.profile(*id).is_some_and(|profile| {
-                profile.runs_spaces && spec.capabilities.iter().all(|c| profile.capabilities.contains(c))
-            })
-        };
-        if let Some(name) = zhost {
-            let named = self.known_zhosts().find(|(_, profile)| profile.name == *name);
-            let (id, _) = named.ok_or(Refusal::NotFound)?;
-            return if offers(&id) { Ok(id) } else { Err(Refusal::Denied) };
-        }
-        let judged = self.judged_failed();
-        let load = |id: ZhostId| match self.registry.row(id, &RowKey::Load) {
-            Some(Row::Load(load)) => *load,
-            _ => LoadBand::default(),
-        };
-        let blob = RowKey::Blob(document.package);
-        let sites = self.known_zhosts().map(|(id, _)| id).filter(|id| offers(id) && !judged.contains(id));
-        let mut sites: Vec<_> = sites
-            .map(|id| {
-                let has_package = self.registry.row(id, &blob).is_some();
-                let load = load(id);
-                let spawned = self.actors.spawned.get(&id).copied().unwrap_or(0);
-                (id, (Reverse(has_package), load.cpu.max(load.memory), spawned))
-            })
-            .collect();
-        let best = sites.iter().map(|(_, rank)| *rank).min().ok_or(Refusal::Denied)?;
-        sites.retain(|(_, rank)| *rank == best);
-        let index = self.rng.below(sites.len() as u64) as usize;
-        let chosen = sites[index].0;
-        *self.actors.spawned.entry(chosen).or_default() += 1;
-        Ok(chosen)
     }
 
     fn send_direct(&mut self, now: Instant, topology: TopologyId, me: Pid, to: Pid, payloads: Batch) {
@@ -466,132 +394,6 @@ impl Node {
         self.signal(to.number, Signal::Call(from, serial, path, payload));
     }
 
-    fn handle_spawn(&mut self, now: Instant, spawn: Spawn) {
-        let refusal = match self.ledger.topology(spawn.topology) {
-            None => Some(Refusal::NotFound),
-            Some(_) if self.is_shutting_down() || !self.config.runs_spaces => Some(Refusal::TryAgain),
-            Some(document) if self.blobs.is_complete(document.package) => {
-                return self.start_spawned(now, spawn);
-            }
-            Some(_) if self.actors.waiting.len() >= SPAWNS_WAITING_MAX => Some(Refusal::TryAgain),
-            Some(_) => None,
-        };
-        match refusal {
-            Some(refusal) => self.refuse_spawn(now, spawn, refusal),
-            None => {
-                self.actors.waiting.push(spawn);
-                self.refresh_blobs(now);
-            }
-        }
-    }
-
-    fn refuse_spawn(&mut self, now: Instant, spawn: Spawn, refusal: Refusal) {
-        let Spawn { topology, serial, parent, link, .. } = spawn;
-        let spawned = Errand::Spawned { parent, serial, link, result: Err(refusal as i8) };
-        self.run_errand(now, parent.zhost, topology, spawned);
-    }
-
-    /// A package is complete: spawns that waited for it go on.
-    pub(crate) fn resume_spawns(&mut self, now: Instant) {
-        for spawn in std::mem::take(&mut self.actors.waiting) {
-            self.handle_spawn_again(now, spawn);
-        }
-    }
-
-    fn handle_spawn_again(&mut self, now: Instant, spawn: Spawn) {
-        match self.ledger.topology(spawn.topology) {
-            Some(document) if !self.blobs.is_complete(document.package) => self.actors.waiting.push(spawn),
-            _ => self.handle_spawn(now, spawn),
-        }
-    }
-
-    fn start_spawned(&mut self, now: Instant, spawn: Spawn) {
-        let Some(document) = self.ledger.topology(spawn.topology) else { return };
-        let spec = document.spec.space(&spawn.space).filter(|spec| spec.start == Start::Spawned);
-        let memory = spec.map(|spec| u64::from(spec.memory_bytes));
-        let memory_of = |key: &SpaceKey| self.space_spec(key).map_or(0, |spec| u64::from(spec.memory_bytes));
-        let taken: u64 = self.host.keys().map(memory_of).sum();
-        let number = self.host.next_number();
-        let stem: String = spawn.space.as_str().chars().take(SPAWNED_STEM_MAX).collect();
-        let name = format!("{stem}.{number}").parse::<Name>();
-        let is_free = |name: &Name| {
-            let key = SpaceKey { topology: spawn.topology, space: name.clone() };
-            document.spec.space(name).is_none() && self.host.space(&key).is_none()
-        };
-        let name = name.ok().filter(|name| is_free(name) && self.obeyed_placement(spawn.topology).is_some());
-        let refusal = match memory {
-            None => Some(Refusal::NotFound),
-            Some(_) if name.is_none() => Some(Refusal::TryAgain),
-            Some(_) if self.host.spawned() >= SPAWNED_PER_ZHOST_MAX => Some(Refusal::Full),
-            Some(memory) if taken + memory > u64::from(self.config.memory_bytes) => Some(Refusal::Full),
-            Some(_) => None,
-        };
-        if let Some(refusal) = refusal {
-            return self.refuse_spawn(now, spawn, refusal);
-        }
-        let Some(name) = name else { return };
-        let key = SpaceKey { topology: spawn.topology, space: name };
-        let launch = zhost_runtime::Launch {
-            key: key.clone(),
-            space: spawn.space.clone(),
-            pid: Pid::default(),
-            package: document.package,
-            package_bytes: document.package_bytes,
-            argument: spawn.argument.clone(),
-        };
-        let revision = document.revision;
-        if spawn.link {
-            let (me, parent) = (self.pid(number), spawn.parent);
-            self.actors.bonds.tie(me.number, parent, crate::bonds::Tie::Link);
-        }
-        self.log(Level::Debug, format!("spawning {} for {}", key.space, spawn.parent));
-        self.actors.starting.insert(number, spawn);
-        self.host_spawned(now, launch, revision);
-    }
-
-    /// A spawned space runs, or ended before it did: who spawned it is told.
-    pub(crate) fn tell_spawned(&mut self, now: Instant, number: u32, result: Result<(), Refusal>) {
-        let Some(Spawn { topology, serial, parent, link, .. }) = self.actors.starting.remove(&number) else {
-            return;
-        };
-        let pid = self.pid(number);
-        let result = result.map(|()| pid).map_err(|refusal| refusal as i8);
-        self.run_errand(now, parent.zhost, topology, Errand::Spawned { parent, serial, link, result });
-    }
-
-    fn handle_spawned(
-        &mut self,
-        now: Instant,
-        topology: TopologyId,
-        parent: Pid,
-        (serial, link): (u32, bool),
-        result: Result<Pid, i8>,
-    ) {
-        let lives = self.local(topology, parent).is_some();
-        let mut result = result;
-        if let (Ok(child), true) = (result, link)
-            && !(lives && self.actors.bonds.tie(parent.number, child, crate::bonds::Tie::Link))
-        {
-            // Closed, not told: one that traps exits would live on.
-            let exit = Errand::Exit(parent, child, "its parent cannot be linked with it".into());
-            self.run_errand(now, child.zhost, topology, exit);
-            result = Err(Refusal::Full as i8);
-        }
-        if lives {
-            let answer = result.map(|pid| pid.encode().to_vec()).map_err(refusal);
-            self.answer_space(parent.number, serial, answer);
-        }
-    }
-
-    /// A space wants a spawned one to end.
-    fn end_spawned(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, reason: &str) {
-        let Some(key) = self.local(topology, to).cloned() else { return };
-        if self.host.space(&key).is_some_and(|space| space.is_spawned) {
-            self.log(Level::Debug, format!("{from} ends {}: {reason}", key.space));
-            self.close_space(now, &key);
-        }
-    }
-
     /// A local space has ended: nobody waits for it any more, and those bound to it are told.
     pub(crate) fn forget_actor(&mut self, now: Instant, key: &SpaceKey, number: u32, farewell: &Farewell) {
         let (topology, me) = (key.topology, self.pid(number));
@@ -636,8 +438,7 @@ impl Node {
             self.note_undelivered(me, to, messages, true);
         }
         self.actors.received.retain(|(_, from), _| !is_gone(from));
-        self.actors.waiting.retain(|spawn| !is_gone(&spawn.parent));
-        self.actors.spawned.remove(&peer);
+        self.actors.spawns.forget(peer, is_gone);
         self.lose_ties(peer, alive, tell_it);
         self.lose_keeper(now, peer);
     }

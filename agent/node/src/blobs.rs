@@ -101,7 +101,7 @@ impl Node {
             let runs_here = self
                 .obeyed_placement(id)
                 .is_some_and(|placement| placement.homes.contains(&Home::On(self.id)));
-            let is_spawned_here = self.actors.topologies_needed().any(|needed| needed == id);
+            let is_spawned_here = self.actors.spawns.topologies_needed().any(|needed| needed == id);
             if runs_here || is_spawned_here || self.keepers(topology.package).contains(&self.id) {
                 needed.insert(topology.package, topology.package_bytes);
             }

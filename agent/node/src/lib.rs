@@ -8,7 +8,7 @@
 //! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
 //! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers`
-//! and `census` (data on other zhosts), `actors`, `bonds` and `names` (spawn, call, link, monitor, global names),
+//! and `census` (data on other zhosts), `actors`, `spawns`, `bonds` and `names` (call, spawn, link, monitor, global names),
 //! `firmware` (which agent the boards run), `clock` (the time of day), `commands` and `reports` (operators).
 
 mod actors;
@@ -40,6 +40,7 @@ mod profile;
 mod replicas;
 mod reports;
 mod routes;
+mod spawns;
 mod steady;
 mod streams;
 mod supervision;

@@ -70,6 +70,7 @@ impl Node {
         self.refresh_links(now);
         self.write_link_row(now);
         self.refresh_burials(now);
+        self.resume_spawns(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
         self.refresh_disposal(now);
