@@ -74,12 +74,12 @@ pub struct TopologyDocument {
     pub spec: TopologySpec,
     /// First submitted, milliseconds since 1970 by the clock of the zhost asked.
     pub created_unix_ms: u64,
-    /// How often it was deleted before.
+    /// Last written, likewise.
+    pub updated_unix_ms: u64,
+    /// Greater than before whenever it was deleted.
     pub deletions: u32,
     /// How often the data of its spaces was dropped since, of those that it ever was.
     pub drops: Vec<(Name, u32)>,
-    /// Last written, likewise.
-    pub updated_unix_ms: u64,
 }
 
 /// How often the data of a space was forgotten: what belongs to an earlier life is.

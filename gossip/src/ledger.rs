@@ -241,6 +241,17 @@ impl Ledger {
         dropped
     }
 
+    /// Drops all topologies with their placements; gives the keys of what is to be removed from flash. For a zhost that
+    /// was taken off the roster: some of them the others may have deleted since, and forgotten.
+    pub fn drop_topologies(&mut self) -> Vec<DocumentKey> {
+        let is_of_topology =
+            |key: &DocumentKey| matches!(key, DocumentKey::Topology(_) | DocumentKey::Placement(..));
+        let dropped: Vec<_> = self.entries.keys().filter(|key| is_of_topology(key)).copied().collect();
+        self.entries.retain(|key, _| !is_of_topology(key));
+        self.revision += 1;
+        dropped
+    }
+
     /// The shell says the document with this fingerprint is on flash.
     pub fn handle_stored(&mut self, key: DocumentKey, fingerprint: u64) {
         if let Some(entry) = self.entries.get_mut(&key)
@@ -360,6 +371,16 @@ impl Ledger {
     pub fn next_revision(&self, id: TopologyId) -> u64 {
         let last = self.topology(id).map_or(0, |topology| topology.revision);
         last.max(self.horizon).saturating_add(1)
+    }
+
+    /// What the next submit of a topology says of [`TopologyDocument::deletions`]: one more if it is deleted, and if
+    /// nothing is known of it, more than was ever said of a topology that is forgotten.
+    pub fn next_deletions(&self, id: TopologyId) -> u32 {
+        match self.topology(id) {
+            Some(topology) if topology.is_listed() => topology.deletions,
+            Some(topology) => topology.deletions.saturating_add(1),
+            None => u32::try_from(self.horizon).unwrap_or(u32::MAX),
+        }
     }
 }
 

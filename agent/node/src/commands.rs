@@ -308,11 +308,9 @@ impl Node {
             Subject::Topology(mut document) => {
                 let id = zhost_mex::topology_id(&document.spec.name);
                 document.revision = self.ledger.next_revision(id);
-                if let Some(old) = self.ledger.topology(id) {
-                    let is_anew = old.wanted == Wanted::Deleted;
-                    document.deletions = old.deletions.saturating_add(u32::from(is_anew));
-                    document.drops = if is_anew { Vec::new() } else { old.drops.clone() };
-                }
+                document.deletions = self.ledger.next_deletions(id);
+                let listed = self.ledger.topology(id).filter(|topology| topology.is_listed());
+                document.drops = listed.map(|topology| topology.drops.clone()).unwrap_or_default();
                 self.write_topology(now, asker, id, document, Some(digest));
             }
             Subject::Firmware(image) => self.write_firmware(now, asker, Some(image)),

@@ -1,7 +1,7 @@
 //! Ledger documents on their way: from peers, to flash, to the others, and back as acknowledgements.
 
 use crate::{
-    disk::{DiskRequest, Purpose, document_write, horizon_write},
+    disk::{DiskRequest, Purpose, document_removal, document_write, horizon_write},
     node::{Level, Node},
     wire::Frame,
 };
@@ -26,6 +26,8 @@ pub(crate) struct Documents {
     /// What is to be acknowledged, by peer.
     stored: LiteMap<ZhostId, Vec<(DocumentKey, u64)>>,
     spread_at: Option<Instant>,
+    /// Whether what we knew of topologies was dropped since we were taken off the roster.
+    starts_over: bool,
 }
 
 impl Documents {
@@ -101,7 +103,10 @@ impl Node {
             }
             LedgerMessage::Documents(documents) => {
                 for (key, document) in documents {
-                    self.take_document(now, key, document, Some(peer));
+                    // What a zhost off the roster says of topologies may be of such as are forgotten.
+                    if matches!(key, DocumentKey::Roster(_)) || !self.ledger.was_removed(peer) {
+                        self.take_document(now, key, document, Some(peer));
+                    }
                 }
             }
             LedgerMessage::Stored(stored) => {
@@ -171,6 +176,18 @@ impl Node {
                 self.send(now, peer, &Frame::Ledger(message));
             }
         }
+    }
+
+    /// If we were taken off the roster, learns of topologies anew: the others may have deleted and forgotten some since.
+    pub(crate) fn start_over_if_removed(&mut self, now: Instant) {
+        let is_removed = self.ledger.was_removed(self.id);
+        if is_removed && !self.documents.starts_over {
+            self.log(Level::Warn, "taken off the roster meanwhile: learning of topologies anew".into());
+            let writes = self.ledger.drop_topologies().iter().map(document_removal).collect();
+            self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
+            self.wait_for_cluster(now);
+        }
+        self.documents.starts_over = is_removed;
     }
 
     /// Enters ourselves in the roster, once we know the cluster.

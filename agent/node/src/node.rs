@@ -532,6 +532,12 @@ impl Node {
         self.settle(now);
     }
 
+    /// What we know does not count any more, until we have heard from others or heard nothing for a while.
+    pub(crate) fn wait_for_cluster(&mut self, now: Instant) {
+        self.ready = false;
+        self.alone_until = Some(now + self.config.timing.alone);
+    }
+
     /// Nobody has told us of the cluster in time. Of several that look for one, the first by id founds it.
     fn stop_waiting(&mut self, now: Instant) {
         self.alone_until = None;

@@ -27,9 +27,9 @@ fn topology(counter: u64, writer: u64, wanted: Wanted) -> Document {
             package_bytes: 1,
             spec,
             created_unix_ms: 0,
+            updated_unix_ms: 0,
             deletions: 0,
             drops: Vec::new(),
-            updated_unix_ms: 0,
         },
     )
 }
@@ -163,6 +163,7 @@ fn a_forgotten_topology_leaves_nothing_but_a_horizon_above_it() {
     assert_eq!((other.horizon(), other.documents().count()), (7, 0), "but of its numbers");
     let anew = ledger.next_stamp(&KEY, ZhostId(1));
     assert_eq!((anew.counter, ledger.next_revision(ID)), (10, 10));
+    assert!(ledger.next_deletions(ID) > 0, "data of the forgotten one is none of a new one's");
 }
 
 #[test]

@@ -244,6 +244,39 @@ pub fn deleted(seed: u64) -> Result<(), String> {
     still.is_empty().then_some(()).ok_or(flaw)
 }
 
+/// A board that has data of the vault is without power and off the roster while the topology is deleted and everybody
+/// forgets it. The board comes back, in some runs when the topology was submitted again.
+///
+/// # Errors
+///
+/// What is back with it: the topology that was deleted, or data of its former life.
+pub fn exhumed(seed: u64) -> Result<(), String> {
+    let mut world = site(seed);
+    submit(&mut world);
+    write_on(&mut world, 30);
+    let away = keepers(&world).into_iter().find(|index| *index != 0).ok_or("there is no replica")?;
+    world.cut_power(away);
+    world.run_for(Duration::from_secs(30));
+    world.ask(0, &Request::ClusterRemove(format!("z{away}")));
+    world.run_for(Duration::from_secs(5));
+    world.ask(0, &Request::TopoDelete("vault".into()));
+    world.run_for(Duration::from_secs(900));
+    let is_anew = seed.is_multiple_of(2);
+    if is_anew {
+        world.ask(0, &Request::TopoSubmit(package()));
+        world.run_for(Duration::from_millis(seed * 300));
+    }
+    world.start(away);
+    world.run_for(Duration::from_secs(60));
+    let flaw = match home(&world) {
+        Some(home) if !is_anew => Some(format!("the vault runs on z{home}")),
+        _ if !keepers(&world).contains(&away) => None,
+        _ if !is_anew => Some("it has data of what was deleted".to_owned()),
+        _ => compare(&world, away, (0, 0), acknowledged(&world)),
+    };
+    flaw.map_or(Ok(()), |flaw| Err(format!("z{away} is back: {flaw}")))
+}
+
 /// An operator deletes the topology and submits it again before everybody has ended. Gives how many calls were
 /// acknowledged in its second life.
 ///

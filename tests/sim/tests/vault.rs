@@ -46,3 +46,10 @@ fn a_deleted_topology_leaves_no_data_behind() {
         vault::deleted(seed).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
     }
 }
+
+#[test]
+fn data_of_a_forgotten_topology_is_none_of_a_new_one() {
+    for seed in 0..10 {
+        vault::exhumed(seed).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
+    }
+}

@@ -51,6 +51,7 @@ impl Node {
 
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
     fn refresh(&mut self, now: Instant) -> bool {
+        self.start_over_if_removed(now);
         let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
         if self.census.take_news() {
             self.reconcile_topologies(now);
