@@ -2,13 +2,14 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
-    node::{Ending, Level, Node},
+    examination::{Examination, Findings, Found, Kind},
+    node::{Ending, Level, Node, Output},
     wire::Frame,
 };
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
-    BlobDigest, Instant, SpaceKey, SpaceKind, SpaceSpec, Start, TopologyId, ZhostId,
+    BlobDigest, Instant, Name, SpaceKey, SpaceSpec, Start, TopologyId, TopologySpec, ZhostId,
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES, FIRMWARE_TARGETS_MAX},
 };
 use zhost_control::{
@@ -22,11 +23,14 @@ use zhost_gossip::{
     ledger::Taken,
     row::{Row, RowKey},
 };
-use zhost_mex::{Package, Trust, firmware::Firmware};
-use zhost_runtime::{Interpreter, StoreError};
+use zhost_runtime::StoreError;
 
 /// How long a write may gather copies before its answer says how far it came.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
+/// How long the examination of what was sent may take; `zctl` waits for this and what follows.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(20);
+/// Examinations at once; further ones are refused.
+const EXAMINATIONS_MAX: usize = 4;
 /// How long another zhost may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Commands under way at once; further ones are refused.
@@ -41,6 +45,8 @@ enum Asker {
 
 #[derive(Debug)]
 enum Waiting {
+    /// What was sent is examined.
+    Examination,
     /// A blob is on its way to our flash; the document that refers to it follows.
     Blob { digest: BlobDigest, subject: Subject },
     /// The document (and its blob) gathers copies.
@@ -70,6 +76,8 @@ struct Command {
 pub(crate) struct Commands {
     serial: u64,
     under_way: LiteMap<u64, Command>,
+    /// Examinations that the shell is at, also those whose operator waits no more.
+    examinations: usize,
 }
 
 impl Commands {
@@ -155,13 +163,13 @@ impl Node {
             return self.answer(now, asker, Reply::Refused(reason.into()));
         }
         let outcome = match request {
-            Request::TopoSubmit(package) => self.submit(now, asker, &package).map(|()| None),
+            Request::TopoSubmit(bytes) => self.examine(now, asker, Kind::Package, bytes).map(|()| None),
             Request::TopoStop(name) => self.write_wanted(now, asker, &name, Wanted::Stopped).map(|()| None),
             Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::SpaceDropData(name) => self.drop_data(now, asker, &name).map(|()| None),
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
-            Request::FirmwarePush(bytes) => self.push_firmware(now, asker, &bytes).map(|()| None),
+            Request::FirmwarePush(bytes) => self.examine(now, asker, Kind::Firmware, bytes).map(|()| None),
             Request::FirmwareHalt if self.ledger.firmware().is_none() => {
                 Err("no firmware was ever pushed; nothing changed".into())
             }
@@ -199,12 +207,36 @@ impl Node {
         self.commands.serial
     }
 
-    /// Checks a package and puts it on our flash; the document follows when it is there.
-    fn submit(&mut self, now: Instant, asker: Asker, bytes: &[u8]) -> Result<(), String> {
-        let package =
-            Package::open(bytes, Trust::Publishers(&self.config.publishers)).map_err(|e| e.to_string())?;
-        check_spaces(&package, self.interpreter.as_ref())?;
-        let id = zhost_mex::topology_id(&package.topology.name);
+    /// Has examined what was sent; the rest follows when that is done.
+    fn examine(&mut self, now: Instant, asker: Asker, kind: Kind, bytes: Vec<u8>) -> Result<(), String> {
+        if self.commands.examinations >= EXAMINATIONS_MAX {
+            return Err(format!("{EXAMINATIONS_MAX} packages are being examined already; try again"));
+        }
+        self.commands.examinations += 1;
+        let command = self.begin(now, asker, EXAMINED_WITHIN, Waiting::Examination);
+        self.output(Output::Examine(Examination { command, kind, bytes }));
+        Ok(())
+    }
+
+    /// What was sent is examined.
+    pub fn handle_findings(&mut self, now: Instant, findings: Findings) {
+        let Findings { command, bytes, result } = findings;
+        self.commands.examinations -= 1;
+        // The operator may have been told that it took too long.
+        let Some(Command { asker, .. }) = self.commands.under_way.remove(&command) else { return };
+        let outcome = result.and_then(|found| match found {
+            Found::Topology(spec) => self.submit(now, asker, &bytes, spec),
+            Found::Firmware { target, version } => self.push_firmware(now, asker, &bytes, target, version),
+        });
+        if let Err(reason) = outcome {
+            self.answer(now, asker, Reply::Refused(reason));
+        }
+        self.settle(now);
+    }
+
+    /// Puts a package that is found good on our flash; the document follows when it is there.
+    fn submit(&mut self, now: Instant, asker: Asker, bytes: &[u8], spec: TopologySpec) -> Result<(), String> {
+        let id = zhost_mex::topology_id(&spec.name);
         let key = DocumentKey::Topology(id);
         if !self.ledger.has_room_for(&key) {
             return Err(
@@ -226,7 +258,7 @@ impl Node {
             package_bytes: u32::try_from(bytes.len()).map_err(|_| "the package is too large")?,
             created_unix_ms: old.filter(|old| old.is_listed()).map_or(unix_ms, |old| old.created_unix_ms),
             updated_unix_ms: unix_ms,
-            spec: package.topology,
+            spec,
         };
         if document.encoded_size_max() > DOCUMENT_SIZE_MAX_BYTES {
             return Err("the topology's description is too large; use fewer or shorter names".into());
@@ -250,14 +282,16 @@ impl Node {
     }
 
     /// Takes an agent for boards: from now on they are to run it, those of its target.
-    fn push_firmware(&mut self, now: Instant, asker: Asker, bytes: &[u8]) -> Result<(), String> {
-        let firmware = Firmware::open(bytes, &self.config.publishers).map_err(|e| e.to_string())?;
-        let image = FirmwareImage {
-            target: firmware.target,
-            version: firmware.version,
-            blob: zhost_mex::digest(bytes),
-            size_bytes: bytes.len() as u32,
-        };
+    fn push_firmware(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        bytes: &[u8],
+        target: Name,
+        version: Name,
+    ) -> Result<(), String> {
+        let image =
+            FirmwareImage { target, version, blob: zhost_mex::digest(bytes), size_bytes: bytes.len() as u32 };
         let known = self.ledger.firmware().map_or(&[][..], |firmware| &firmware.images);
         let is_new = known.iter().all(|known| known.target != image.target);
         if is_new && known.len() >= FIRMWARE_TARGETS_MAX {
@@ -555,6 +589,9 @@ impl Node {
                 Waiting::Answer => {
                     Reply::Refused("the zhost that runs the space does not answer; try again".into())
                 }
+                Waiting::Examination => Reply::Refused(
+                    "this zhost takes too long over it; ask one with a faster processor".into(),
+                ),
                 Waiting::Blob { .. } => {
                     Reply::Refused("the flash of this zhost is too slow; ask another zhost".into())
                 }
@@ -563,29 +600,4 @@ impl Node {
             self.answer(now, command.asker, reply);
         }
     }
-}
-
-/// Checks every space's WASM against what it declares.
-fn check_spaces(package: &Package, interpreter: &dyn Interpreter) -> Result<(), String> {
-    for space in &package.topology.spaces {
-        if space.kind == SpaceKind::Ui {
-            let prefix = format!("spaces/{}/", space.name);
-            let files = package.files().filter(|(name, _)| name.starts_with(&prefix));
-            let size: usize = files.map(|(_, size)| size).sum();
-            if size > space.memory_bytes as usize {
-                let needed = size.div_ceil(1024);
-                return Err(format!(
-                    "space '{}': its files have {needed} KiB, more than its resources.memoryKiB",
-                    space.name
-                ));
-            }
-            continue;
-        }
-        let wasm = package.wasm(&space.name).ok_or_else(|| format!("space '{}' has no WASM", space.name))?;
-        let has_path = package.topology.has_path(&space.name);
-        interpreter
-            .check(wasm, space, has_path)
-            .map_err(|error| format!("space '{}': {error}", space.name))?;
-    }
-    Ok(())
 }

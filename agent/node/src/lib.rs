@@ -9,7 +9,8 @@
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
 //! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers`
 //! and `census` (data on other zhosts), `actors`, `spawns`, `bonds` and `names` (call, spawn, link, monitor, global names),
-//! `firmware` (which agent the boards run), `clock` (the time of day), `commands` and `reports` (operators).
+//! `firmware` (which agent the boards run), `clock` (the time of day), `commands`,
+//! `examination` and `reports` (operators).
 
 mod actors;
 mod blobs;
@@ -24,6 +25,7 @@ mod copies;
 mod disk;
 mod disposal;
 mod documents;
+mod examination;
 mod firmware;
 mod gossip;
 mod heartbeat;
@@ -52,6 +54,7 @@ mod wire;
 pub use clock::ClockTrust;
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
+pub use examination::{Examination, Findings};
 pub use firmware::{FirmwareOrder, Slots};
 pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;

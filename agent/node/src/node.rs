@@ -15,6 +15,7 @@ use crate::{
     disk::{DiskReply, DiskRequest, Purpose, Recovered, peers_write},
     disposal::Disposal,
     documents::Documents,
+    examination::Examination,
     firmware::{Firmware, FirmwareOrder},
     gossip::Gossip,
     heartbeat::Heartbeats,
@@ -45,7 +46,7 @@ use zhost_gossip::{
     row::{LoadBand, Row, RowKey},
     seal::Sealer,
 };
-use zhost_runtime::{Interpreter, StoreError, WorkerCommand, WorkerEvent};
+use zhost_runtime::{StoreError, WorkerCommand, WorkerEvent};
 
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
@@ -105,6 +106,8 @@ pub enum Output {
         /// Whether the connection ends with them.
         is_last: bool,
     },
+    /// Examine this beside everything else, then call [`Node::handle_findings`].
+    Examine(Examination),
     /// Do this with the slots for agents.
     Firmware(FirmwareOrder),
     /// Put the wall clock to this time, milliseconds since 1970.
@@ -177,7 +180,6 @@ pub struct Node {
     pub(crate) histories: Histories,
     pub(crate) control: Server,
     line: LineReader,
-    pub(crate) interpreter: Box<dyn Interpreter>,
     pub(crate) load: Load,
     steady: Steady,
     /// Zhosts taken for dead so far.
@@ -208,13 +210,7 @@ pub struct Node {
 
 impl Node {
     /// A zhost that starts now with what it found on its flash.
-    pub fn new(
-        now: Instant,
-        config: NodeConfig,
-        recovered: Recovered,
-        interpreter: Box<dyn Interpreter>,
-        mut rng: Rng,
-    ) -> Self {
+    pub fn new(now: Instant, config: NodeConfig, recovered: Recovered, mut rng: Rng) -> Self {
         let id = config.identity.zhost_id();
         let generation = recovered.generation;
         let me = Peer { id, generation, addr: config.addr };
@@ -274,7 +270,6 @@ impl Node {
                 rng.fork(),
             ),
             line: LineReader::default(),
-            interpreter,
             load: Load::default(),
             steady: Steady::default(),
             deaths_seen: 0,

@@ -33,7 +33,7 @@ use zhost_base::Rng;
 use zhost_gossip::seal::ClusterSecret;
 use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
 use zhost_node::{ClockTrust, Ending, Node, NodeConfig, Recovered, Timing};
-use zhost_runtime::{Devices, Store, Wasmi};
+use zhost_runtime::{Devices, Store};
 
 /// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
 #[global_allocator]
@@ -103,7 +103,7 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     });
     let machine =
         Machine { manager, clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
-    let make_node = |rng| Node::new(clock.now(), config, recovered, Box::new(Wasmi), rng);
+    let make_node = |rng| Node::new(clock.now(), config, recovered, rng);
     let ending = shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
     Ok(ending)

@@ -20,6 +20,7 @@ use smol::{
 use std::{
     io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
         Arc,
@@ -33,9 +34,10 @@ use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
 use zhost_node::{
-    ConnectionId, DiskReply, DiskRequest, Ending, FirmwareOrder, Level, Load, Node, Output, Port, WebId,
+    ConnectionId, DiskReply, DiskRequest, Ending, Examination, Findings, FirmwareOrder, Level, Load, Node,
+    Output, Port, WebId,
 };
-use zhost_runtime::{Devices, Store, StoreError};
+use zhost_runtime::{Devices, Store, StoreError, Wasmi};
 
 /// Events waiting for the node; those who bring more wait themselves.
 const EVENTS_MAX: usize = 1024;
@@ -65,6 +67,8 @@ pub enum Event {
     /// A browser is gone.
     Left(WebId),
     Disk(u64, Result<DiskReply, StoreError>),
+    /// What was to be examined is.
+    Examined(Findings),
     /// What was to be done with the slots for agents is done, or cannot be.
     Firmware(FirmwareOrder, Result<(), String>),
     /// The thread of this desk has worked.
@@ -387,6 +391,7 @@ impl Shell {
             }
             Event::Serial(bytes) => self.node.handle_serial(now, &bytes),
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
+            Event::Examined(findings) => self.node.handle_findings(now, findings),
             Event::Firmware(order, result) => self.node.handle_firmware(now, &order, result),
             Event::Worker(desk) => self.workers.handle_done(desk),
             Event::Shutdown => self.node.handle_shutdown(now),
@@ -441,6 +446,7 @@ impl Shell {
                         self.ending = Some(Ending::Restart);
                     }
                 }
+                Output::Examine(examination) => self.examine(examination),
                 Output::Firmware(order) => self.carry_out(order),
                 Output::SetClock(unix_ms) => {
                     if first::is_this() {
@@ -461,6 +467,25 @@ impl Shell {
         let unix_origin_ms = self.clock.unix_origin_ms();
         self.node.handle_clock(self.clock.now(), unix_origin_ms);
         self.workers.handle_clock(unix_origin_ms);
+    }
+
+    /// Examining a large package takes a small board seconds, and seldom happens: it has a thread of its own.
+    fn examine(&mut self, examination: Examination) {
+        let (events, publishers) = (self.events.clone(), self.publishers.clone());
+        let panicked =
+            examination.give_up("examining it panicked, which is a fault of zhost; its log says where");
+        let has_no_thread =
+            examination.give_up("this zhost has no room for a thread to examine it; try again");
+        let work = move || {
+            let examine = || examination.perform(&publishers, &Wasmi);
+            let findings = catch_unwind(AssertUnwindSafe(examine)).unwrap_or(panicked);
+            // The loop has ended when nobody listens.
+            let _ = events.send_blocking(Event::Examined(findings));
+        };
+        if let Err(error) = thread::Builder::new().name("examination".into()).spawn(work) {
+            log::error!("no thread to examine what was sent: {error}");
+            self.node.handle_findings(self.clock.now(), has_no_thread);
+        }
     }
 
     /// Writing to a slot takes a while, and seldom happens: it has a thread of its own.

@@ -10,7 +10,9 @@ use std::{
 use zhost_base::{Instant, Name, Rng};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
-use zhost_node::{ClockTrust, ConnectionId, DiskRequest, Node, NodeConfig, Recovered, Timing};
+use zhost_node::{
+    ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Node, NodeConfig, Recovered, Timing,
+};
 use zhost_runtime::{MemoryStore, NoDevices, RedbStore, Store, Wasmi, Worker};
 
 /// The key under which simulated operators speak.
@@ -78,6 +80,8 @@ pub struct Machine {
     pub disk_slowness: u32,
     /// When it has done what it was asked so far.
     pub disk_free_at: Instant,
+    /// Its processor takes this many times longer than usual over a package.
+    pub processor_slowness: u32,
     pub clock: LocalClock,
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
@@ -142,6 +146,7 @@ impl Machine {
             paused_until: None,
             disk_slowness: 1,
             disk_free_at: Instant::ZERO,
+            processor_slowness: 1,
             clock: LocalClock::default(),
             life: 0,
             slots: SimSlots::default(),
@@ -212,8 +217,13 @@ impl Machine {
             rng.fork(),
             self.config.unix_origin_ms,
         );
-        let node = Node::new(now, self.config.clone(), recovered, Box::new(Wasmi), rng);
+        let node = Node::new(now, self.config.clone(), recovered, rng);
         self.running = Some(Running { node, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });
+    }
+
+    /// Examines what an operator sent.
+    pub fn examine(&self, examination: Examination) -> Findings {
+        examination.perform(&self.config.publishers, &Wasmi)
     }
 
     /// Power off, perhaps in the middle of a write.

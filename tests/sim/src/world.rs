@@ -16,7 +16,7 @@ use std::{
 };
 use zhost_base::{Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
-use zhost_node::{Ending, FirmwareOrder, Inspection, Output, Port};
+use zhost_node::{Ending, Examination, FirmwareOrder, Inspection, Output, Port};
 use zhost_runtime::{Slice, WorkerCommand};
 
 /// Lines of the trace that are kept.
@@ -35,6 +35,8 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a board takes from its end to its next start.
 const BOOT_TIME: Duration = Duration::from_secs(5);
+/// How long a board examines each KiB of a package.
+const EXAMINATION_PER_KIB: Duration = Duration::from_millis(2);
 /// Slices of guests run at one event; more follow a millisecond later.
 const SLICES_AT_ONCE: usize = 64;
 
@@ -47,6 +49,7 @@ enum Event {
     Bytes { end: End, life: u32, bytes: Vec<u8> },
     Closed { end: End, life: u32, refused: bool },
     Disk { machine: usize, life: u32, token: u64 },
+    Examined { machine: usize, life: u32, examination: Examination },
     Firmware { machine: usize, life: u32, order: FirmwareOrder },
     End { machine: usize, life: u32 },
     Boot { machine: usize, life: u32 },
@@ -378,6 +381,7 @@ impl World {
                 Some(end.0)
             }
             Event::Disk { machine, .. }
+            | Event::Examined { machine, .. }
             | Event::Firmware { machine, .. }
             | Event::End { machine, .. }
             | Event::Boot { machine, .. } => Some(*machine),
@@ -423,6 +427,13 @@ impl World {
                 {
                     let reply = request.perform(running.store.as_ref());
                     running.node.handle_disk(now, token, reply);
+                    self.after(machine);
+                }
+            }
+            Event::Examined { machine, life, examination } => {
+                let findings = self.machines[machine].examine(examination);
+                if let Some(running) = self.running(machine, life) {
+                    running.node.handle_findings(now, findings);
                     self.after(machine);
                 }
             }
@@ -540,6 +551,12 @@ impl World {
             Output::Web { .. } => {}
             // Simulated boards have no serial line.
             Output::Serial(_) => {}
+            Output::Examine(examination) => {
+                let slowness = self.machines[index].processor_slowness;
+                let kib = examination.size_bytes().div_ceil(1024) as u32;
+                let delay = EXAMINATION_PER_KIB * kib * slowness;
+                self.schedule(now + delay, Event::Examined { machine: index, life, examination });
+            }
             Output::Firmware(order) => {
                 self.note(format!("z{index} {order:?}"));
                 let delay = Duration::from_millis(200 + self.rng.below(2000));

@@ -78,6 +78,12 @@ impl World {
         self.machines[index].disk_slowness = times;
     }
 
+    /// A board's processor takes this many times longer over a package.
+    pub fn slow_processor(&mut self, index: usize, times: u32) {
+        self.note(format!("== processor of z{index} {times} times slower"));
+        self.machines[index].processor_slowness = times;
+    }
+
     /// Gives a board another address.
     pub fn readdress(&mut self, index: usize) {
         let old = self.machines[index].addr;
