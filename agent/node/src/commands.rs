@@ -28,7 +28,7 @@ use zhost_runtime::StoreError;
 /// How long a write may gather copies before its answer says how far it came.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the examination of what was sent may take; `zctl` waits for this and what follows.
-const EXAMINED_WITHIN: Duration = Duration::from_secs(20);
+const EXAMINED_WITHIN: Duration = Duration::from_secs(15);
 /// Examinations at once; further ones are refused.
 const EXAMINATIONS_MAX: usize = 4;
 /// How long another zhost may take to answer.
