@@ -10,7 +10,7 @@
 //! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers`
 //! and `census` (data on other zhosts), `actors`, `spawns`, `bonds` and `names` (call, spawn, link, monitor, global names),
 //! `firmware` (which agent the boards run), `clock` (the time of day), `commands`,
-//! `examination` and `reports` (operators).
+//! `examination`, `writes` and `reports` (operators).
 
 mod actors;
 mod blobs;
@@ -50,6 +50,7 @@ mod term;
 mod topology_state;
 mod web;
 mod wire;
+mod writes;
 
 pub use clock::ClockTrust;
 pub use config::{NodeConfig, Timing};
