@@ -141,7 +141,7 @@ const IMPATIENT: &str = r#"(module
                  (i32.eqz (global.get $said)))
       (then (global.set $said (i32.const 1))
             (call $log (i32.const 1) (i32.const 16) (i32.const 7))))
-    (call $sleep (i32.const 1))
+    (call $sleep (i32.const 10))
     (i32.const 0)))"#;
 const DEAF: &str = r#"(module
   (import "sys" "sleep" (func $sleep (param i32)))
