@@ -1,6 +1,7 @@
 //! All tests, in the order in which they fail fastest.
 
 use crate::{Outcome, cross, demo, fuzz, qemu, setup, size, steps, templates};
+use std::{sync::OnceLock, time::Instant};
 
 /// Runs the simulator; its options follow.
 const SIMULATOR: [&str; 7] = ["run", "--quiet", "--package", "zhost-sim", "--bin", "zhost-sim", "--"];
@@ -27,6 +28,7 @@ const OTHER_WORKSPACES: [&str; 3] =
 
 /// Runs all tests.
 pub fn run() -> Outcome {
+    say("what the tests need");
     setup::run(setup::GuestRoute::Auto)?;
     setup::need_browser();
     say("formatting");
@@ -83,8 +85,11 @@ pub fn run() -> Outcome {
     Ok(())
 }
 
+/// Says what comes now, and how many minutes and seconds went into what came before.
 fn say(what: &str) {
-    println!("== {what}");
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let seconds = FIRST.get_or_init(Instant::now).elapsed().as_secs();
+    println!("== {:>2}:{:02} {what}", seconds / 60, seconds % 60);
 }
 
 fn cargo(args: &[&str]) -> Outcome {
