@@ -67,6 +67,9 @@ impl LocalClock {
     }
 }
 
+/// How long a board examines each KiB of a package, ordinarily.
+const EXAMINATION_PER_KIB: Duration = Duration::from_millis(2);
+
 /// A board.
 pub struct Machine {
     pub addr: SocketAddr,
@@ -80,8 +83,8 @@ pub struct Machine {
     pub disk_slowness: u32,
     /// When it has done what it was asked so far.
     pub disk_free_at: Instant,
-    /// Its processor takes this many times longer than usual over a package.
-    pub processor_slowness: u32,
+    /// How long it examines each KiB of a package.
+    pub examination_per_kib: Duration,
     pub clock: LocalClock,
     /// Counts starts, so that events of an earlier life are dropped.
     pub life: u32,
@@ -146,7 +149,7 @@ impl Machine {
             paused_until: None,
             disk_slowness: 1,
             disk_free_at: Instant::ZERO,
-            processor_slowness: 1,
+            examination_per_kib: EXAMINATION_PER_KIB,
             clock: LocalClock::default(),
             life: 0,
             slots: SimSlots::default(),

@@ -35,8 +35,6 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a board takes from its end to its next start.
 const BOOT_TIME: Duration = Duration::from_secs(5);
-/// How long a board examines each KiB of a package.
-const EXAMINATION_PER_KIB: Duration = Duration::from_millis(2);
 /// Slices of guests run at one event; more follow a millisecond later.
 const SLICES_AT_ONCE: usize = 64;
 
@@ -552,9 +550,8 @@ impl World {
             // Simulated boards have no serial line.
             Output::Serial(_) => {}
             Output::Examine(examination) => {
-                let slowness = self.machines[index].processor_slowness;
                 let kib = examination.size_bytes().div_ceil(1024) as u32;
-                let delay = EXAMINATION_PER_KIB * kib * slowness;
+                let delay = self.machines[index].examination_per_kib * kib;
                 self.schedule(now + delay, Event::Examined { machine: index, life, examination });
             }
             Output::Firmware(order) => {

@@ -22,7 +22,7 @@ fn submit(name: &str) -> Request {
 /// Makes z0 take this long over a package of the simulator.
 fn takes(world: &mut World, duration: Duration) {
     let kib = package("demo", 1, "sensors.camera").len().div_ceil(1024) as u32;
-    world.slow_processor(0, duration.as_millis() as u32 / (2 * kib));
+    world.slow_processor(0, duration / kib);
 }
 
 fn is_refused(world: &World, number: usize, reason: &str) -> bool {

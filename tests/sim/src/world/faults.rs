@@ -78,10 +78,10 @@ impl World {
         self.machines[index].disk_slowness = times;
     }
 
-    /// A board's processor takes this many times longer over a package.
-    pub fn slow_processor(&mut self, index: usize, times: u32) {
-        self.note(format!("== processor of z{index} {times} times slower"));
-        self.machines[index].processor_slowness = times;
+    /// A board takes this long to examine each KiB of a package.
+    pub fn slow_processor(&mut self, index: usize, per_kib: Duration) {
+        self.note(format!("== z{index} examines a KiB in {per_kib:?}"));
+        self.machines[index].examination_per_kib = per_kib;
     }
 
     /// Gives a board another address.
