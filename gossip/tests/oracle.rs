@@ -1,6 +1,8 @@
 //! The registry against an oracle: the same history, told to our registries and to `chitchat`, must end in the same
 //! rows.
 
+#![cfg(not(target_env = "musl"))]
+
 use chitchat::{
     ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat,
     transport::ChannelTransport,

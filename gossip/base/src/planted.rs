@@ -1,5 +1,6 @@
-//! Bugs planted on purpose, to see whether the simulator finds them. Without the feature `planted-bugs`, which only
-//! the simulator turns on, there are none and the questions cost nothing.
+//! Bugs planted on purpose, to see whether the simulator finds them. Where assertions of debugging are off, as in every
+//! agent that is shipped, there are none and the questions cost nothing. (It is no feature: with one, everything
+//! would be compiled twice, with and without.)
 
 /// A mistake somebody could have made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Bug {
     }
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 mod planted_one {
     use super::Bug;
     use core::sync::atomic::{AtomicU8, Ordering};
@@ -94,11 +95,11 @@ mod planted_one {
     }
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 pub use planted_one::{has, plant};
 
 /// Whether this bug is planted.
-#[cfg(not(feature = "planted-bugs"))]
+#[cfg(not(debug_assertions))]
 pub const fn has(_: Bug) -> bool {
     false
 }

@@ -7,6 +7,7 @@ pub mod cable;
 pub mod driver;
 pub mod net;
 pub mod process;
+pub mod without;
 
 use net::Hosts;
 use serde_json::Value;

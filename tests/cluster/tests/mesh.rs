@@ -1,12 +1,11 @@
-//! Twenty real processes, each in a network namespace of its own: killed, stopped, cut off, deafened. Needs root, and
-//! says "skipped" without.
+//! Twenty real processes, each in a network namespace of its own: killed, stopped, cut off, deafened. Needs root.
 
 use std::{
     env, fs,
     path::PathBuf,
     time::{Duration, Instant},
 };
-use zhost_cluster::{Cluster, Outcome, Programs, cast, net::Hosts, watch};
+use zhost_cluster::{Cluster, Outcome, Programs, cast, net::Hosts, watch, without::do_without};
 
 const ZHOSTS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -30,7 +29,7 @@ impl Site {
     fn settled(name: &str) -> Option<Self> {
         let hosts = Hosts::switched(ZHOSTS).unwrap();
         if !hosts.have_cables() {
-            eprintln!("skipped: network namespaces need root");
+            do_without(&format!("mesh {name}: network namespaces take root")).unwrap();
             return None;
         }
         let dir = env::temp_dir().join(format!("zhost-mesh-{name}-{}", std::process::id()));

@@ -30,14 +30,19 @@ pub struct Artifacts {
 pub fn build() -> Outcome<Artifacts> {
     let zhost = build_agent()?;
     eprintln!("building zctl");
-    steps::run(&mut steps::command("cargo", &["build", "--quiet", "--package", "zctl"]))?;
+    let programs = Programs { zhost, zctl: program("zctl")? };
     build_guests()?;
-    let target = steps::root().join("target");
-    let programs = Programs { zhost, zctl: target.join("debug/zctl") };
     let garden = assemble("garden", &GARDEN.map(|space| (space, space)))?;
     add_page(&garden, "garden/spaces/cockpit")?;
     let swarm = assemble("swarm", &[("boss", "swarm"), ("drone", "swarm")])?;
     Ok(Artifacts { programs, garden, swarm, duel: assemble("duel", &[("near", "near"), ("far", "far")])? })
+}
+
+/// Builds a program for this computer, as the tests take it. Chosen from the whole workspace, or what it needs would be
+/// compiled again with other features than for the tests.
+pub fn program(name: &str) -> Outcome<PathBuf> {
+    steps::cargo(&["build", "--quiet", "--profile", "sim", "--workspace", "--bin", name])?;
+    Ok(steps::root().join("target/sim").join(name))
 }
 
 /// Builds the agent as it is shipped: optimised, and static where this computer can.

@@ -168,8 +168,7 @@ fn memory_kb(pid: u32) -> Outcome<u64> {
 fn mesh(only: Option<&str>, no_simulation: bool, no_setup: bool) -> Outcome {
     let artifacts = artifacts::build()?;
     eprintln!("building the drivers of other systems (the first time takes some minutes)");
-    steps::run(&mut steps::command("cargo", &["build", "--quiet", "--package", "zhost-bench"]))?;
-    let bench = steps::root().join("target/debug/bench").display().to_string();
+    let bench = artifacts::program("bench")?.display().to_string();
     if !no_setup {
         steps::run(&mut steps::command(&bench, &["setup"]))?;
     }
@@ -184,6 +183,5 @@ fn mesh(only: Option<&str>, no_simulation: bool, no_setup: bool) -> Outcome {
         return Ok(());
     }
     eprintln!("building the simulator for long runs (the first time takes some minutes)");
-    let figures = ["run", "--quiet", "--profile", "sim", "--package", "zhost-sim", "--bin", "figures"];
-    steps::run(&mut steps::command("cargo", &figures))
+    steps::run(&mut steps::command(&artifacts::program("figures")?.display().to_string(), &[]))
 }

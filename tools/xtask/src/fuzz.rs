@@ -1,12 +1,16 @@
 //! Fuzzing the parsers of foreign bytes with libFuzzer.
 
 use crate::{Outcome, setup, steps};
-use std::fs;
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 /// Where the targets are.
 const FUZZ_DIR: &str = "tests/fuzz";
 
-/// Fuzzes one target, or all.
+/// Fuzzes one target, or all; as many at once as there are processors.
 pub fn run(target: Option<&str>, seconds: u32) -> Outcome {
     setup::need_fuzzer()?;
     let all = targets()?;
@@ -15,20 +19,46 @@ pub fn run(target: Option<&str>, seconds: u32) -> Outcome {
     if chosen.is_empty() {
         return Err(format!("there is no such fuzz target; there are {}", all.join(", ")));
     }
-    for name in chosen {
-        fuzz(name, seconds)?;
+    for name in &chosen {
+        steps::run_quietly(&mut cargo_fuzz("build", name))?;
     }
-    Ok(())
+    let queue = Mutex::new(chosen.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Outcome {
+        while let Some(name) = next() {
+            fuzz(name, seconds)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..steps::processors()).map(|_| scope.spawn(work)).collect();
+        let ends =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err("it panicked".into())));
+        // All are waited for, whatever one of them found.
+        ends.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+/// Fuzzes all targets for so many seconds altogether.
+pub fn share(seconds: u32) -> Outcome {
+    let rounds = targets()?.len().div_ceil(steps::processors()).max(1);
+    run(None, (seconds / rounds as u32).max(1))
+}
+
+fn cargo_fuzz(verb: &str, name: &str) -> std::process::Command {
+    let fuzz = ["fuzz", verb, "--fuzz-dir", FUZZ_DIR, "--sanitizer", "none", name];
+    let mut command = steps::command("cargo", &fuzz);
+    // cargo-fuzz needs compiler flags that are stable only in nightly builds; this says we know.
+    command.env("RUSTC_BOOTSTRAP", "1");
+    command
 }
 
 /// Fuzzes one target; what libFuzzer says is shown only when it found something.
 fn fuzz(name: &str, seconds: u32) -> Outcome {
     let limit = format!("-max_total_time={seconds}");
-    let fuzz = ["fuzz", "run", "--fuzz-dir", FUZZ_DIR, "--sanitizer", "none", name, "--"];
-    let options = [limit.as_str(), "-max_len=4096", "-print_final_stats=1", "-verbosity=0"];
-    let mut command = steps::command("cargo", &[&fuzz[..], &options[..]].concat());
-    // cargo-fuzz needs compiler flags that are stable only in nightly builds; this says we know.
-    let output = command.env("RUSTC_BOOTSTRAP", "1").output().map_err(|e| format!("cargo fuzz: {e}"))?;
+    let options = ["--", &limit, "-max_len=4096", "-print_final_stats=1", "-verbosity=0"];
+    let mut command = cargo_fuzz("run", name);
+    let output = command.args(options).output().map_err(|e| format!("cargo fuzz: {e}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(format!("fuzzing {name} found something:\n{said}"));

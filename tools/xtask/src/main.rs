@@ -13,6 +13,7 @@ mod image;
 mod kernel;
 mod qemu;
 mod setup;
+mod simulate;
 mod size;
 mod steps;
 mod templates;
@@ -55,8 +56,8 @@ enum Task {
         #[command(subcommand)]
         command: bench::BenchCommand,
     },
-    /// All tests.
-    Test,
+    /// Tests in stages: quick, system and boards, or those that are named. Ends with a table of what took how long.
+    Test(test::Options),
     /// Build and run what `zctl space new` makes.
     Templates,
     /// Simulate clusters under faults drawn from seeds.
@@ -138,12 +139,12 @@ fn main() -> ExitCode {
         Task::Demo { json } => demo::run(json),
         Task::Cluster { command } => cluster::run(&command),
         Task::Bench { command } => bench::run(&command),
-        Task::Test => test::run(),
-        Task::Sim { bug: Some(bug), .. } => test::hunt(&bug),
-        Task::Sim { seeds, trace, vault: true, .. } => test::vault(&seeds, trace),
-        Task::Sim { seeds, zhosts, trace, .. } => test::sim(&seeds, zhosts, trace),
+        Task::Test(options) => test::run(&options),
+        Task::Sim { bug: Some(bug), .. } => simulate::hunt(&bug, simulate::HUNT),
+        Task::Sim { seeds, trace, vault: true, .. } => simulate::vault(&seeds, trace),
+        Task::Sim { seeds, zhosts, trace, .. } => simulate::run(&seeds, zhosts, trace),
         Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
-        Task::Modules { count } => test::modules(count),
+        Task::Modules { count } => simulate::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Image { board, identity, output } => image::run(&board, &identity, output.as_deref()),
         Task::Flash { image, device } => flash::run(&image, &device),

