@@ -119,10 +119,10 @@ pub fn test(name: &str, crates: &[&str]) -> Outcome {
 pub fn run(name: &str, again: bool) -> Outcome {
     let targets = targets(name)?;
     setup::need_library_source()?;
-    let artifacts = artifacts::build()?;
-    let mut lines = Vec::new();
     let target_dir = steps::root().join("target/cross");
     let all = build_all(&targets, &target_dir)?;
+    let artifacts = artifacts::build()?;
+    let mut lines = Vec::new();
     let second =
         if again { build_all(&targets, &target_dir.with_file_name("cross-again"))? } else { Vec::new() };
     for (index, (target, built)) in targets.iter().zip(&all).enumerate() {

@@ -38,7 +38,7 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("qemu-system-aarch64", "qemu-system-arm ipxe-qemu"),
     ("aarch64-linux-gnu-gcc-12", "gcc-12-aarch64-linux-gnu make cpio kmod xz-utils"),
     ("fdtput", "device-tree-compiler"),
-    ("mkfs.vfat", "dosfstools mtools"),
+    ("mcopy", "mtools dosfstools e2fsprogs"),
 ];
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 

@@ -113,3 +113,36 @@ fn chosen(options: &Options) -> Outcome<Vec<&'static Step>> {
 pub fn do_without(what: &str) -> Outcome {
     without::note(what, without::is_ci(), Some(&steps::not_run()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(options: &Options) -> Outcome<Vec<&'static str>> {
+        chosen(options).map(|steps| steps.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn without_a_word_everything_of_every_day_is_run_and_no_soak() {
+        let steps = chosen(&Options::default()).unwrap();
+        assert!(EVERYDAY.iter().all(|stage| steps.iter().any(|step| step.stage == *stage)));
+        assert!(steps.iter().all(|step| step.stage != Stage::Soak));
+    }
+
+    #[test]
+    fn a_stage_begins_with_what_it_needs_and_a_step_stands_alone() {
+        let soak = names(&Options { stage: vec![Stage::Soak], ..Options::default() }).unwrap();
+        assert_eq!(soak[..2], [plan::SETUP, "soak-sim"]);
+        let hunt = Options { only: Some("hunt".into()), ..Options::default() };
+        assert_eq!(names(&hunt).unwrap(), ["hunt"]);
+    }
+
+    #[test]
+    fn a_step_that_is_not_there_and_minutes_without_a_soak_are_refused() {
+        let nothing = Options { only: Some("hunts".into()), ..Options::default() };
+        assert!(names(&nothing).unwrap_err().contains("there are setup, format"));
+        assert!(
+            names(&Options { minutes: Some(5), ..Options::default() }).unwrap_err().contains("--stage soak")
+        );
+    }
+}

@@ -61,7 +61,8 @@ impl Effort {
     }
 }
 
-/// All of them; a stage's stand together.
+/// All of them; a stage's stand together. Boards come before whole systems: the demo takes one of the four agents, which
+/// take less long when they are built side by side.
 pub const STEPS: [Step; 34] = [
     step(Quick, SETUP, "installing what is missing", |_| setup::for_tests()),
     step(Quick, "format", "formatting", |_| formatting()),
@@ -74,6 +75,18 @@ pub const STEPS: [Step; 34] = [
     step(Quick, "unit", "unit, property and transcript tests", |_| unit()),
     step(Quick, "sdk", "the SDK's own tests", |_| templates::test_sdk()),
     step(Quick, "docs", "documentation of all code", |_| docs()),
+    step(Boards, "agents", "agents for boards: built, static, and two of each a cluster", |_| {
+        emulated(|| cross::run("all", false))
+    }),
+    step(Boards, "size", "their sizes on flash and in memory", |_| size::run()),
+    step(Boards, "emulated", "tests of the pure crates on a small board's processor", |_| {
+        emulated(|| cross::test(EMULATED, &PURE_CRATES))
+    }),
+    step(Boards, "hal", "hardware backends on a real Arm kernel", |_| boards(&qemu::QemuCommand::Hal)),
+    step(Boards, "pi", "a Raspberry Pi from its image", |_| boards(&qemu::QemuCommand::Pi)),
+    step(Boards, "site", "two boards from their images, and a power cut", |_| {
+        boards(&qemu::QemuCommand::Site { power_cuts: POWER_CUTS[0] })
+    }),
     step(System, "sim", "simulated clusters, and all seeds that ever failed", |_| simulate::known()),
     step(System, "sim-fresh", "simulated clusters of this commit's own seeds", |_| simulate::fresh()),
     step(System, "hunt", "planted bugs, which the simulator has to find", |_| {
@@ -85,18 +98,6 @@ pub const STEPS: [Step; 34] = [
     step(System, "templates", "what zctl space new makes", |_| templates::run(&templates::programs()?)),
     step(System, "demo", "the demo: a cluster on this computer loses zhosts, and heals", |_| {
         demo::run(false)
-    }),
-    step(Boards, "agents", "agents for boards: built, static, and two of each a cluster", |_| {
-        cross::run("all", false)
-    }),
-    step(Boards, "size", "their sizes on flash and in memory", |_| size::run()),
-    step(Boards, "emulated", "tests of the pure crates on a small board's processor", |_| {
-        emulated(|| cross::test(EMULATED, &PURE_CRATES))
-    }),
-    step(Boards, "hal", "hardware backends on a real Arm kernel", |_| boards(&qemu::QemuCommand::Hal)),
-    step(Boards, "pi", "a Raspberry Pi from its image", |_| boards(&qemu::QemuCommand::Pi)),
-    step(Boards, "site", "two boards from their images, and a power cut", |_| {
-        boards(&qemu::QemuCommand::Site { power_cuts: POWER_CUTS[0] })
     }),
     step(Soak, "soak-sim", "10,000 seeds nobody has run, of all sizes", simulate::soak),
     step(Soak, "soak-vault", "1,000 seeds of replicated data", simulate::soak_vault),
@@ -185,4 +186,35 @@ fn boards(command: &qemu::QemuCommand) -> Outcome {
 fn docs() -> Outcome {
     let args = ["doc", "--quiet", "--profile", "sim", "--workspace", "--no-deps"];
     steps::run(steps::command("cargo", &args).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeSet, fs};
+
+    #[test]
+    fn steps_have_names_of_their_own_and_a_stage_s_stand_together() {
+        let names: BTreeSet<&str> = STEPS.iter().map(|step| step.name).collect();
+        assert_eq!(names.len(), STEPS.len());
+        assert_eq!(STEPS[0].name, SETUP);
+        let mut stages: Vec<&str> = STEPS.iter().map(|step| step.stage.name()).collect();
+        stages.dedup();
+        assert_eq!(stages, ["quick", "boards", "system", "soak"]);
+    }
+
+    #[test]
+    fn a_soak_is_as_long_as_it_may_be_and_never_nothing() {
+        assert_eq!(Effort::new(None).of(5000), 5000);
+        assert_eq!(Effort::new(Some(SOAK_MINUTES * 2)).of(5000), 5000);
+        assert_eq!(Effort::new(Some(SOAK_MINUTES / 10)).of(5000), 500);
+        assert_eq!(Effort::new(Some(0)).of(25), 1);
+    }
+
+    #[test]
+    fn ci_runs_exactly_the_command_of_the_readme() {
+        let read = |file: &str| fs::read_to_string(steps::root().join(file)).unwrap();
+        assert_eq!(read(".ci/run").lines().last(), Some("cargo xtask test"));
+        assert!(read("README.md").lines().any(|line| line.trim_start().starts_with("cargo xtask test ")));
+    }
 }
