@@ -25,7 +25,7 @@ use rumour::News;
 pub use rumour::{ACCUSERS_MAX, Accusers, Rumour, Standing};
 use serde::{Deserialize, Serialize};
 use zhost_base::{
-    Generation, Instant, Rng, ZhostId,
+    Generation, Instant, Rng, RoundTrip, ZhostId,
     id::rendezvous,
     limits::{HELLO_PEERS_MAX, MEMBERS_MAX},
     planted::{self, Bug},
@@ -108,8 +108,11 @@ pub enum MembershipEvent {
     /// The cluster knows a later start of us than we do: our disk was rolled back. We now run as this generation,
     /// which must be persisted.
     Regenerated(Generation),
-    /// This member does not answer datagrams: ask it over the link, and call [`Membership::handle_link_answer`].
+    /// This member did not answer a datagram: ask it over the link, if there is one, and call
+    /// [`Membership::handle_link_answer`].
     AskOverLink(ZhostId),
+    /// Nor others' datagrams: open a link to it, and do the same. Most datagrams are lost by chance, and a link costs more.
+    OpenLink(ZhostId),
 }
 
 #[derive(Clone, Debug)]
@@ -124,8 +127,8 @@ struct Member {
     peer: Peer,
     incarnation: u32,
     state: State,
-    /// Smoothed round trip of datagrams, 0 until measured.
-    rtt_us: u32,
+    /// Of datagrams.
+    round_trip: RoundTrip,
 }
 
 impl Member {
@@ -259,9 +262,9 @@ impl Membership {
         self.deaf.iter().copied().find(|id| self.peer(*id).is_some_and(|peer| peer.addr == addr))
     }
 
-    /// Smoothed round trip of datagrams to a member, microseconds.
-    pub fn rtt_us(&self, id: ZhostId) -> Option<u32> {
-        self.members.get(&id).map(|member| member.rtt_us).filter(|rtt| *rtt > 0)
+    /// The round trip of datagrams to a member.
+    pub fn round_trip(&self, id: ZhostId) -> RoundTrip {
+        self.members.get(&id).map(|member| member.round_trip).unwrap_or_default()
     }
 
     /// How much this zhost doubts itself: 0 is not at all; everything takes that many times longer, and once more.
@@ -314,9 +317,11 @@ impl Membership {
         if self.left || swim.from == self.me.id {
             return;
         }
-        let before = (self.me.generation, self.incarnation);
+        // Also of what we refuted long ago: whoever did not hear of that would accuse us for ever.
+        let accuses_us =
+            swim.rumours.iter().any(|r| r.peer.id == self.me.id && r.standing != Standing::Alive);
         swim.rumours.into_iter().for_each(|rumour| self.apply(now, rumour));
-        if before != (self.me.generation, self.incarnation) {
+        if accuses_us {
             // Whoever accuses us may be nobody we would tell otherwise.
             self.send(
                 from,
@@ -405,10 +410,10 @@ impl Membership {
     }
 
     /// A member that was asked over its link answers.
-    pub fn handle_link_answer(&mut self, id: ZhostId) {
+    pub fn handle_link_answer(&mut self, now: Instant, id: ZhostId) {
         let asked = self.probes.values().any(|probe| probe.target == id);
         if asked {
-            self.forgive(id);
+            self.forgive(now, id);
             if let Some(Peer { addr, .. }) = self.peer(id).copied() {
                 self.deaf.insert(id);
                 // Over the link now: a suspect hears that it is one.
@@ -512,9 +517,9 @@ impl Membership {
         }
         let was_up = old.is_some_and(Member::is_up);
         let old_peer = old.map(|old| old.peer);
-        let rtt_us = old.map_or(0, |old| old.rtt_us);
+        let round_trip = old.map(|old| old.round_trip).unwrap_or_default();
         self.suspects.remove(&peer.id);
-        self.members.insert(peer.id, Member { peer, incarnation, state: State::Alive, rtt_us });
+        self.members.insert(peer.id, Member { peer, incarnation, state: State::Alive, round_trip });
         match old_peer.filter(|_| was_up) {
             Some(old) if old.generation == peer.generation => {
                 if old.addr != peer.addr {
@@ -592,6 +597,7 @@ impl Membership {
     /// We know that a member does not answer: it has to refute, or it is down after a while.
     fn accuse(&mut self, now: Instant, id: ZhostId) {
         let Some(member) = self.members.get(&id).filter(|member| member.is_up()) else { return };
+        self.events.push_back(MembershipEvent::OpenLink(id));
         let mut accusers = Accusers::new();
         accusers.push(self.me.id);
         let rumour = Rumour { standing: Standing::Suspect(accusers), ..member.rumour() };

@@ -260,6 +260,24 @@ pub struct Mesh {
     pub messages_received: u64,
     /// Messages that could not be delivered.
     pub messages_undelivered: u64,
+    /// What it sent, by kind.
+    pub sent: Vec<SentLine>,
+}
+
+/// What a zhost sent of one kind since its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentLine {
+    /// `datagram`, `link`, or `stream`: what is in streams travels in links' parcels and relayed packets, which are counted
+    /// too.
+    pub carrier: String,
+    /// Of what kind.
+    pub kind: String,
+    /// How many.
+    pub packets: u64,
+    /// Bytes: of datagrams sealed, of the others before sealing.
+    pub bytes: u64,
+    /// The mean of the last one or two minutes.
+    pub bytes_per_second: u64,
 }
 
 /// Another zhost, and how things get there.
@@ -271,7 +289,8 @@ pub struct Peer {
     pub id: String,
     /// Its link address.
     pub addr: String,
-    /// `linked`, `relayed`, `no route`, or `suspect` while it does not answer.
+    /// `linked`, `relayed`, `no route`, `silent` while it does not answer over its link, or `suspect` while it does not
+    /// answer anybody.
     pub state: String,
     /// Links on the way, 0 if there is none.
     pub hops: u32,

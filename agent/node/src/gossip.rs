@@ -280,6 +280,7 @@ impl Node {
 
     fn send_to_addr(&mut self, addr: SocketAddr, datagram: &Datagram) {
         let sealed = self.sealer.seal(&mut self.rng, &datagram.encode());
+        self.traffic.count(datagram, sealed.len());
         self.output(Output::Datagram(Port::Gossip, addr, sealed));
     }
 

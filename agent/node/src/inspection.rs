@@ -83,6 +83,17 @@ impl Node {
         self.streams.relayed
     }
 
+    /// Rows this start of the node wrote about itself.
+    pub fn inspect_rows_written(&self) -> u64 {
+        self.registry.own_version()
+    }
+
+    /// Bytes sent so far, by carrier and kind.
+    pub fn inspect_traffic(&self, now: Instant) -> impl Iterator<Item = (String, u64)> {
+        let lines = self.traffic.lines(now).chain(self.links.traffic.lines(now));
+        lines.map(|line| (format!("{}: {}", line.carrier.name(), line.kind), line.sent.bytes))
+    }
+
     /// How often this node took a zhost for dead.
     pub fn inspect_deaths(&self) -> u64 {
         self.deaths_seen

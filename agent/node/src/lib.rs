@@ -48,6 +48,7 @@ mod streams;
 mod supervision;
 mod term;
 mod topology_state;
+mod traffic;
 mod web;
 mod wire;
 mod writes;

@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 use zhost_base::{
-    Instant, Rng, ZhostId,
+    Instant, Rng, RoundTrip, ZhostId,
     limits::{LINKS_MAX, LINKS_UNPROVED_MAX},
 };
 use zhost_link::{Identity, Link, LinkError, noise::Role};
 
-use crate::wire::Hop;
+use crate::{traffic::Traffic, wire::Hop};
 
 /// First wait after a connection failed; doubles up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -25,8 +25,14 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const PING_PERIOD: Duration = Duration::from_secs(20);
 /// How much longer the side waits that accepted the connection: otherwise both would always ping at once.
 const RESPONDER_WAITS: Duration = Duration::from_secs(5);
-/// A link that answers no ping for this long is closed.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// How soon a new link is measured again, doubling up to the maximum, until it is known well: its first answers often
+/// meet a zhost that is busy with its start.
+const NEW_PACE_MIN: Duration = Duration::from_millis(500);
+const NEW_PACE_MAX: Duration = Duration::from_secs(5);
+/// A link that owes an answer for this long is silent: other ways are taken.
+const SILENT_MIN: Duration = Duration::from_secs(2);
+/// One that owes it for this long is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether links are needed no longer.
 const TIDY_PERIOD: Duration = Duration::from_secs(5);
 /// How long a link made on demand is kept after it was last needed.
@@ -67,6 +73,24 @@ struct Connection {
     heard_at: Instant,
     /// When it is our turn to measure the round trip.
     ping_at: Instant,
+    /// Since when a ping of ours is not answered.
+    asked_at: Option<Instant>,
+    /// How soon it is measured again while it is new.
+    pace: Duration,
+    /// Whether it owes an answer for longer than usual.
+    silent: bool,
+}
+
+impl Connection {
+    /// Since when the other side owes an answer.
+    fn silent_since(&self) -> Option<Instant> {
+        self.asked_at.map(|asked_at| asked_at.max(self.heard_at))
+    }
+
+    /// When it is silent if nothing is heard of it.
+    fn silent_at(&self) -> Option<Instant> {
+        self.silent_since().map(|since| since + SILENT_MIN)
+    }
 }
 
 #[derive(Default)]
@@ -92,9 +116,11 @@ pub(crate) struct Links {
     unflushed: LiteMap<ConnectionId, ()>,
     serial: u64,
     pings: LiteMap<ZhostId, (u64, Instant)>,
-    rtt_us: LiteMap<ZhostId, u64>,
+    round_trips: LiteMap<ZhostId, RoundTrip>,
     next_tidy: Instant,
     revision: u64,
+    /// What was sent over links.
+    pub traffic: Traffic,
     outputs: VecDeque<LinkOutput>,
 }
 
@@ -113,9 +139,10 @@ impl Links {
             unflushed: LiteMap::new(),
             serial: 0,
             pings: LiteMap::new(),
-            rtt_us: LiteMap::new(),
+            round_trips: LiteMap::new(),
             next_tidy: now + TIDY_PERIOD,
             revision: 0,
+            traffic: Traffic::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -125,7 +152,7 @@ impl Links {
         self.by_peer.keys().copied()
     }
 
-    /// Counts the links that came and went.
+    /// Counts the links that came and went, fell silent, or became much faster or slower.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -139,8 +166,25 @@ impl Links {
         self.by_peer.contains_key(&peer)
     }
 
+    /// The zhosts chosen as neighbours.
+    pub fn wanted(&self) -> impl Iterator<Item = ZhostId> {
+        self.wanted.iter().copied()
+    }
+
+    /// The round trip of a link.
+    pub fn round_trip(&self, peer: ZhostId) -> RoundTrip {
+        self.round_trips.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// The round trip of a link as measured lately, microseconds.
     pub fn rtt_us(&self, peer: ZhostId) -> Option<u64> {
-        self.rtt_us.get(&peer).copied()
+        self.round_trip(peer).median_us()
+    }
+
+    /// Whether a link owes an answer for longer than usual.
+    pub fn is_silent(&self, peer: ZhostId) -> bool {
+        let connection = self.by_peer.get(&peer).and_then(|id| self.connections.get(id));
+        connection.is_some_and(|connection| connection.silent)
     }
 
     /// Whether the last attempt to link with a member failed.
@@ -235,6 +279,9 @@ impl Links {
                 congested: false,
                 heard_at: now,
                 ping_at: now + PING_PERIOD,
+                asked_at: None,
+                pace: NEW_PACE_MIN,
+                silent: false,
             },
         );
     }
@@ -264,6 +311,7 @@ impl Links {
     pub fn handle_bytes(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.heard_at = now;
+        self.revision += u64::from(std::mem::take(&mut connection.silent));
         if let Err(error) = connection.link.handle_bytes(bytes) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
             self.close(now, id);
@@ -283,7 +331,7 @@ impl Links {
             match Hop::decode(&frame) {
                 Some(Hop::Ping(serial)) => {
                     self.send(peer, &Hop::Pong(serial));
-                    self.take_turn(now, id);
+                    self.take_turn(now, peer, id);
                 }
                 Some(Hop::Pong(serial)) => self.handle_pong(now, peer, serial),
                 Some(hop) => self.outputs.push_back(LinkOutput::Hop(peer, hop)),
@@ -354,7 +402,7 @@ impl Links {
             && self.by_peer.get(&peer) == Some(&id)
         {
             self.by_peer.remove(&peer);
-            self.rtt_us.remove(&peer);
+            self.round_trips.remove(&peer);
             self.pings.remove(&peer);
             self.revision += 1;
             self.outputs.push_back(LinkOutput::Down(peer));
@@ -376,7 +424,9 @@ impl Links {
         else {
             return;
         };
-        if let Err(error) = connection.link.send(&hop.encode()) {
+        let bytes = hop.encode();
+        self.traffic.count(hop, bytes.len());
+        if let Err(error) = connection.link.send(&bytes) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
             connection.congested = true;
         }
@@ -384,31 +434,48 @@ impl Links {
     }
 
     /// The other side has measured the round trip: next it is our turn.
-    fn take_turn(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
+    fn take_turn(&mut self, now: Instant, peer: ZhostId, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && self.round_trips.get(&peer).is_some_and(|rtt| rtt.quartiles_us().is_some())
+            && connection.asked_at.is_none()
+        {
             let extra = if connection.target.is_none() { RESPONDER_WAITS } else { Duration::ZERO };
             connection.ping_at = now + PING_PERIOD + extra;
         }
     }
 
-    /// Measures the round trip to a peer.
+    /// Measures the round trip to a peer, unless an answer is awaited already.
     pub fn ping(&mut self, now: Instant, peer: ZhostId) {
+        let connection = self.by_peer.get(&peer).and_then(|id| self.connections.get_mut(id));
+        let Some(connection) = connection.filter(|connection| connection.asked_at.is_none()) else { return };
+        connection.asked_at = Some(now);
+        connection.ping_at = now + SILENCE_MAX;
         self.serial += 2;
-        if let Some(connection) = self.by_peer.get(&peer).and_then(|id| self.connections.get_mut(id)) {
-            connection.ping_at = now + 2 * PING_PERIOD;
-        }
         self.pings.insert(peer, (self.serial, now));
         self.send(peer, &Hop::Ping(self.serial));
     }
 
     fn handle_pong(&mut self, now: Instant, peer: ZhostId, serial: u64) {
         if let Some((_, sent_at)) = self.pings.get(&peer).filter(|(expected, _)| *expected == serial) {
-            let measured = now.since(*sent_at).as_micros() as u64;
-            let smoothed = self.rtt_us.get(&peer).map_or(measured, |old| (old * 7 + measured) / 8);
-            self.rtt_us.insert(peer, smoothed.max(1));
+            let measured = now.since(*sent_at);
+            let changed = self.round_trips.entry(peer).or_default().measure(measured);
+            self.revision += u64::from(changed);
             self.pings.remove(&peer);
+            self.rest(now, peer);
             self.outputs.push_back(LinkOutput::Answered(peer));
         }
+    }
+
+    /// A link was measured: next time it is the other side's turn, unless the link is new.
+    fn rest(&mut self, now: Instant, peer: ZhostId) {
+        let is_known = self.round_trip(peer).quartiles_us().is_some();
+        let Some(connection) = self.by_peer.get(&peer).and_then(|id| self.connections.get_mut(id)) else {
+            return;
+        };
+        connection.asked_at = None;
+        // The other side's turn comes first, if it is there.
+        connection.ping_at = now + if is_known { 2 * PING_PERIOD } else { connection.pace };
+        connection.pace = (connection.pace * 2).min(NEW_PACE_MAX);
     }
 
     /// Hands out what the links have to write: everything queued since the last time, in one piece per link.
@@ -430,16 +497,27 @@ impl Links {
         let late = |connection: &mut Connection| {
             connection.congested
                 || connection.link.handle_timeout(now).is_err()
-                || (connection.peer.is_some() && now.since(connection.heard_at) >= SILENCE_MAX)
+                || connection.silent_since().is_some_and(|since| now.since(since) >= SILENCE_MAX)
         };
         let expired: Vec<_> =
             self.connections.iter_mut().filter_map(|(id, c)| late(c).then_some(*id)).collect();
         expired.into_iter().for_each(|id| self.close(now, id));
+        for (_, connection) in &mut self.connections {
+            if !connection.silent && connection.silent_at().is_some_and(|at| at <= now) {
+                connection.silent = true;
+                self.revision += 1;
+            }
+        }
         let due = |(_, id): &(&ZhostId, &ConnectionId)| {
             self.connections.get(id).is_some_and(|connection| connection.ping_at <= now)
         };
-        let due: Vec<ZhostId> = self.by_peer.iter().filter(due).map(|(peer, _)| *peer).collect();
-        due.into_iter().for_each(|peer| self.ping(now, peer));
+        let due: Vec<(ZhostId, ConnectionId)> =
+            self.by_peer.iter().filter(due).map(|(peer, id)| (*peer, *id)).collect();
+        for (peer, id) in due {
+            // One that says other things meanwhile is asked anew.
+            self.connections.get_mut(&id).into_iter().for_each(|connection| connection.asked_at = None);
+            self.ping(now, peer);
+        }
         if self.next_tidy <= now {
             self.next_tidy = now + TIDY_PERIOD;
             self.drop_unneeded(now);
@@ -467,8 +545,11 @@ impl Links {
             self.missing().filter(|_| room).filter_map(|id| Some((self.retries.get(&id)?.at, "reconnect")));
         let links = self.by_peer.values().filter_map(|id| self.connections.get(id));
         let pings = links.map(|connection| (connection.ping_at, "ping a link"));
+        let awaited = self.connections.values().filter(|connection| !connection.silent);
+        let silences =
+            awaited.filter_map(|connection| Some((connection.silent_at()?, "a link falls silent")));
         let tidy = [(self.next_tidy, "close needless links")];
-        congested.chain(handshakes).chain(retries).chain(pings).chain(tidy).min()
+        congested.chain(handshakes).chain(retries).chain(pings).chain(silences).chain(tidy).min()
     }
 
     pub fn poll_output(&mut self) -> Option<LinkOutput> {

@@ -2,7 +2,7 @@
 
 use crate::{
     node::{Level, Node},
-    routes::{Graph, Route, band_rtt_us, rtt_band},
+    routes::{Graph, Route, band_rtt_us},
 };
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
@@ -29,6 +29,9 @@ const ALL_SUPERS_MAX: usize = 64;
 const SLOW_BANDS: u8 = 4;
 /// And below this, eight milliseconds, nobody is slow.
 const SLOW_MIN: u8 = 13;
+/// How long a neighbour that was chosen stays announced after its link broke: most are back at once, and whoever sends
+/// over one that is not is told so by the relay before it.
+const BROKEN_MAX: Duration = Duration::from_secs(10);
 /// What a link is taken to cost before its round trip is known.
 const UNMEASURED_RTT_US: u64 = 1000;
 /// How long a zhost that was gone has to stay before it is given more work, if others can do it.
@@ -51,14 +54,42 @@ pub(crate) struct Mesh {
     near: Vec<ZhostId>,
     /// When the last of them was chosen.
     near_chosen_at: Option<Instant>,
+    /// The neighbours that were chosen and linked, and since when those are not linked that are not.
+    announced: LiteMap<ZhostId, Option<Instant>>,
     /// What the routes were computed from: our links and the registry, and when.
     seen: Option<(u64, u64, Instant)>,
 }
 
 impl Mesh {
-    /// When a link is no longer avoided.
+    /// When a link is no longer avoided, or a broken one no longer announced.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.avoided.values().min().map(|until| (*until, "try a link again"))
+        let avoided = self.avoided.values().min().map(|until| (*until, "try a link again"));
+        let broken = self.announced.values().flatten().min();
+        let broken = broken.map(|since| (*since + BROKEN_MAX, "announce a link no longer"));
+        avoided.into_iter().chain(broken).min()
+    }
+
+    /// Of the neighbours that are `chosen`, those that are announced: linked, or linked until a moment ago.
+    fn announce(
+        &mut self,
+        now: Instant,
+        chosen: impl Iterator<Item = ZhostId>,
+        is_up: impl Fn(ZhostId) -> bool,
+    ) -> Vec<ZhostId> {
+        let mut announced = LiteMap::new();
+        for id in chosen {
+            let before = self.announced.get(&id).copied();
+            let broken_since = match (is_up(id), before) {
+                (true, _) => None,
+                (false, Some(since)) => Some(since.unwrap_or(now)),
+                (false, None) => continue,
+            };
+            if broken_since.is_none_or(|since| now.since(since) < BROKEN_MAX) {
+                announced.insert(id, broken_since);
+            }
+        }
+        self.announced = announced;
+        self.announced.keys().copied().collect()
     }
 }
 
@@ -97,19 +128,21 @@ impl Node {
 
     /// Chooses near neighbours. One is given up only for somebody much nearer, since every change costs a link.
     fn choose_near(&mut self, now: Instant, members: &[ZhostId]) {
-        let distance = |id: ZhostId| self.membership.rtt_us(id).map_or(u64::MAX, u64::from);
+        let distance = |id: ZhostId| self.membership.round_trip(id).quartiles_us();
+        let at_most = |id: ZhostId| distance(id).map_or(u64::MAX, |(_, high_us)| high_us);
+        let at_least = |id: ZhostId| distance(id).map_or(0, |(low_us, _)| low_us);
         let mut near: Vec<ZhostId> =
             self.mesh.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
         let others = members.iter().copied().filter(|id| !near.contains(id));
-        let nearest = others.min_by_key(|id| (distance(*id).saturating_add(1).ilog2(), self.affinity(*id)));
+        let nearest = others.min_by_key(|id| (at_most(*id).saturating_add(1).ilog2(), self.affinity(*id)));
         let Some(nearest) = nearest else { return };
-        let farthest = (0..near.len()).max_by_key(|index| distance(near[*index]));
+        let farthest = (0..near.len()).max_by_key(|index| at_least(near[*index]));
         if near.len() < NEAR {
             near.push(nearest);
             self.mesh.near_chosen_at = Some(now);
         } else if let Some(farthest) = farthest
             && self.mesh.near_chosen_at.is_none_or(|at| now.since(at) >= self.near_period(members.len()))
-            && distance(nearest).saturating_mul(NEARER_FACTOR) < distance(near[farthest])
+            && at_most(nearest).saturating_mul(NEARER_FACTOR) < at_least(near[farthest])
         {
             near[farthest] = nearest;
             self.mesh.near_chosen_at = Some(now);
@@ -128,36 +161,27 @@ impl Node {
         rendezvous(low.0, high)
     }
 
-    /// Announces our links, with coarse round trips; those that changed little are left as they are.
+    /// Announces the neighbours that we chose, with coarse round trips. Links made on demand, or by others, are theirs to
+    /// announce or nobody's: they come and go, and everybody would have to hear of it.
     pub(crate) fn write_link_row(&mut self, now: Instant) {
-        let old = match self.registry.row(self.id, &RowKey::Links) {
-            Some(Row::Links(links)) => links.clone(),
-            _ => Vec::new(),
-        };
-        let mut links: Vec<(ZhostId, u8)> = self
-            .links
-            .peers()
-            .map(|peer| {
-                let held = old.iter().find(|(id, _)| *id == peer).map(|(_, band)| *band);
-                let measured = self.links.rtt_us(peer).map(rtt_band);
-                let band = match (held, measured) {
-                    (Some(held), Some(measured)) if held.abs_diff(measured) >= 2 => measured,
-                    (Some(held), _) => held,
-                    (None, measured) => measured.unwrap_or_default(),
-                };
-                (peer, band)
-            })
-            .collect();
+        let links = &self.links;
+        let chosen = links.wanted().filter(|id| self.membership.peer(*id).is_some());
+        let announced = self.mesh.announce(now, chosen, |id| links.is_up(id));
+        let mut row: Vec<(ZhostId, u8)> =
+            announced.into_iter().map(|id| (id, self.links.round_trip(id).band())).collect();
         // A link that is left out here is announced by its other end.
-        links.truncate(LINKS_ANNOUNCED_MAX);
-        if links != old {
-            self.set_row(now, RowKey::Links, Row::Links(links));
+        row.truncate(LINKS_ANNOUNCED_MAX);
+        // What a link is like that is not there at present is as it was.
+        if let Some(Row::Links(old)) = self.registry.row(self.id, &RowKey::Links) {
+            let known = |id: ZhostId| old.iter().find(|(held, _)| *held == id).map_or(0, |(_, band)| *band);
+            row.iter_mut().filter(|(_, band)| *band == 0).for_each(|(id, band)| *band = known(*id));
         }
+        self.set_row(now, RowKey::Links, Row::Links(row));
     }
 
     /// The round trip to a member as far as it was measured, microseconds.
     pub(crate) fn distance_us(&self, peer: ZhostId) -> u64 {
-        let datagrams = self.membership.rtt_us(peer).map(u64::from);
+        let datagrams = self.membership.round_trip(peer).median_us();
         self.links.rtt_us(peer).or(datagrams).unwrap_or(u64::MAX)
     }
 
@@ -261,10 +285,15 @@ impl Node {
             }
         }
         self.mesh.avoided.keys().for_each(|(a, b)| graph.avoid(*a, *b));
+        let silent = self.links.peers().filter(|peer| self.links.is_silent(*peer));
+        silent.for_each(|peer| graph.avoid(self.id, peer));
         graph
     }
 
     pub(crate) fn mesh_timeout(&mut self, now: Instant) {
+        if self.mesh.announced.values().flatten().any(|since| now.since(*since) >= BROKEN_MAX) {
+            self.write_link_row(now);
+        }
         let before = self.mesh.avoided.len();
         self.mesh.avoided.retain(|_, until| *until > now);
         if self.mesh.avoided.len() != before {

@@ -27,6 +27,7 @@ use crate::{
     steady::Steady,
     streams::Streams,
     topology_state::Histories,
+    traffic::Traffic,
     web::{Web, WebId},
 };
 use litemap::LiteMap;
@@ -156,6 +157,8 @@ pub struct Node {
     pub(crate) ledger: Ledger,
     pub(crate) election: Election,
     pub(crate) links: Links,
+    /// What was sent in datagrams and streams.
+    pub(crate) traffic: Traffic,
     pub(crate) gossip: Gossip,
     pub(crate) documents: Documents,
     pub(crate) burials: Burials,
@@ -241,6 +244,7 @@ impl Node {
                 config.secret.derive("zhost link v1"),
                 rng.fork(),
             ),
+            traffic: Traffic::default(),
             gossip: Gossip::new(now),
             documents: Documents::default(),
             burials: Burials::default(),
@@ -506,6 +510,8 @@ impl Node {
         self.mesh_timeout(now);
         self.watch_for_partition();
         self.streams_timeout(now);
+        self.traffic.handle_timeout(now);
+        self.links.traffic.handle_timeout(now);
         self.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
         self.gossip_timeout(now);

@@ -4,8 +4,8 @@ use crate::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, node::Node};
 use litemap::LiteMap;
 use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_control::protocol::{
-    Budget, Cluster, Ending, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, Service,
-    Space, SpaceDetail, Status, Topology, TopologyLine, Transition, Zhost,
+    Budget, Cluster, Ending, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, SentLine,
+    Service, Space, SpaceDetail, Status, Topology, TopologyLine, Transition, Zhost,
 };
 use zhost_gossip::{
     document::{Home, RosterEntry, TopologyDocument},
@@ -51,7 +51,7 @@ impl Node {
             Request::Status => Reply::Status(self.status(now)),
             Request::Cluster => Reply::Cluster(self.cluster()),
             Request::Zhosts => Reply::Zhosts(self.zhosts(now)),
-            Request::Mesh => Reply::Mesh(self.mesh()),
+            Request::Mesh => Reply::Mesh(self.mesh(now)),
             Request::MeshPeers => Reply::Peers(self.peers()),
             Request::MeshRoutes => Reply::Routes(self.routes_report()),
             Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.spaces()),
@@ -228,8 +228,17 @@ impl Node {
         }
     }
 
-    fn mesh(&self) -> Mesh {
+    fn mesh(&self, now: Instant) -> Mesh {
+        let sent = self.traffic.lines(now).chain(self.links.traffic.lines(now));
+        let sent = sent.map(|line| SentLine {
+            carrier: line.carrier.name().into(),
+            kind: line.kind.into(),
+            packets: line.sent.packets,
+            bytes: line.sent.bytes,
+            bytes_per_second: line.bytes_per_second,
+        });
         Mesh {
+            sent: sent.collect(),
             zhost: self.config.name.to_string(),
             links: self.links.peers().count() as u32,
             members: self.membership.peer_count() as u32 + 1,
@@ -260,11 +269,14 @@ impl Node {
             };
             let state = match route.as_ref().map(Vec::len) {
                 _ if self.membership.is_suspect(peer.id) => "suspect",
+                Some(2) if self.links.is_silent(peer.id) => "silent",
                 None => "no route",
                 Some(2) => "linked",
                 Some(_) => "relayed",
             };
-            let measured = if self.links.is_up(peer.id) {
+            let measured = if self.links.is_silent(peer.id) {
+                None
+            } else if self.links.is_up(peer.id) {
                 self.links.rtt_us(peer.id)
             } else {
                 self.streams.echo_rtt_us(peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))

@@ -56,11 +56,6 @@ impl Graph {
     }
 }
 
-/// Round trips in powers of two, so that what is announced of them changes rarely.
-pub(crate) fn rtt_band(rtt_us: u64) -> u8 {
-    rtt_us.max(1).ilog2() as u8
-}
-
 /// The round trip that a band stands for, microseconds.
 pub(crate) fn band_rtt_us(band: u8) -> u64 {
     (1_u64 << band.min(40)) * 3 / 2
@@ -100,8 +95,8 @@ mod tests {
 
     #[test]
     fn bands_stand_for_what_is_in_them() {
-        for rtt_us in [1, 70, 1000, 90_000, 4_000_000] {
-            let near = band_rtt_us(rtt_band(rtt_us));
+        for rtt_us in [2, 70, 1000, 90_000, 4_000_000] {
+            let near = band_rtt_us(zhost_base::round_trip::band(rtt_us));
             assert!(near * 2 >= rtt_us && near <= rtt_us * 2, "{rtt_us}: {near}");
         }
     }

@@ -108,12 +108,12 @@ impl Node {
         }
         let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return false };
         self.streams.restless.insert(peer);
+        let bytes = frame.encode();
+        self.traffic.count(frame, bytes.len());
         // What else is refused, its sender tries again, or is told.
         match frame {
-            Frame::Errand(_, errand) if errand.is_last_word() => {
-                conversation.stream.send_last(frame.encode())
-            }
-            _ => conversation.stream.send(frame.encode()),
+            Frame::Errand(_, errand) if errand.is_last_word() => conversation.stream.send_last(bytes),
+            _ => conversation.stream.send(bytes),
         }
         .is_ok()
     }
@@ -208,7 +208,7 @@ impl Node {
     /// A direct link if there is one that works; else, when one cannot be had soon, relays.
     fn best_way(&mut self, now: Instant, peer: ZhostId) -> Option<Way> {
         let direct = self.links.connection(peer).map(Way::Direct);
-        if direct.is_some() && !self.is_avoided(self.id, peer) {
+        if direct.is_some() && !self.is_avoided(self.id, peer) && !self.links.is_silent(peer) {
             return direct;
         }
         self.links.need(now, peer);

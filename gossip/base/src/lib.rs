@@ -14,6 +14,7 @@ pub mod pid;
 pub mod planted;
 pub mod recognizer;
 pub mod rng;
+pub mod round_trip;
 pub mod time;
 pub mod topology;
 
@@ -24,5 +25,6 @@ pub use name::{Name, NameError};
 pub use pid::{Farewell, Pid};
 pub use recognizer::RecognizerSpec;
 pub use rng::Rng;
+pub use round_trip::RoundTrip;
 pub use time::Instant;
 pub use topology::{PathSpec, Restart, SpaceKey, SpaceKind, SpaceSpec, Start, TopologySpec, WEB_CAPABILITY};

@@ -1,6 +1,6 @@
 //! Asking members whether they are there: directly, then through others and over the link.
 
-use super::{DOUBT_MAX, Member, Membership, MembershipEvent, Peer, Rumour, Standing, SwimMessage};
+use super::{DOUBT_MAX, Member, Membership, MembershipEvent, Peer, Rumour, Standing, State, SwimMessage};
 use alloc::vec::Vec;
 use core::time::Duration;
 use zhost_base::{Instant, ZhostId};
@@ -78,7 +78,7 @@ impl Membership {
     }
 
     fn direct_wait(&self, target: ZhostId) -> Duration {
-        let rtt = Duration::from_micros(u64::from(self.rtt_us(target).unwrap_or(0)));
+        let rtt = Duration::from_micros(self.round_trip(target).median_us().unwrap_or(0));
         (rtt * 3).clamp(DIRECT_MIN, DIRECT_MAX) * self.patience()
     }
 
@@ -155,7 +155,11 @@ impl Membership {
                 for helper in helpers {
                     self.tell(helper.id, helper.addr, SwimMessage::PingRequest(serial, probe.target));
                 }
-                self.events.push_back(MembershipEvent::AskOverLink(probe.target));
+                // Whom datagrams did not reach lately is asked over a link in any case.
+                self.events.push_back(match self.is_deaf(probe.target) {
+                    true => MembershipEvent::OpenLink(probe.target),
+                    false => MembershipEvent::AskOverLink(probe.target),
+                });
             }
             Purpose::Round | Purpose::Confirm => {
                 // Most helpers silent too: that points at ourselves.
@@ -186,10 +190,9 @@ impl Membership {
         if from == probe.target
             && let Some(member) = self.members.get_mut(&from)
         {
-            let rtt = u32::try_from(now.since(probe.sent_at).as_micros()).unwrap_or(u32::MAX).max(1);
             // A late answer to a repeated or relayed question says nothing of the way.
             if probe.stage == 1 {
-                member.rtt_us = if member.rtt_us == 0 { rtt } else { member.rtt_us / 8 * 7 + rtt / 8 + 1 };
+                member.round_trip.measure(now.since(probe.sent_at));
             }
             self.deaf.remove(&from);
         }
@@ -199,12 +202,16 @@ impl Membership {
                 self.tell(id, addr, SwimMessage::Ack(number));
             }
         } else {
-            self.forgive(probe.target);
+            self.forgive(now, probe.target);
         }
     }
 
-    /// A member is there after all.
-    pub(super) fn forgive(&mut self, id: ZhostId) {
+    /// A member is there after all. Only itself can refute a suspicion; until it has, the suspicion begins anew.
+    pub(super) fn forgive(&mut self, now: Instant, id: ZhostId) {
+        if let Some(State::Suspect { since, .. }) = self.members.get_mut(&id).map(|member| &mut member.state)
+        {
+            *since = now;
+        }
         self.probes.retain(|_, probe| probe.target != id || probe.is_for_another());
         self.doubt = self.doubt.saturating_sub(1);
     }

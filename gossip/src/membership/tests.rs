@@ -273,3 +273,44 @@ fn rumours_of_nobody_and_questions_of_strangers_change_nothing() {
     net.run_for(Duration::from_secs(2000));
     assert!(net.everybody_sees(3));
 }
+
+#[test]
+fn an_accusation_that_was_refuted_long_ago_ends_and_is_not_talked_about_without_end() {
+    let mut net = Net::new(2, 0, 5);
+    net.run_for(Duration::from_secs(5));
+    let before = net.serial;
+    net.run_for(Duration::from_secs(10));
+    let usual = net.serial - before;
+    // The first missed that the second refuted what it now says again.
+    let now = net.now;
+    net.nodes[1].as_mut().unwrap().incarnation += 3;
+    net.nodes[0].as_mut().unwrap().accuse(now, ZhostId(2));
+    let before = net.serial;
+    net.run_for(Duration::from_secs(10));
+    let said = net.serial - before;
+    assert!(said <= 2 * usual, "{said} datagrams in ten seconds, where {usual} are usual");
+    assert!(!net.nodes[0].as_ref().unwrap().is_suspect(ZhostId(2)));
+}
+
+#[test]
+fn a_suspect_that_answers_and_does_not_refute_is_asked_at_the_pace_of_suspicions() {
+    let mut node = Membership::new(Instant::from_micros(1), peer(0, 1), vec![], vec![], Rng::from_number(3));
+    let mut now = Instant::from_micros(1);
+    node.introduce(now, peer(1, 1));
+    node.accuse(now, ZhostId(2));
+    let mut pings = 0;
+    // It answers every ping at once, for ten seconds, and never says a word of the accusation.
+    for _ in 0..10_000 {
+        now += Duration::from_millis(1);
+        node.handle_timeout(now);
+        while let Some((_, datagram)) = node.poll_output() {
+            if let Datagram::Swim(Swim { message: SwimMessage::Ping(number), .. }) = datagram {
+                pings += 1;
+                let message = SwimMessage::Ack(number);
+                node.handle_swim(now, addr(1), Swim { from: ZhostId(2), message, rumours: vec![] });
+            }
+        }
+    }
+    assert!(node.peer(ZhostId(2)).is_some(), "it answers, so it is there");
+    assert!((10..40).contains(&pings), "{pings} pings in ten seconds");
+}

@@ -13,6 +13,7 @@ mod mishaps;
 mod network;
 mod operator;
 mod referee;
+pub mod rest;
 pub mod rollout;
 pub mod scenario;
 pub mod slots;

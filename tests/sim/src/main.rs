@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use zhost_sim::{
     scenario::{self, Report},
@@ -32,6 +32,12 @@ struct Options {
     /// Instead of a cluster under all sorts of faults: a space with replicated data whose board dies again and again.
     #[arg(long)]
     vault: bool,
+    /// Instead of faults: leave a cluster alone for that many simulated seconds, and say what it still does.
+    #[arg(long)]
+    rest: Option<u64>,
+    /// Before that, kill so many boards and pull so many cables.
+    #[arg(long, requires = "rest")]
+    battered: Option<usize>,
     /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`.
     #[arg(long)]
     bug: Option<String>,
@@ -64,6 +70,18 @@ fn main() {
     let mut options = Options::parse();
     if let Some(name) = options.bug.clone() {
         return hunt(&name, &mut options);
+    }
+    if let Some(seconds) = options.rest {
+        for seed in &options.seeds.0 {
+            let length = Duration::from_secs(seconds);
+            let (rest, report) = match options.battered {
+                Some(mishaps) => scenario::battered(*seed, options.zhosts, mishaps, length),
+                None => scenario::rest(*seed, options.zhosts, length),
+            };
+            println!("seed {seed}: {rest}");
+            report.flaws.iter().for_each(|flaw| println!("  {flaw}"));
+        }
+        return;
     }
     let started = Instant::now();
     let tally = run_all(&options, false);

@@ -4,9 +4,14 @@ use crate::{
     guests,
     network::NetworkFaults,
     referee::{self, Expectation},
+    rest::Rest,
     world::{Machines, World},
 };
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use zhost_base::Instant;
 use zhost_control::protocol::{Durability, Reply, Request};
 
@@ -15,6 +20,14 @@ pub(crate) const QUIET_WITHIN: Duration = Duration::from_secs(90);
 
 /// How long quiet has to last.
 const QUIET_FOR: Duration = Duration::from_secs(3);
+
+/// How long a cluster that is left alone settles before its rest is measured.
+const SETTLE: Duration = Duration::from_secs(300);
+
+/// How long a cluster has to come to rest after it is quiet: links made on demand are kept for a minute.
+const CALM_DOWN: Duration = Duration::from_secs(70);
+/// How long it is watched then.
+const REST: Duration = Duration::from_secs(30);
 
 /// How long messages may take to flow once the cluster is quiet.
 const FLOW_WITHIN: Duration = Duration::from_secs(10);
@@ -62,6 +75,56 @@ pub fn calm(seed: u64, zhosts: usize) -> Report {
         run.flaws.push(format!("3 spaces were started {starts} times"));
     }
     run.report(quiet.then_some(Duration::ZERO))
+}
+
+/// A cluster on a bad network to which nothing happens: what it does in that time, after some minutes of settling.
+pub fn rest(seed: u64, zhosts: usize, length: Duration) -> (Rest, Report) {
+    let world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    run.submit("beta", 1, "data.read");
+    let quiet = run.wait_for_quiet("after the submits");
+    run.world.run_for(SETTLE);
+    let rest = run.world.rest(length);
+    (rest, run.report(quiet.then_some(Duration::ZERO)))
+}
+
+/// A cluster whose boards are killed and started again, and whose cables are pulled and put back, one after the other; then
+/// nothing happens any more.
+pub fn battered(seed: u64, zhosts: usize, mishaps: usize, length: Duration) -> (Rest, Report) {
+    let world = World::new(seed, Machines { zhosts, cameras: 0, measured: true }, network(0, 5));
+    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    run.power_on();
+    run.agree("after the start");
+    for mishap in 0..2 * mishaps {
+        let victim = 1 + mishap % (zhosts - 1);
+        let known = run.world.id(victim);
+        let cable = mishap >= mishaps;
+        match cable {
+            true => run.world.partition(&[victim]),
+            false => run.world.kill(victim),
+        }
+        let end = run.world.now() + QUIET_WITHIN;
+        let others: Vec<usize> = (0..zhosts).filter(|index| *index != victim).collect();
+        let gone = |world: &World| known.is_none_or(|id| others.iter().all(|index| !world.sees(*index, id)));
+        run.world.run_until(end, gone);
+        match cable {
+            true => run.world.heal(),
+            false => run.world.start(victim),
+        }
+        run.agree(&format!("after mishap {mishap}"));
+    }
+    run.world.run_for(CALM_DOWN);
+    let rest = run.world.rest(length);
+    (rest, run.report(Some(Duration::ZERO)))
+}
+
+/// What a cluster of this size does that never had a mishap.
+fn idle(zhosts: usize) -> Rest {
+    static KNOWN: Mutex<BTreeMap<usize, Rest>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(zhosts).or_insert_with(|| rest(0, zhosts, 2 * REST).0).clone()
 }
 
 /// A topology asks for a capability nobody has: it fails with the reason, and runs as soon as a zhost with it joins.
@@ -198,6 +261,7 @@ pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let quiet_after = quiet.then(|| run.world.now().since(start));
     if quiet {
         run.check_flow();
+        run.check_rest();
     }
     run.report(quiet_after)
 }
@@ -234,6 +298,14 @@ impl Run {
         self.flaws.extend(self.world.unexplained(seen));
     }
 
+    /// A cluster that was helped through mishaps is at rest like one that never had any.
+    fn check_rest(&mut self) {
+        let idle = idle(self.world.size());
+        self.world.run_for(CALM_DOWN);
+        let rest = self.world.rest(REST);
+        self.flaws.extend(rest.busier_than(&idle));
+    }
+
     fn power_on(&mut self) {
         for index in 0..self.world.size() {
             self.world.start(index);
@@ -257,6 +329,13 @@ impl Run {
             self.flaws.extend(verdict.into_iter().map(|flaw| format!("{when}: {flaw}")));
         }
         quiet
+    }
+
+    fn agree(&mut self, when: &str) {
+        let end = self.world.now() + QUIET_WITHIN;
+        if !self.world.run_until(end, World::is_agreed) {
+            self.flaws.push(format!("{when}: the boards do not agree"));
+        }
     }
 
     /// Asks live boards until one answers with anything but a refusal.

@@ -85,6 +85,8 @@ pub struct World {
     operators: Vec<Operator>,
     /// What each board sent, headers included.
     sent_bytes: Vec<u64>,
+    /// Datagrams and writes to streams that each board sent.
+    sent_packets: Vec<u64>,
     /// What each board had written to its store.
     flash_bytes: Vec<u64>,
     trace: VecDeque<String>,
@@ -116,6 +118,7 @@ impl World {
             muted: BTreeSet::new(),
             operators: Vec::new(),
             sent_bytes: vec![0; zhosts],
+            sent_packets: vec![0; zhosts],
             flash_bytes: vec![0; zhosts],
             trace: VecDeque::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
@@ -578,6 +581,7 @@ impl World {
 
     fn send_datagram(&mut self, from: usize, port: Port, to: SocketAddr, bytes: &[u8]) {
         self.sent_bytes[from] += (bytes.len() + DATAGRAM_HEADER_BYTES) as u64;
+        self.sent_packets[from] += 1;
         if let Some(operator) = self.operators.iter().position(|operator| operator.addr == to) {
             for at in self.network.datagram_arrivals(self.now, from, from, &mut self.rng) {
                 self.schedule(at, Event::OperatorDatagram { to: operator, bytes: bytes.to_vec() });
@@ -599,6 +603,7 @@ impl World {
 
     fn send_bytes(&mut self, from: End, bytes: Vec<u8>) {
         self.sent_bytes[from.0] += (bytes.len() + SEGMENT_HEADER_BYTES) as u64;
+        self.sent_packets[from.0] += 1;
         if self.muted.contains(&from.0) {
             return;
         }
@@ -636,6 +641,22 @@ impl World {
     /// Bytes a board sent so far, with the headers of IP, UDP and TCP.
     pub fn sent_bytes(&self, index: usize) -> u64 {
         self.sent_bytes[index]
+    }
+
+    /// Datagrams and writes to streams that a board sent so far.
+    pub fn sent_packets(&self, index: usize) -> u64 {
+        self.sent_packets[index]
+    }
+
+    /// Rows that a board's present start wrote about itself.
+    pub fn rows_written(&self, index: usize) -> u64 {
+        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_rows_written())
+    }
+
+    /// Bytes that a board's present start sent, by kind.
+    pub fn traffic(&self, index: usize) -> BTreeMap<String, u64> {
+        let running = self.machines[index].running.as_ref();
+        running.map_or_else(BTreeMap::new, |running| running.node.inspect_traffic(self.now).collect())
     }
 
     /// How many boards there are.

@@ -200,9 +200,19 @@ fn firmware(status: &FirmwareStatus) -> String {
 }
 
 fn mesh(mesh: &Mesh) -> String {
+    let rows = mesh.sent.iter().map(|line| {
+        vec![
+            line.carrier.clone(),
+            line.kind.clone(),
+            line.packets.to_string(),
+            line.bytes.to_string(),
+            line.bytes_per_second.to_string(),
+        ]
+    });
+    let sent = table(&["SENT IN", "KIND", "PACKETS", "BYTES", "BYTES/S"], rows);
     format!(
         "Zhost: {}\nLinks: {}\nMembers: {}, {} of them suspect\nSelf-doubt: {} of 8\n\
-         Messages: {} sent, {} received, {} undelivered\nPackets relayed for others: {}\nReroutes: {}\n",
+         Messages: {} sent, {} received, {} undelivered\nPackets relayed for others: {}\nReroutes: {}\n\n{sent}",
         mesh.zhost,
         mesh.links,
         mesh.members,

@@ -150,9 +150,12 @@ impl Node {
                 MembershipEvent::Refuted => {
                     self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
                 }
-                MembershipEvent::AskOverLink(peer) if self.links.is_up(peer) => self.links.ping(now, peer),
+                MembershipEvent::AskOverLink(peer) => self.links.ping(now, peer),
                 // A new link is measured as soon as it is there.
-                MembershipEvent::AskOverLink(peer) => self.links.need(now, peer),
+                MembershipEvent::OpenLink(peer) => {
+                    self.links.need(now, peer);
+                    self.links.ping(now, peer);
+                }
                 MembershipEvent::Regenerated(generation) => {
                     self.generation = generation;
                     self.registry.regenerate(generation);
@@ -196,7 +199,7 @@ impl Node {
                     self.handle_hop(now, peer, hop);
                     progress = true;
                 }
-                LinkOutput::Answered(peer) => self.membership.handle_link_answer(peer),
+                LinkOutput::Answered(peer) => self.membership.handle_link_answer(now, peer),
                 LinkOutput::Refused(peer) => self.membership.handle_refused(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }
