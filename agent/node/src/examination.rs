@@ -1,7 +1,7 @@
 //! Packages and agents are examined before anything is done with them: hashes, signatures, and the code of every space.
 //! A small board takes seconds over that, so the shell does it beside its loop.
 
-use zhost_base::{Name, SpaceKind, TopologySpec};
+use zhost_base::{Name, TopologySpec};
 use zhost_mex::{Package, PublicKey, Trust, firmware::Firmware};
 use zhost_runtime::Interpreter;
 
@@ -67,23 +67,6 @@ fn examine_package(
     interpreter: &dyn Interpreter,
 ) -> Result<TopologySpec, String> {
     let package = Package::open(bytes, Trust::Publishers(publishers)).map_err(|error| error.to_string())?;
-    for space in &package.topology.spaces {
-        let name = &space.name;
-        if space.kind == SpaceKind::Ui {
-            let prefix = format!("spaces/{name}/");
-            let files = package.files().filter(|(file, _)| file.starts_with(&prefix));
-            let size: usize = files.map(|(_, size)| size).sum();
-            if size > space.memory_bytes as usize {
-                let needed = size.div_ceil(1024);
-                return Err(format!(
-                    "space '{name}': its files have {needed} KiB, more than its resources.memoryKiB"
-                ));
-            }
-            continue;
-        }
-        let wasm = package.wasm(name).ok_or_else(|| format!("space '{name}' has no WASM"))?;
-        let has_path = package.topology.has_path(name);
-        interpreter.check(wasm, space, has_path).map_err(|error| format!("space '{name}': {error}"))?;
-    }
+    zhost_runtime::examine(&package, interpreter)?;
     Ok(package.topology)
 }

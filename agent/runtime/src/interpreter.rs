@@ -1,13 +1,18 @@
 //! The engine behind a trait, so that another can stand beside it.
 
-use crate::context::{Context, Refusal};
+use crate::{
+    context::{Context, Refusal},
+    start,
+};
 use std::{fmt, sync::Arc};
 use zhost_base::SpaceSpec;
 
 /// The functions a guest exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Export {
-    /// Called once, before all others; optional. What a compiler puts there for a library's own set-up.
+    /// The function that the start section names; called once, before all others.
+    Begin,
+    /// Called once, before those below; optional. What a compiler puts there for a library's own set-up.
     Initialize,
     /// Called once, first; optional.
     OnInit,
@@ -23,6 +28,7 @@ impl Export {
     /// The exported name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Begin => start::EXPORT,
             Self::Initialize => "_initialize",
             Self::Start => "_start",
             Self::OnInit => "on_init",
@@ -33,7 +39,7 @@ impl Export {
 
     /// Whether it gives a code.
     pub(crate) fn has_code(self) -> bool {
-        !matches!(self, Self::Initialize | Self::Start)
+        !matches!(self, Self::Begin | Self::Initialize | Self::Start)
     }
 }
 
@@ -69,6 +75,8 @@ pub enum LoadError {
         /// What it would have to declare.
         capability: String,
     },
+    /// It needs something that the interpreter does not have; what, and how to do without.
+    Unsupported(&'static str),
     /// It lacks an export, or has it with the wrong type.
     Export(String),
 }
@@ -77,6 +85,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(reason) => write!(f, "its WASM is not valid: {reason}"),
+            Self::Unsupported(what) => f.write_str(what),
             Self::UnknownImport { import } => write!(f, "it imports {import}, which no zhost offers"),
             Self::Undeclared { import, capability } => {
                 write!(f, "it imports {import} but does not declare {capability}")

@@ -7,7 +7,9 @@ use crate::{
     device::NoDevices,
     imports::{self, Pause, Place},
     interpreter::{Export, Guest, Interpreter, LoadError, Program, Step},
+    start,
     store::NoStore,
+    unsupported,
 };
 use std::{fmt, sync::Arc};
 use wasmi::{
@@ -64,25 +66,37 @@ fn linker(engine: &Engine) -> Result<Linker<Host>, LoadError> {
 
 fn invalid(error: &impl fmt::Display) -> LoadError {
     let text: String = error.to_string();
+    if let Some(what) = unsupported::feature(&text) {
+        return LoadError::Unsupported(what);
+    }
     LoadError::Invalid(text.lines().next().unwrap_or_default().chars().take(200).collect())
 }
 
 impl Interpreter for Wasmi {
     fn check(&self, wasm: &[u8], space: &SpaceSpec, has_path: bool) -> Result<(), LoadError> {
         let engine = engine();
-        let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
+        let module = Module::new(&engine, &start::prepare(wasm).0).map_err(|e| invalid(&e))?;
         for import in module.imports() {
+            if let Some(what) = unsupported::import(import.module(), import.name(), import.ty()) {
+                return Err(LoadError::Unsupported(what));
+            }
             abi::check_import(import.module(), import.name(), space, has_path)?;
         }
-        let exports = [Export::Initialize, Export::OnInit, Export::OnProcess, Export::Start, Export::OnClose];
+        let exports = [
+            Export::Begin,
+            Export::Initialize,
+            Export::OnInit,
+            Export::OnProcess,
+            Export::Start,
+            Export::OnClose,
+        ];
         for export in exports {
-            let (is_typed, form) = match module.get_export(export.name()) {
+            let (results, form) =
+                if export.has_code() { (&[ValType::I32][..], "() -> i32") } else { (&[][..], "()") };
+            let is_typed = match module.get_export(export.name()) {
                 None => continue,
-                Some(ExternType::Func(ty)) if export.has_code() => {
-                    (ty.params().is_empty() && ty.results() == [ValType::I32], "() -> i32")
-                }
-                Some(ExternType::Func(ty)) => (ty.params().is_empty() && ty.results().is_empty(), "()"),
-                Some(_) => (false, "()"),
+                Some(ExternType::Func(ty)) => ty.params().is_empty() && ty.results() == results,
+                Some(_) => false,
             };
             if !is_typed {
                 let reason = format!("its export {} is not a function {form}", export.name());
@@ -112,9 +126,10 @@ impl Interpreter for Wasmi {
 
     fn load(&self, wasm: &[u8]) -> Result<Arc<dyn Program>, LoadError> {
         let engine = engine();
-        let module = Module::new(&engine, wasm).map_err(|e| invalid(&e))?;
+        let (wasm, has_start) = start::prepare(wasm);
+        let module = Module::new(&engine, &wasm).map_err(|e| invalid(&e))?;
         let linker = linker(&engine)?;
-        Ok(Arc::new(WasmiProgram { engine, module, linker }))
+        Ok(Arc::new(WasmiProgram { engine, module, linker, has_start }))
     }
 }
 
@@ -122,6 +137,8 @@ struct WasmiProgram {
     engine: Engine,
     module: Module,
     linker: Linker<Host>,
+    /// Whether it has a start section.
+    has_start: bool,
 }
 
 impl Program for WasmiProgram {
@@ -134,7 +151,9 @@ impl Program for WasmiProgram {
         let host = store.data_mut();
         host.limiter.tables_fixed = true;
         host.memory = memory;
-        Ok(Box::new(WasmiGuest { store, instance, call: Call::None, has_code: true, result: [Val::I32(0)] }))
+        let result = [Val::I32(0)];
+        let has_start = self.has_start;
+        Ok(Box::new(WasmiGuest { store, instance, has_start, call: Call::None, has_code: true, result }))
     }
 }
 
@@ -202,6 +221,7 @@ enum Call {
 struct WasmiGuest {
     store: Store<Host>,
     instance: Instance,
+    has_start: bool,
     call: Call,
     /// Whether the present call gives a code.
     has_code: bool,
@@ -259,7 +279,9 @@ impl WasmiGuest {
 
 impl Guest for WasmiGuest {
     fn call(&mut self, export: Export) -> bool {
-        match self.instance.get_func(&self.store, export.name()) {
+        // An export that only has the name is nobody's start section.
+        let is_there = export != Export::Begin || self.has_start;
+        match self.instance.get_func(&self.store, export.name()).filter(|_| is_there) {
             Some(function) => {
                 self.call = Call::Fresh(function);
                 self.has_code = export.has_code();

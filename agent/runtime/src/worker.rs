@@ -232,10 +232,14 @@ impl Worker {
     fn handle_watchdog(&mut self, key: &SpaceKey) {
         let exit = match self.tasks.get(key).map(|task| task.phase) {
             Some(Phase::Close) => Exit::Closed,
-            Some(Phase::Initialize | Phase::Init) => {
-                Exit::Crashed("on_init did not end within its fuel; the watchdog ended it".into())
+            phase => {
+                let call = match phase {
+                    Some(Phase::Begin) => "its start section",
+                    Some(Phase::Initialize | Phase::Init) => "on_init",
+                    _ => "on_process",
+                };
+                Exit::Crashed(format!("{call} did not end within its fuel; the watchdog ended it"))
             }
-            _ => Exit::Crashed("on_process did not end within its fuel; the watchdog ended it".into()),
         };
         self.finish(key, exit);
     }
@@ -308,8 +312,11 @@ impl Worker {
     fn handle_return(&mut self, now: Instant, key: &SpaceKey, code: i32) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.in_call = false;
-        task.fuel_spent = 0;
         match task.phase {
+            Phase::Begin => {
+                self.begin_life(key, Phase::Initialize);
+                self.enqueue(key);
+            }
             Phase::Initialize => {
                 self.begin_life(key, Phase::Init);
                 self.enqueue(key);

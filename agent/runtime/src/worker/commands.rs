@@ -220,7 +220,7 @@ impl Worker {
                     guest,
                     loaded,
                     pid,
-                    phase: Phase::Initialize,
+                    phase: Phase::Begin,
                     is_program: false,
                     in_call: false,
                     queued: false,
@@ -237,7 +237,7 @@ impl Worker {
                     usage_told_at: now,
                 };
                 self.tasks.insert(key.clone(), Box::new(task));
-                self.begin_life(&key, Phase::Initialize);
+                self.begin_life(&key, Phase::Begin);
                 self.enqueue(&key);
             }
             Err(reason) => self.events.push_back(WorkerEvent::Exited(key, pid.number, Exit::Crashed(reason))),
@@ -272,13 +272,16 @@ impl Worker {
         Ok((guest, loaded))
     }
 
-    /// Goes on to the first of `_initialize`, `on_init` and the space's own work that the guest has, from `phase` on.
+    /// Goes on to the first of its start section, `_initialize`, `on_init` and the space's own work that the guest has, from
+    /// `phase` on.
     pub(super) fn begin_life(&mut self, key: &SpaceKey, phase: Phase) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        let steps = [(Phase::Initialize, Export::Initialize), (Phase::Init, Export::OnInit)];
-        let is_first = phase == Phase::Initialize;
-        let steps = steps.into_iter().filter(|(step, _)| is_first || *step == phase);
-        for (step, export) in steps {
+        let steps = [
+            (Phase::Begin, Export::Begin),
+            (Phase::Initialize, Export::Initialize),
+            (Phase::Init, Export::OnInit),
+        ];
+        for (step, export) in steps.into_iter().skip_while(|(step, _)| *step != phase) {
             if task.guest.call(export) {
                 task.phase = step;
                 task.in_call = true;

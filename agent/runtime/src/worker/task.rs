@@ -11,6 +11,7 @@ use zhost_base::{Instant, Pid};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    Begin,
     Initialize,
     Init,
     Process,
@@ -39,7 +40,7 @@ pub(super) struct Task {
     /// Commits so far.
     pub commits: u64,
     pub stop: bool,
-    /// In the present call.
+    /// In the present call; all calls until the guest has begun count as one.
     pub fuel_spent: u64,
     /// What it may still burn at present, if it is limited; in debt it waits.
     pub fuel_allowance: i64,
@@ -70,7 +71,7 @@ impl Task {
 
     pub fn fuel_max(&self) -> u64 {
         match self.phase {
-            Phase::Initialize | Phase::Init => budget::INIT_FUEL_MAX,
+            Phase::Begin | Phase::Initialize | Phase::Init => budget::INIT_FUEL_MAX,
             Phase::Process if self.is_program => u64::MAX,
             Phase::Process => budget::PROCESS_FUEL_MAX,
             Phase::Close => budget::CLOSE_FUEL_MAX,

@@ -121,6 +121,10 @@ fn a_rogue_costs_its_neighbour_at_most_as_much_again() {
     let (quiet, _) = worst_latency(None, false);
     let rogues = [
         ("spins", process("(loop $l (br $l)) (i32.const 0)")),
+        (
+            "spins in its start section",
+            process("(i32.const 0)") + "(func $start (loop $l (br $l))) (start $start)",
+        ),
         ("traps", process("(unreachable)")),
         ("leaks", process("(loop $l (drop (memory.grow (i32.const 1))) (br $l)) (i32.const 0)")),
         (

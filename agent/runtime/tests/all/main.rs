@@ -5,4 +5,5 @@ mod conformance;
 mod containment;
 mod guests;
 mod smith;
+mod start;
 mod wasi;

@@ -31,7 +31,7 @@ fn config(traps: bool) -> Config {
         min_memories: 0,
         // More than they may have.
         max_memory32_bytes: 2 * MEMORY_MAX_BYTES,
-        allow_start_export: false,
+        allow_start_export: true,
         threads_enabled: false,
         shared_everything_threads_enabled: false,
         gc_enabled: false,
@@ -55,26 +55,45 @@ fn make(seed: u64) -> Option<Vec<u8>> {
     Some(module.to_bytes())
 }
 
+/// Whether a module begins with a start section.
+fn has_start(wasm: &[u8]) -> bool {
+    let mut rest = &wasm[8..];
+    while let [id, body @ ..] = rest {
+        let (mut size, mut shift) = (0, 0);
+        let length = 1 + body.iter().take_while(|byte| **byte & 0x80 != 0).count();
+        for byte in &body[..length] {
+            size |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+        }
+        if *id == 8 {
+            return true;
+        }
+        rest = &body[length + size..];
+    }
+    false
+}
+
+/// Whether a guest never ran, by the reason it ended for.
+fn is_refusal(reason: &str) -> bool {
+    ["its WASM", "it needs", "its tables"].iter().any(|begin| reason.starts_with(begin))
+}
+
 #[test]
 fn no_module_harms_its_worker() {
     let count = std::env::var("ZHOST_MODULES").ok().and_then(|count| count.parse().ok()).unwrap_or(MODULES);
-    let (mut ran, mut refused, mut crashed, mut grown) = (0, 0, 0, 0);
+    let (mut ran, mut refused, mut crashed, mut grown, mut started) = (0, 0, 0, 0, 0);
     for seed in 0..count {
         let Some(wasm) = make(seed) else { continue };
+        started += u64::from(has_start(&wasm));
         let mut bench = Bench::new();
         bench.start_with("guest", &[], "", &wasm);
         bench.run_for(Duration::from_millis(20));
+        let is_refused = matches!(bench.exit_of("guest"), Some(Exit::Crashed(reason)) if is_refusal(reason));
         match bench.exit_of("guest") {
-            Some(Exit::Crashed(reason))
-                if reason.starts_with("its WASM") || reason.starts_with("it needs") =>
-            {
-                refused += 1;
-            }
+            _ if is_refused => refused += 1,
             Some(Exit::Crashed(_)) => crashed += 1,
             _ => ran += 1,
         }
-        let is_refused = matches!(bench.exit_of("guest"), Some(Exit::Crashed(reason))
-            if reason.starts_with("its WASM") || reason.starts_with("it needs"));
         bench.worker.handle_command(bench.now, WorkerCommand::Stop(key("guest")));
         bench.run_for(Duration::from_secs(6));
         let used = bench.events.iter().filter_map(|event| match event {
@@ -92,6 +111,7 @@ fn no_module_harms_its_worker() {
         );
     }
     println!("of {count} modules {ran} ran, {crashed} ran and crashed, {refused} were refused");
+    assert!(started >= count / 100, "only {started} of {count} modules had a start section");
     assert!(grown > count / 10, "only {grown} of {count} modules had memory");
     assert!(ran + crashed > count / 2, "only {ran} and {crashed} of {count} modules ran at all");
 }
