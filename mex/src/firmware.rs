@@ -24,7 +24,8 @@ use zhost_base::{
     limits::{FIRMWARE_PROGRAM_MAX_BYTES, FIRMWARE_SIZE_MAX_BYTES},
 };
 
-const MAGIC: &[u8; 8] = b"zhostfw\x01";
+/// How a signed agent begins.
+pub const MAGIC: &[u8; 8] = b"zhostfw\x01";
 /// Sets signatures over agents apart from those over packages.
 const CONTEXT: &[u8] = b"zhost firmware v1\0";
 

@@ -13,16 +13,16 @@ use zhost_link::{
     noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, Role},
 };
 
-/// How long a zhost may take to answer the first word.
-const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 /// How long a zhost may think about a request it has received.
 const THINKING_MAX: Duration = Duration::from_secs(30);
 
 /// Why there is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientError {
-    /// Nothing came back: no zhost there, or it does not know us.
-    NoAnswer,
+    /// Nothing came back: no zhost there, or one that has another control secret.
+    Silent,
+    /// A zhost with this control secret answered, but does not take this operator.
+    Stranger,
     /// The zhost answered the handshake but then fell silent.
     Lost,
     /// The request is larger than a zhost takes.
@@ -32,8 +32,10 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoAnswer => {
-                "no answer: is a zhost running there, is the control secret right, and is your operator key trusted?"
+            Self::Silent => "no answer: nobody is there, or a zhost that has another control secret",
+            Self::Stranger => {
+                "a zhost with this control secret answers, but does not take your operator key: it is not among its \
+                 `operators`"
             }
             Self::Lost => "the zhost fell silent during the request; ask another zhost of the cluster",
             Self::TooLarge => "the request is larger than a zhost takes",
@@ -84,7 +86,7 @@ impl Client {
             sender: None,
             receiver: Receiver::new(pace),
             reply: None,
-            give_up_at: now + ANSWER_WITHIN,
+            give_up_at: now + pace.answer_within,
             outbox: VecDeque::new(),
         })
     }
@@ -96,8 +98,8 @@ impl Client {
         }
         self.message += 1;
         self.sender = Some(Sender::new(self.pace, self.message, bytes));
-        if let State::Open { .. } = self.state {
-            self.give_up_at = now + self.pace.silence_max;
+        if let State::Open { heard, .. } = self.state {
+            self.give_up_at = now + if heard { self.pace.silence_max } else { self.pace.heard_within };
         }
         self.pump(now);
         Ok(())
@@ -150,9 +152,19 @@ impl Client {
             let finish = packet::join(Kind::Finish, self.session, &buffer[..size]);
             self.outbox.push_back(finish.clone());
             self.state = State::Open { channel: Channel::new(transport), finish, heard: false };
-            self.give_up_at = now + self.pace.silence_max;
+            self.give_up_at = now + self.pace.heard_within;
             self.pump(now);
         }
+    }
+
+    /// Whether a zhost answered that has the control secret.
+    pub fn is_answered(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Whether the zhost takes the operator: it said something that only the two can read.
+    pub fn is_heard(&self) -> bool {
+        matches!(self.state, State::Open { heard: true, .. })
     }
 
     fn handle_packet(&mut self, now: Instant, packet: Packet) {
@@ -201,7 +213,8 @@ impl Client {
         if self.give_up_at <= now {
             return Err(match self.state {
                 State::Open { heard: true, .. } => ClientError::Lost,
-                _ => ClientError::NoAnswer,
+                State::Open { heard: false, .. } => ClientError::Stranger,
+                State::Hello { .. } => ClientError::Silent,
             });
         }
         if let State::Hello { hello, send_at, .. } = &mut self.state

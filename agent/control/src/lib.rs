@@ -6,6 +6,7 @@
 //! line ([`mod@line`]). [`protocol`] says what the messages mean.
 
 mod client;
+mod inquiry;
 pub mod line;
 mod pace;
 mod packet;
@@ -14,5 +15,6 @@ mod server;
 mod transfer;
 
 pub use client::{Client, ClientError};
+pub use inquiry::{Inquiry, Trouble};
 pub use pace::Pace;
 pub use server::{Caller, Server, SessionId, Trust};

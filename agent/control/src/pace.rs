@@ -16,6 +16,10 @@ pub struct Pace {
     pub(crate) rto_max: Duration,
     /// How often an unanswered hello is repeated.
     pub(crate) hello_period: Duration,
+    /// How long a zhost may take to answer the first word.
+    pub(crate) answer_within: Duration,
+    /// How long a zhost that answered it may take to say that it takes the operator.
+    pub(crate) heard_within: Duration,
     /// How long a zhost may be silent in the midst of a session before the session is given up.
     pub(crate) silence_max: Duration,
 }
@@ -28,6 +32,8 @@ impl Pace {
         rto_start: Duration::from_millis(250),
         rto_max: Duration::from_secs(2),
         hello_period: Duration::from_millis(300),
+        answer_within: Duration::from_secs(3),
+        heard_within: Duration::from_millis(1500),
         silence_max: Duration::from_secs(6),
     };
     /// A serial line at 115,200 baud, where a flipped bit costs a whole fragment: 18 ms each.
@@ -37,6 +43,8 @@ impl Pace {
         rto_start: Duration::from_millis(700),
         rto_max: Duration::from_secs(3),
         hello_period: Duration::from_millis(500),
+        answer_within: Duration::from_secs(6),
+        heard_within: Duration::from_secs(15),
         silence_max: Duration::from_secs(15),
     };
 

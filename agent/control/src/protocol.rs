@@ -1,9 +1,10 @@
 //! What operators ask, and what they are told. Times are milliseconds; ids are text, so that JSON shows them whole.
+//! Where two zhosts have one name, it is told with the beginning of the id behind it: `attic (a1b2c3d4)`.
 
 use serde::{Deserialize, Serialize};
 
-/// A command of an operator. Topologies are named by id or name, zhosts and spaces likewise; a space may be written
-/// `topology/space`.
+/// A command of an operator. Topologies and zhosts are named by name, id, or the first digits of the id; a space may be
+/// written `topology/space`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// What this zhost is doing.
@@ -65,6 +66,9 @@ pub enum Request {
     /// No further board takes up another agent.
     FirmwareHalt,
 }
+
+/// How long a ping waits for its answer, in milliseconds.
+pub const PING_PATIENCE_MS: u64 = 500;
 
 /// The key of sessions with a board that has no cluster: no secret, since whoever holds the cable is trusted.
 pub const PROVISIONING_KEY: [u8; 32] = *b"zhost: a board without a cluster";
@@ -149,6 +153,8 @@ pub struct FirmwareStatus {
 pub struct FirmwareLine {
     /// Its name.
     pub zhost: String,
+    /// Its id.
+    pub zhost_id: String,
     /// Which agents it can run.
     pub target: String,
     /// The version of the one it runs.
@@ -200,6 +206,8 @@ pub struct Cluster {
     pub full: bool,
     /// Names of the supers.
     pub supers: Vec<String>,
+    /// Their ids.
+    pub super_ids: Vec<String>,
     /// Zhosts alive.
     pub alive: u32,
     /// Zhosts in the roster.
@@ -227,6 +235,8 @@ pub struct Zhost {
     pub region: String,
     /// The super it reports to.
     pub super_node: String,
+    /// The id of that super, or `-`.
+    pub super_id: String,
     /// Spaces it runs.
     pub spaces: u32,
     /// Capabilities it offers.
@@ -305,6 +315,8 @@ pub struct Peer {
 pub struct RouteLine {
     /// Where it leads.
     pub zhost: String,
+    /// The id of that zhost.
+    pub zhost_id: String,
     /// Links on the way, 0 if there is none.
     pub hops: u32,
     /// Round trip as the links' ends announce it, coarsely, microseconds.
@@ -322,6 +334,8 @@ pub struct Space {
     pub space: String,
     /// The zhost that runs it.
     pub zhost: String,
+    /// The id of that zhost.
+    pub zhost_id: String,
     /// The topology it belongs to.
     pub topology: String,
     /// What it is doing.
@@ -335,6 +349,8 @@ pub struct Space {
 pub struct Ping {
     /// The zhost asked.
     pub zhost: String,
+    /// Its id.
+    pub zhost_id: String,
     /// Links on the way.
     pub hops: u32,
     /// Round trip, microseconds; nothing when no answer came.
@@ -403,6 +419,8 @@ pub struct Topology {
     pub failure_reason: Option<String>,
     /// The super that coordinates it.
     pub coordinator: String,
+    /// The id of that super, or `-`.
+    pub coordinator_id: String,
     /// First submitted, milliseconds since 1970.
     pub created_unix_ms: u64,
     /// Last submitted, stopped or changed.
@@ -420,6 +438,8 @@ pub struct PlacementLine {
     pub space: String,
     /// Its zhost, or `-`.
     pub zhost: String,
+    /// The id of that zhost, or `-`.
+    pub zhost_id: String,
     /// What it is doing there.
     pub state: String,
 }
@@ -444,6 +464,8 @@ pub struct SpaceDetail {
     pub kind: String,
     /// The zhost that runs it.
     pub zhost: String,
+    /// The id of that zhost, or `-`.
+    pub zhost_id: String,
     /// What it is doing.
     pub state: String,
     /// Starts on this zhost, the present one included.

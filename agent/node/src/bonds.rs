@@ -193,7 +193,7 @@ impl Node {
             let watches = self.actors.bonds.zhosts.iter().filter(|(_, watched)| *watched == zhost);
             watches.map(|(number, _)| *number).collect()
         };
-        let Ok(name) = self.zhost_name(zhost).parse::<Name>() else { return };
+        let Some(name) = self.name_of(zhost).cloned() else { return };
         for number in watchers {
             self.actors.bonds.zhosts.retain(|watch| *watch != (number, zhost));
             self.signal(number, Signal::ZhostDown(name.clone()));

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{BlobDigest, Instant, SpaceKey, Start, ZhostId};
 use zhost_control::{
     SessionId,
-    protocol::{Reply, Request},
+    protocol::{PING_PATIENCE_MS, Reply, Request},
 };
 use zhost_gossip::document::{DocumentKey, FirmwareImage, TopologyDocument, Wanted};
 
@@ -269,13 +269,20 @@ impl Node {
 
     fn start_pings(&mut self, now: Instant, asker: Asker, target: Option<&str>) -> Result<(), String> {
         let peers = match target {
-            Some(name) => vec![self.resolve_zhost(name)?.0],
+            Some(name) => match self.resolve_zhost(name)?.0 {
+                id if id == self.id => {
+                    return Err(format!(
+                        "zhost {name} is the one that you ask; ping another, or ask another"
+                    ));
+                }
+                id => vec![id],
+            },
             None => self.membership.peers().map(|peer| peer.id).collect(),
         };
         for peer in &peers {
             self.echo(now, *peer);
         }
-        self.begin(now, asker, Duration::from_millis(500), Waiting::Pings(peers));
+        self.begin(now, asker, Duration::from_millis(PING_PATIENCE_MS), Waiting::Pings(peers));
         Ok(())
     }
 

@@ -286,7 +286,8 @@ impl Node {
             Next::Turn(id, _) => ("goes on", format!("{} is next", self.zhost_name(id))),
         };
         let lines = self.boards().into_iter().map(|board| FirmwareLine {
-            zhost: board.name.to_string(),
+            zhost: self.zhost_name(board.id),
+            zhost_id: board.id.to_string(),
             target: board.row.as_ref().map_or("-".into(), |row| row.target.to_string()),
             running: board.row.as_ref().map_or("-".into(), |row| row.version.to_string()),
             state: describe(document, &board),

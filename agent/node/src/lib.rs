@@ -33,6 +33,7 @@ mod host;
 mod inspection;
 mod keepers;
 mod links;
+mod lookup;
 mod mesh;
 mod messages;
 mod names;

@@ -1,6 +1,11 @@
 //! What operators are told: read from registry, ledger and the local spaces, without side effects.
 
-use crate::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, node::Node};
+use crate::{
+    host::LocalSpace,
+    lookup::{self, Kind, Named},
+    messages::MAILBOX_MAX_MESSAGES,
+    node::Node,
+};
 use litemap::LiteMap;
 use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_control::protocol::{
@@ -13,8 +18,16 @@ use zhost_gossip::{
 };
 use zhost_runtime::Report;
 
+const TOPOLOGY: Kind = Kind { one: "topology", several: "topologies", list: "zctl topo list" };
+const ZHOST: Kind = Kind { one: "zhost", several: "zhosts", list: "zctl cluster zhosts" };
+const SPACE: Kind = Kind { one: "space", several: "spaces", list: "zctl spaces" };
+
 /// Log lines that `spaces status` shows.
 const LOG_TAIL_LINES: usize = 5;
+
+fn id_or_dash(zhost: Option<ZhostId>) -> String {
+    zhost.map_or_else(|| "-".into(), |id| id.to_string())
+}
 
 fn describe_report(report: &Report) -> String {
     let health = if report.healthy { "healthy" } else { "not well" };
@@ -69,27 +82,21 @@ impl Node {
     }
 
     pub(crate) fn resolve_topology(&self, name: &str) -> Result<(TopologyId, &TopologyDocument), String> {
-        let matches = |(id, topology): &(TopologyId, &TopologyDocument)| {
-            topology.spec.name.as_str() == name || id.to_string() == name
-        };
-        let unknown = || format!("there is no topology '{name}'; `zctl topo list` shows those there are");
-        self.ledger.topologies().find(matches).ok_or_else(unknown)
+        let all = self.ledger.topologies().map(|(id, topology)| Named {
+            name: topology.spec.name.to_string(),
+            id: id.to_string(),
+            thing: (id, topology),
+        });
+        lookup::find(&TOPOLOGY, name, all)
     }
 
     pub(crate) fn resolve_zhost(&self, name: &str) -> Result<(ZhostId, RosterEntry), String> {
-        let matches =
-            |(id, entry): &(ZhostId, &RosterEntry)| entry.name.as_str() == name || id.to_string() == name;
-        let mut found = self.ledger.roster().filter(matches);
-        let unknown = || {
-            format!("there is no zhost '{name}' in the roster; `zctl cluster zhosts` shows those there are")
-        };
-        let (id, entry) = found.next().ok_or_else(unknown)?;
-        match found.next() {
-            Some(_) => Err(format!(
-                "several zhosts are called '{name}'; use the id that `zctl cluster zhosts --json` shows"
-            )),
-            None => Ok((id, entry.clone())),
-        }
+        let all = self.ledger.roster().map(|(id, entry)| Named {
+            name: entry.name.to_string(),
+            id: id.to_string(),
+            thing: (id, entry.clone()),
+        });
+        lookup::find(&ZHOST, name, all)
     }
 
     /// The space called `space` or `topology/space`.
@@ -106,13 +113,21 @@ impl Node {
                 let space = t.spec.spaces.iter().find(|declared| declared.name.as_str() == space)?;
                 Some(SpaceKey { topology: id, space: space.name.clone() })
             });
-        let key = found
-            .next()
-            .ok_or_else(|| format!("there is no space '{name}'; `zctl spaces` shows those there are"))?;
-        match found.next() {
-            Some(_) => Err(format!("several topologies have a space '{name}'; write it as topology/space")),
-            None => Ok(key),
+        match (found.next(), found.next()) {
+            (Some(key), None) => Ok(key),
+            (Some(_), Some(_)) => {
+                Err(format!("several topologies have a space '{name}'; write it as topology/space"))
+            }
+            (None, _) => Err(self.no_space(topology, space)),
         }
+    }
+
+    /// That a space is not there, neither in this topology nor in another.
+    fn no_space(&self, topology: Option<TopologyId>, meant: &str) -> String {
+        let wanted = self.ledger.topologies().filter(|(id, _)| topology.is_none_or(|wanted| *id == wanted));
+        let spaces = wanted.flat_map(|(_, topology)| &topology.spec.spaces);
+        let all = spaces.map(|space| Named { name: space.name.to_string(), id: String::new(), thing: () });
+        lookup::find(&SPACE, meant, all).err().unwrap_or_default()
     }
 
     /// The zhost that runs a space, or is meant to.
@@ -148,7 +163,7 @@ impl Node {
             detail,
         };
         Status {
-            zhost: self.config.name.to_string(),
+            zhost: self.zhost_name(self.id),
             id: self.id.to_string(),
             version: self.config.version.to_string(),
             generation: self.generation.0,
@@ -185,6 +200,9 @@ impl Node {
             supers: reign
                 .map(|reign| reign.supers.iter().map(|id| self.zhost_name(*id)).collect())
                 .unwrap_or_default(),
+            super_ids: reign
+                .map(|reign| reign.supers.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             alive: self.membership.peer_count() as u32 + 1,
             roster: self.ledger.roster().count() as u32,
             topologies: topologies.into_iter().map(|(state, count)| (state.into(), count)).collect(),
@@ -194,31 +212,32 @@ impl Node {
     }
 
     fn zhosts(&self, _now: Instant) -> Vec<Zhost> {
-        let mut zhosts: Vec<Zhost> = self.ledger.roster().map(|(id, entry)| self.zhost(id, entry)).collect();
+        let mut zhosts: Vec<Zhost> = self.ledger.roster().map(|(id, _)| self.zhost(id)).collect();
         zhosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         zhosts
     }
 
-    fn zhost(&self, id: ZhostId, entry: &RosterEntry) -> Zhost {
+    fn zhost(&self, id: ZhostId) -> Zhost {
         let profile = self.profile(id);
         let state = match self.membership.peer(id) {
             None => "dead",
             Some(_) if self.is_judged_failed(id) => "failed",
             Some(_) => "alive",
         };
-        let super_node = match self.registry.row(id, &RowKey::Super) {
-            Some(Row::Super(super_node)) => self.zhost_name(*super_node),
-            _ => "-".into(),
+        let super_id = match self.registry.row(id, &RowKey::Super) {
+            Some(Row::Super(super_node)) => Some(*super_node),
+            _ => None,
         };
         let spaces = self.registry.rows_of(id).filter(|(key, _)| matches!(key, RowKey::Space(_))).count();
         let text = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         Zhost {
-            name: entry.name.to_string(),
+            name: self.zhost_name(id),
             id: id.to_string(),
             role: if self.is_super(id) && state == "alive" { "super" } else { "local" }.into(),
             state: state.into(),
             region: text(profile.map(|profile| profile.region.to_string())),
-            super_node,
+            super_node: self.name_or_dash(super_id),
+            super_id: id_or_dash(super_id),
             spaces: spaces as u32,
             capabilities: profile
                 .map(|p| p.capabilities.iter().map(ToString::to_string).collect())
@@ -239,7 +258,7 @@ impl Node {
         });
         Mesh {
             sent: sent.collect(),
-            zhost: self.config.name.to_string(),
+            zhost: self.zhost_name(self.id),
             links: self.links.peers().count() as u32,
             members: self.membership.peer_count() as u32 + 1,
             suspects: self.membership.suspect_count() as u32,
@@ -250,6 +269,10 @@ impl Node {
             messages_received: self.messages.received,
             messages_undelivered: self.messages.undelivered,
         }
+    }
+
+    fn name_or_dash(&self, zhost: Option<ZhostId>) -> String {
+        zhost.map_or_else(|| "-".into(), |id| self.zhost_name(id))
     }
 
     /// The way to a zhost as people read it.
@@ -303,6 +326,7 @@ impl Node {
             let found = routes.get(&id);
             RouteLine {
                 zhost: self.zhost_name(id),
+                zhost_id: id.to_string(),
                 hops: found.map_or(0, |(route, _)| route.len() as u32 - 1),
                 rtt_us: found.map(|(_, rtt_us)| *rtt_us),
                 next: found
@@ -323,6 +347,7 @@ impl Node {
             let route = self.streams.route(self.id, *peer).filter(|_| rtt_us.is_some());
             Ping {
                 zhost: self.zhost_name(*peer),
+                zhost_id: peer.to_string(),
                 hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
                 rtt_us: rtt_us.filter(|_| route.is_some()),
                 path: route.map_or_else(|| "-".into(), |route| self.path(&route)),
@@ -341,6 +366,7 @@ impl Node {
         let spaces = rows.map(|(owner, key, row)| Space {
             space: key.space.to_string(),
             zhost: self.zhost_name(owner),
+            zhost_id: owner.to_string(),
             topology: self
                 .ledger
                 .topology(key.topology)
@@ -378,7 +404,8 @@ impl Node {
             revision: topology.revision,
             state: state.as_str().into(),
             failure_reason,
-            coordinator: self.coordinator_of(id).map_or_else(|| "-".into(), |id| self.zhost_name(id)),
+            coordinator: self.name_or_dash(self.coordinator_of(id)),
+            coordinator_id: id_or_dash(self.coordinator_of(id)),
             created_unix_ms: topology.created_unix_ms,
             updated_unix_ms: topology.updated_unix_ms,
             placements: self.placement_lines(id, topology),
@@ -397,7 +424,8 @@ impl Node {
             let row = host.and_then(|host| self.space_row(host, &key));
             PlacementLine {
                 space: space.name.to_string(),
-                zhost: host.map_or_else(|| "-".into(), |host| self.zhost_name(host)),
+                zhost: self.name_or_dash(host),
+                zhost_id: id_or_dash(host),
                 state: match row {
                     Some(row) => row.state.as_str().into(),
                     None if space.start == zhost_base::Start::Spawned => "on demand".into(),
@@ -423,7 +451,8 @@ impl Node {
             space: key.space.to_string(),
             topology: topology.spec.name.to_string(),
             kind: spec.kind.as_str().into(),
-            zhost: host.map_or_else(|| "-".into(), |host| self.zhost_name(host)),
+            zhost: self.name_or_dash(host),
+            zhost_id: id_or_dash(host),
             state: row.map_or("-", |row| row.state.as_str()).into(),
             incarnation: row.map_or(0, |row| row.incarnation),
             restarts: row.map_or(0, |row| row.restarts),

@@ -1,7 +1,7 @@
 //! Terms as the rest of the node sees them: the view the election decides on, and who our super is.
 
 use crate::node::Node;
-use zhost_base::{Instant, ZhostId, id::rendezvous};
+use zhost_base::{Instant, Name, ZhostId, id::rendezvous};
 use zhost_gossip::{
     document::Slot,
     election::{Candidate, View},
@@ -22,13 +22,18 @@ impl Node {
         self.registry.owners().filter_map(|(id, _)| Some((id, self.profile(id)?)))
     }
 
-    /// What people call a zhost, as far as we know it.
+    /// The name of a zhost, as far as we know it.
+    pub(crate) fn name_of(&self, id: ZhostId) -> Option<&Name> {
+        let of_member =
+            || self.ledger.roster().find(|(member, _)| *member == id).map(|(_, entry)| &entry.name);
+        self.profile(id).map(|profile| &profile.name).or_else(of_member)
+    }
+
+    /// What people call a zhost; where another has the same name, with the beginning of its id.
     pub(crate) fn zhost_name(&self, id: ZhostId) -> String {
-        if let Some(profile) = self.profile(id) {
-            return profile.name.to_string();
-        }
-        let in_roster = self.ledger.roster().find(|(member, _)| *member == id);
-        in_roster.map_or_else(|| id.to_string(), |(_, entry)| entry.name.to_string())
+        let Some(name) = self.name_of(id) else { return id.to_string() };
+        let is_shared = self.ledger.roster().any(|(other, entry)| other != id && entry.name == *name);
+        if is_shared { format!("{name} ({:.8})", id.to_string()) } else { name.to_string() }
     }
 
     pub(crate) fn refresh_election(&mut self, now: Instant) {

@@ -1,10 +1,17 @@
 //! The command line: what can be said, and what it does.
 
-use crate::{Outcome, carrier::Cable, firmware, keys, packages, profile::Profile, render, session, template};
+use crate::{
+    Failure, Outcome, address,
+    carrier::Cable,
+    check, files, firmware, follow, keys, packages,
+    profile::{Profile, Reach},
+    render, session, template,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use zhost_base::{Name, SpaceKind};
 use zhost_control::protocol::{Provisioning, Request};
+use zhost_mex::PublicKey;
 
 /// Operates a cluster of zhosts.
 #[derive(Parser)]
@@ -12,7 +19,7 @@ use zhost_control::protocol::{Provisioning, Request};
     name = "zctl",
     version,
     about = "Operates a cluster of zhosts.",
-    after_help = "Examples:\n  zctl cluster zhosts\n  zctl topo submit garden.mex\n  zctl topo status garden --json\n  zctl --zhost 192.168.1.10:9000 status\n  zctl --serial /dev/ttyUSB0 topo submit garden.mex"
+    after_help = "Examples:\n  zctl cluster zhosts\n  zctl topo submit garden.mex\n  zctl topo status garden --json\n  zctl --zhost 192.168.1.10 status\n  zctl --serial /dev/ttyUSB0 topo submit garden.mex"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -23,14 +30,28 @@ pub struct Cli {
 
 #[derive(Args)]
 pub struct Options {
-    /// Zhosts to ask, in this order, until one answers.
-    #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', env = "ZCTL_ZHOST")]
+    /// Zhosts to ask: addresses or names of machines, with the port if it is not 9000. The first that answers is asked.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        env = "ZCTL_ZHOST",
+        hide_env_values = true
+    )]
     pub zhost: Vec<String>,
     /// Ask the zhost at the end of this serial cable, such as /dev/ttyUSB0 or /dev/ttyUSB0@9600, instead.
-    #[arg(long, global = true, value_name = "PORT", env = "ZCTL_SERIAL", conflicts_with = "zhost")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PORT",
+        env = "ZCTL_SERIAL",
+        hide_env_values = true,
+        conflicts_with = "zhost"
+    )]
     pub serial: Option<Cable>,
     /// Profile with the cluster's addresses and keys [default: ./.zhost/zctl.yaml, then ~/.config/zctl.yaml].
-    #[arg(long, global = true, value_name = "FILE", env = "ZCTL_PROFILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "ZCTL_PROFILE", hide_env_values = true)]
     pub profile: Option<PathBuf>,
     /// Print data instead of text.
     #[arg(long, global = true)]
@@ -85,9 +106,14 @@ pub enum Command {
     ///
     /// The control secret and you as an operator are taken from the profile.
     #[command(
-        after_help = "Example:\n  zctl --serial /dev/ttyUSB0 provision kitchen --secret-file cluster.secret --publisher 3a5f…"
+        after_help = "Example:\n  zctl --serial /dev/ttyUSB0 provision kitchen --secret-file cluster.secret --publisher kTHJ…="
     )]
     Provision(ProvisionArgs),
+    /// The profile: which cluster is meant, and with which keys.
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
     /// Make an operator's key (mode 600) and print its public half for the zhosts' `operators`.
     Keygen {
         /// Where to put it; must not exist.
@@ -100,6 +126,12 @@ pub enum Command {
     },
     /// Type commands one after the other.
     Shell,
+}
+
+#[derive(Subcommand)]
+pub enum ProfileCommand {
+    /// Look at the profile, its keys and its addresses, and say what to compare with the boards' settings; asks no zhost.
+    Check,
 }
 
 #[derive(Subcommand)]
@@ -148,7 +180,7 @@ pub enum FirmwareCommand {
 impl FirmwareCommand {
     fn request(&self) -> Result<Request, String> {
         Ok(match self {
-            Self::Push { firmware } => Request::FirmwarePush(read(firmware)?),
+            Self::Push { firmware } => Request::FirmwarePush(files::read_firmware(firmware)?),
             Self::Status => Request::FirmwareStatus,
             Self::Halt => Request::FirmwareHalt,
             Self::Build { .. } => return Err("this asks no zhost".into()),
@@ -156,26 +188,22 @@ impl FirmwareCommand {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))
-}
-
 #[derive(Args)]
 pub struct ProvisionArgs {
     /// What people will call the board.
-    pub name: String,
+    pub name: Name,
     /// The cluster's secret.
     #[arg(long, value_name = "FILE")]
     pub secret_file: PathBuf,
     /// The cluster's name.
     #[arg(long, default_value = "default")]
-    pub cluster: String,
+    pub cluster: Name,
     /// Further operators who may command, beside you.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = keys::parse_public)]
     pub operator: Vec<String>,
     /// Publishers whose packages run.
     #[arg(long, value_name = "KEY")]
-    pub publisher: Vec<String>,
+    pub publisher: Vec<PublicKey>,
     /// Zhosts that are not on the board's network.
     #[arg(long, value_name = "ADDR")]
     pub join: Vec<String>,
@@ -183,14 +211,15 @@ pub struct ProvisionArgs {
 
 impl ProvisionArgs {
     fn request(&self, profile: &Profile) -> Result<Request, String> {
+        self.join.iter().try_for_each(|place| address::parse(place).map(drop))?;
         let you = keys::hex(profile.operator.public());
         Ok(Request::Provision(Provisioning {
-            cluster: self.cluster.clone(),
-            name: self.name.clone(),
+            cluster: self.cluster.to_string(),
+            name: self.name.to_string(),
             secret: keys::read(&self.secret_file)?,
             control_secret: profile.control_secret,
             operators: std::iter::once(you).chain(self.operator.iter().cloned()).collect(),
-            publishers: self.publisher.clone(),
+            publishers: self.publisher.iter().map(ToString::to_string).collect(),
             join: self.join.clone(),
         }))
     }
@@ -199,10 +228,12 @@ impl ProvisionArgs {
 #[derive(Subcommand)]
 pub enum ClusterCommand {
     /// Every zhost of the roster.
+    #[command(aliases = ["nodes", "ls", "list", "members"])]
     Zhosts,
     /// Take a dead zhost off the roster; it no longer counts for majorities.
+    #[command(alias = "rm")]
     Remove {
-        /// Name or id.
+        /// Name, id, or the first digits of the id.
         #[arg(value_name = "ZHOST")]
         name: String,
     },
@@ -216,9 +247,9 @@ pub enum MeshCommand {
     Routes,
     /// Where every space runs.
     Spaces,
-    /// Round trips to one zhost, or to all.
+    /// Round trips to one zhost, or to all; fails if one does not answer.
     Ping {
-        /// Name or id.
+        /// Name, id, or the first digits of the id.
         #[arg(value_name = "ZHOST")]
         name: Option<String>,
     },
@@ -227,11 +258,13 @@ pub enum MeshCommand {
 #[derive(Subcommand)]
 pub enum TopoCommand {
     /// Deploy a signed package; under a known name it replaces what runs.
+    #[command(aliases = ["deploy", "apply"])]
     Submit {
         /// The package.
         mex: PathBuf,
     },
     /// All topologies.
+    #[command(alias = "ls")]
     List,
     /// One topology: its state, why it failed, where its spaces are.
     Status {
@@ -249,6 +282,7 @@ pub enum TopoCommand {
         topology: String,
     },
     /// Close its spaces and forget it.
+    #[command(alias = "rm")]
     Delete {
         /// Name or id.
         topology: String,
@@ -257,6 +291,9 @@ pub enum TopoCommand {
 
 #[derive(Subcommand)]
 pub enum SpacesCommand {
+    /// All spaces, as without a command.
+    #[command(aliases = ["ls", "ps"], hide = true)]
+    List,
     /// One space in detail.
     Status {
         /// Name, or topology/name.
@@ -286,9 +323,13 @@ pub enum SpacesCommand {
         space: String,
     },
     /// A space's last log lines.
+    #[command(alias = "log")]
     Logs {
         /// Name, or topology/name.
         space: String,
+        /// Go on with those to come, until you end it.
+        #[arg(short, long)]
+        follow: bool,
     },
 }
 
@@ -343,7 +384,7 @@ pub enum MexCommand {
         #[arg(short, long, value_name = "FILE")]
         key: PathBuf,
     },
-    /// Check a package's form, hashes and signature; what its WASM imports is checked at submit.
+    /// Check a package's form, hashes and signature, and whether every space's WASM can run.
     Verify {
         /// The package.
         mex: PathBuf,
@@ -364,21 +405,26 @@ impl Command {
         let profile = || Profile::gather(options);
         let request = match self {
             Self::Mex { command: MexCommand::Inspect { mex } } => {
-                return packages::inspect(mex, options.json);
+                return Ok(packages::inspect(mex, options.json)?);
             }
             Self::Space { command: SpaceCommand::New { dir, kind, language } } => {
-                return render::sentence(template::new_space(dir, *kind, *language), options.json);
+                return Ok(render::sentence(template::new_space(dir, *kind, *language), options.json)?);
             }
-            Self::Mex { command } => return render::sentence(packages::run(command), options.json),
-            Self::Keygen { file } => return render::sentence(keys::make_operator_key(file), options.json),
-            Self::Secret { file } => return render::sentence(keys::make_secret(file), options.json),
+            Self::Mex { command } => return Ok(render::sentence(packages::run(command), options.json)?),
+            Self::Profile { command: ProfileCommand::Check } => return check::check(options),
+            Self::Keygen { file } => {
+                return Ok(render::sentence(keys::make_operator_key(file), options.json)?);
+            }
+            Self::Secret { file } => return Ok(render::sentence(keys::make_secret(file), options.json)?),
             Self::Firmware { command: FirmwareCommand::Build { agent, target, release, key, output } } => {
-                return render::sentence(firmware::build(agent, target, release, key, output), options.json);
+                let built = firmware::build(agent, target, release, key, output);
+                return Ok(render::sentence(built, options.json)?);
             }
             Self::Firmware { command } => command.request()?,
-            Self::Shell => return Err("this is the shell".into()),
+            Self::Shell => return Err(Failure::Reason("this is the shell".into())),
             Self::Provision(_) if options.serial.is_none() => {
-                return Err("a board takes this over its serial line only: name it with --serial".into());
+                let reason = "a board takes this over its serial line only: name it with --serial";
+                return Err(Failure::Reason(reason.into()));
             }
             Self::Board { command } => Request::End { power_off: matches!(command, BoardCommand::PowerOff) },
             Self::Provision(args) => args.request(&profile()?)?,
@@ -394,7 +440,7 @@ impl Command {
             Self::Mesh { command: Some(MeshCommand::Spaces) } => Request::MeshSpaces,
             Self::Mesh { command: Some(MeshCommand::Ping { name }) } => Request::MeshPing(name.clone()),
             Self::Topo { command } => command.request()?,
-            Self::Spaces { command: None } => Request::Spaces,
+            Self::Spaces { command: None | Some(SpacesCommand::List) } => Request::Spaces,
             Self::Spaces { command: Some(SpacesCommand::Status { space }) } => {
                 Request::SpaceStatus(space.clone())
             }
@@ -410,19 +456,37 @@ impl Command {
             Self::Spaces { command: Some(SpacesCommand::Repair { space }) } => {
                 Request::SpaceRepair(space.clone())
             }
-            Self::Spaces { command: Some(SpacesCommand::Logs { space }) } => {
+            Self::Spaces { command: Some(SpacesCommand::Logs { space, follow: true }) } => {
+                return follow::follow(&profile()?, &Request::SpaceLogs(space.clone()), options.json);
+            }
+            Self::Spaces { command: Some(SpacesCommand::Logs { space, .. }) } => {
                 Request::SpaceLogs(space.clone())
             }
         };
-        let reply = session::ask(&profile()?, &request, !options.json)?;
+        let profile = profile()?;
+        if let Self::Board { .. } = self {
+            one_board(&profile)?;
+        }
+        let reply = session::ask(&profile, &request, !options.json)?;
         render::render(&request, reply, options.json)
+    }
+}
+
+/// That it is clear which board is to end.
+fn one_board(profile: &Profile) -> Result<(), String> {
+    match &profile.reach {
+        Reach::Network(places) if places.len() > 1 => Err(format!(
+            "which of {} boards? Name it with --zhost, or ask at its cable with --serial",
+            places.len()
+        )),
+        _ => Ok(()),
     }
 }
 
 impl TopoCommand {
     fn request(&self) -> Result<Request, String> {
         Ok(match self {
-            Self::Submit { mex } => Request::TopoSubmit(read(mex)?),
+            Self::Submit { mex } => Request::TopoSubmit(files::read_package(mex)?),
             Self::List => Request::TopoList,
             Self::Status { topology } => Request::TopoStatus(topology.clone()),
             Self::Restart { topology } => Request::TopoRestart(topology.clone()),

@@ -1,20 +1,26 @@
 //! `zctl firmware build`: signed agents for boards, made on the laptop.
 
-use crate::{Outcome, keys};
-use std::{fs, path::Path};
-use zhost_base::Name;
+use crate::{files, keys};
+use std::path::Path;
+use zhost_base::{Name, limits::FIRMWARE_PROGRAM_MAX_BYTES};
 use zhost_mex::{PublisherKey, firmware};
 
 /// Where an ELF file says for which processor it is (System V ABI, gABI 4.1: `e_machine`).
 const MACHINE_AT: usize = 18;
 
 /// Packs and signs a program.
-pub fn build(agent: &Path, target: &Name, version: &Name, key: &Path, output: &Path) -> Outcome {
-    let program = fs::read(agent).map_err(|e| format!("{}: {e}", agent.display()))?;
+pub fn build(
+    agent: &Path,
+    target: &Name,
+    version: &Name,
+    key: &Path,
+    output: &Path,
+) -> Result<String, String> {
+    let program = files::read(agent, "an agent", FIRMWARE_PROGRAM_MAX_BYTES)?;
     check(&program, target).map_err(|reason| format!("{}: {reason}", agent.display()))?;
     let key = PublisherKey::from_seed(keys::read(key)?);
     let bytes = firmware::build(target, version, &program, &key).map_err(|e| e.to_string())?;
-    fs::write(output, &bytes).map_err(|e| format!("{}: {e}", output.display()))?;
+    files::write(output, &bytes)?;
     Ok(format!(
         "built {} ({} bytes, {target}, version {version}), signed as {}\n",
         output.display(),

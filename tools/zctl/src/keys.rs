@@ -1,5 +1,6 @@
 //! Keys and secrets in files that only their owner may read.
 
+use crate::files;
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
@@ -30,29 +31,44 @@ fn write_new(file: &Path) -> Result<[u8; 32], String> {
         .create_new(true)
         .mode(0o600)
         .open(file)
-        .map_err(|e| format!("{}: {e}", file.display()))?;
-    writeln!(opened, "{}", hex(&secret)).map_err(|e| format!("{}: {e}", file.display()))?;
+        .map_err(|e| files::error(file, &e))?;
+    writeln!(opened, "{}", hex(&secret)).map_err(|e| files::error(file, &e))?;
     Ok(secret)
 }
 
 /// Reads 64 hexadecimal digits from a file that only its owner may read.
 pub fn read(file: &Path) -> Result<[u8; 32], String> {
     let error = |reason: &dyn std::fmt::Display| format!("{}: {reason}", file.display());
-    let opened = File::open(file).map_err(|e| error(&e))?;
-    if opened.metadata().map_err(|e| error(&e))?.mode() & 0o077 != 0 {
-        return Err(error(&"others may read it; run chmod 600 on it"));
+    let opened = File::open(file).map_err(|e| files::error(file, &e))?;
+    let metadata = opened.metadata().map_err(|e| files::error(file, &e))?;
+    if metadata.is_dir() {
+        return Err(error(&"that is a directory, not a key or secret"));
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(error(&format!("others may read it (mode {mode:o}); run chmod 600 on it")));
     }
     let mut text = String::new();
-    opened.take(1024).read_to_string(&mut text).map_err(|e| error(&e))?;
+    opened.take(1024).read_to_string(&mut text).map_err(|e| files::error(file, &e))?;
     let text = text.trim();
     let digits = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut bytes = [0; 32];
     for (index, byte) in bytes.iter_mut().enumerate() {
         let pair = text.get(2 * index..2 * index + 2).filter(|_| digits);
-        let pair = pair.ok_or_else(|| error(&"expected 64 hexadecimal digits"))?;
+        let pair = pair.ok_or_else(|| {
+            error(&"expected 64 hexadecimal digits, as `zctl keygen` and `zctl secret` write them")
+        })?;
         *byte = u8::from_str_radix(pair, 16).map_err(|e| error(&e))?;
     }
     Ok(bytes)
+}
+
+/// Reads a public key of an operator, as `zctl keygen` prints it.
+pub fn parse_public(text: &str) -> Result<String, String> {
+    let digits = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let wrong =
+        || format!("{text:?} is no operator's key: 64 hexadecimal digits, as `zctl keygen` prints them");
+    digits.then(|| text.to_ascii_lowercase()).ok_or_else(wrong)
 }
 
 /// Makes an operator's key; prints its public half.

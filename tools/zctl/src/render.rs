@@ -1,40 +1,47 @@
 //! Replies as text for people, or as JSON.
 
-use crate::Outcome;
+use crate::{Failure, Outcome, foreign};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
 use zhost_base::time::Utc;
 use zhost_control::protocol::{
-    Budget, Cluster, Durability, Ending, FirmwareStatus, LogLine, Mesh, Peer, Ping, Reply, Request,
-    RouteLine, Space, SpaceDetail, Status, Submitted, Topology, TopologyLine, Zhost,
+    Budget, Cluster, Durability, Ending, FirmwareStatus, LogLine, Mesh, PING_PATIENCE_MS, Peer, Ping, Reply,
+    Request, RouteLine, Space, SpaceDetail, Status, Submitted, Topology, TopologyLine, Zhost,
 };
 use zhost_mex::Package;
 
 /// Shows the reply to a request.
 pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
-    if json {
-        return match reply {
-            Reply::Refused(reason) => Err(reason),
-            Reply::Status(reply) => to_json(&reply),
-            Reply::Cluster(reply) => to_json(&reply),
-            Reply::Zhosts(reply) => to_json(&reply),
-            Reply::Mesh(reply) => to_json(&reply),
-            Reply::Peers(reply) => to_json(&reply),
-            Reply::Routes(reply) => to_json(&reply),
-            Reply::Spaces(reply) => to_json(&reply),
-            Reply::Pings(reply) => to_json(&reply),
-            Reply::Submitted(reply) => to_json(&reply),
-            Reply::Topologies(reply) => to_json(&reply),
-            Reply::Topology(reply) => to_json(&reply),
-            Reply::Space(reply) => to_json(&reply),
-            Reply::Logs(reply) => to_json(&reply),
-            Reply::Firmware(reply) => to_json(&reply),
-            Reply::Said(text) => to_json(&serde_json::json!({ "result": text })),
-            Reply::Address(address) => to_json(&serde_json::json!({ "address": address })),
-            Reply::Done(reply) => to_json(&reply),
-        };
+    let unanswered = matches!(&reply, Reply::Pings(pings) if pings.iter().any(|ping| ping.rtt_us.is_none()));
+    let text = if json { data(reply)? } else { text(request, foreign::reply(reply)?)? };
+    if unanswered { Err(Failure::Shown(text)) } else { Ok(text) }
+}
+
+fn data(reply: Reply) -> Result<String, String> {
+    match reply {
+        Reply::Refused(reason) => Err(reason),
+        Reply::Status(reply) => to_json(&reply),
+        Reply::Cluster(reply) => to_json(&reply),
+        Reply::Zhosts(reply) => to_json(&reply),
+        Reply::Mesh(reply) => to_json(&reply),
+        Reply::Peers(reply) => to_json(&reply),
+        Reply::Routes(reply) => to_json(&reply),
+        Reply::Spaces(reply) => to_json(&reply),
+        Reply::Pings(reply) => to_json(&reply),
+        Reply::Submitted(reply) => to_json(&reply),
+        Reply::Topologies(reply) => to_json(&reply),
+        Reply::Topology(reply) => to_json(&reply),
+        Reply::Space(reply) => to_json(&reply),
+        Reply::Logs(reply) => to_json(&reply),
+        Reply::Firmware(reply) => to_json(&reply),
+        Reply::Said(text) => to_json(&serde_json::json!({ "result": text })),
+        Reply::Address(address) => to_json(&serde_json::json!({ "address": address })),
+        Reply::Done(reply) => to_json(&reply),
     }
+}
+
+fn text(request: &Request, reply: Reply) -> Result<String, String> {
     match reply {
         Reply::Refused(reason) => Err(reason),
         Reply::Status(reply) => Ok(status(&reply)),
@@ -58,7 +65,7 @@ pub fn render(request: &Request, reply: Reply, json: bool) -> Outcome {
 }
 
 /// Shows the one line that a command on the laptop has to say: a key, a file, a verdict.
-pub fn sentence(outcome: Outcome, json: bool) -> Outcome {
+pub fn sentence(outcome: Result<String, String>, json: bool) -> Result<String, String> {
     match outcome {
         Ok(text) if json => to_json(&serde_json::json!({ "result": text.trim_end() })),
         outcome => outcome,
@@ -66,7 +73,7 @@ pub fn sentence(outcome: Outcome, json: bool) -> Outcome {
 }
 
 /// Shows what a package holds.
-pub fn package(package: &Package, json: bool) -> Outcome {
+pub fn package(package: &Package, json: bool) -> Result<String, String> {
     let metadata = &package.manifest.metadata;
     let signer = package.signer.map(|signer| signer.to_string());
     if json {
@@ -79,7 +86,7 @@ pub fn package(package: &Package, json: bool) -> Outcome {
         "Package: {} {}\nPublisher: {}\nSigned by: {}\nTopology: {}\n\n",
         metadata.name,
         metadata.version,
-        metadata.publisher,
+        foreign::value(&metadata.publisher),
         signer.as_deref().unwrap_or("nobody"),
         package.topology.name,
     );
@@ -88,11 +95,12 @@ pub fn package(package: &Package, json: bool) -> Outcome {
         vec![space.name.to_string(), space.kind.as_str().into(), capabilities.join(" ")]
     });
     text += &table(&["SPACE", "TYPE", "CAPABILITIES"], rows);
-    let files = package.files().map(|(name, size)| vec![name.into(), size.to_string()]);
+    let files = package.files().map(|(name, size)| vec![foreign::value(name), size.to_string()]);
     Ok(text + "\n" + &table(&["FILE", "BYTES"], files))
 }
 
-fn to_json(value: &impl Serialize) -> Outcome {
+/// Data as text.
+pub fn to_json(value: &impl Serialize) -> Result<String, String> {
     serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| e.to_string())
 }
 
@@ -125,6 +133,11 @@ fn span(ms: u64) -> String {
 
 fn rtt(rtt_us: Option<u64>) -> String {
     rtt_us.map_or_else(|| "-".into(), |us| format!("{:.1}", us as f64 / 1000.0))
+}
+
+/// Links on the way; none means that there is no way.
+fn hops(hops: u32) -> String {
+    if hops == 0 { "-".into() } else { hops.to_string() }
 }
 
 fn status(status: &Status) -> String {
@@ -228,14 +241,7 @@ fn mesh(mesh: &Mesh) -> String {
 
 fn peers(peers: &[Peer]) -> String {
     let rows = peers.iter().map(|p| {
-        vec![
-            p.name.clone(),
-            p.state.clone(),
-            p.hops.to_string(),
-            rtt(p.rtt_us),
-            p.path.clone(),
-            p.addr.clone(),
-        ]
+        vec![p.name.clone(), p.state.clone(), hops(p.hops), rtt(p.rtt_us), p.path.clone(), p.addr.clone()]
     });
     table(&["ZHOST_ID", "STATE", "HOPS", "RTT(ms)", "PATH", "ADDRESS"], rows)
 }
@@ -243,7 +249,7 @@ fn peers(peers: &[Peer]) -> String {
 fn routes(routes: &[RouteLine]) -> String {
     let rows = routes
         .iter()
-        .map(|r| vec![r.zhost.clone(), r.hops.to_string(), rtt(r.rtt_us), r.next.clone(), r.path.clone()]);
+        .map(|r| vec![r.zhost.clone(), hops(r.hops), rtt(r.rtt_us), r.next.clone(), r.path.clone()]);
     table(&["ZHOST_ID", "HOPS", "RTT(ms)", "NEXT", "PATH"], rows)
 }
 
@@ -255,7 +261,13 @@ fn spaces(spaces: &[Space]) -> String {
 }
 
 fn pings(pings: &[Ping]) -> String {
-    let rows = pings.iter().map(|p| vec![p.zhost.clone(), p.hops.to_string(), rtt(p.rtt_us), p.path.clone()]);
+    let rows = pings.iter().map(|p| match p.rtt_us {
+        Some(_) => vec![p.zhost.clone(), p.hops.to_string(), rtt(p.rtt_us), p.path.clone()],
+        None => {
+            let none = || "-".to_owned();
+            vec![p.zhost.clone(), none(), none(), format!("no answer in {PING_PATIENCE_MS} ms")]
+        }
+    });
     table(&["ZHOST_ID", "HOPS", "RTT(ms)", "PATH"], rows)
 }
 

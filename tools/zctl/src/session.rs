@@ -1,4 +1,4 @@
-//! A control session: the shell around [`zhost_control::Client`].
+//! A control session: the shell around [`zhost_control::Inquiry`].
 
 use crate::{
     carrier::{Cable, Carrier, Heard},
@@ -7,9 +7,9 @@ use crate::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant as SystemInstant};
-use zhost_base::{Instant, Rng};
+use zhost_base::{Instant, Rng, limits::CONTROL_MESSAGE_MAX_BYTES};
 use zhost_control::{
-    Client, ClientError,
+    ClientError, Inquiry, Trouble,
     protocol::{PROVISIONING_KEY, Reply, Request},
 };
 
@@ -18,93 +18,133 @@ const PROGRESS_FROM_BYTES: usize = 64 * 1024;
 /// On a serial cable, where they take longer.
 const PROGRESS_FROM_BYTES_SERIAL: usize = 4 * 1024;
 
-/// Asks the profile's zhosts until one answers. Only a request that no zhost has begun to hear goes to the next.
+/// Why there is no reply.
+enum Unanswered {
+    /// What is known of each zhost; none has begun to hear the request.
+    Troubles(Vec<Trouble>),
+    /// Something else.
+    Other(String),
+}
+
+/// Asks the profile's zhosts, all at once; the request goes to one that answers.
 pub fn ask(profile: &Profile, request: &Request, progress: bool) -> Result<Reply, String> {
-    let zhosts = match &profile.reach {
-        Reach::Network(zhosts) => zhosts,
+    let resolved = match &profile.reach {
+        Reach::Network(resolved) => resolved,
         Reach::Serial(cable) => return ask_at(cable, profile, request, progress),
     };
-    let mut silent = Vec::new();
-    for addr in zhosts {
-        let carrier = Carrier::network(*addr).map_err(|e| format!("{addr}: {e}"))?;
-        match ask_over(carrier, profile, &profile.control_secret, request, progress) {
-            Ok(reply) => return Ok(reply),
-            Err(Trouble::NoAnswer(reason)) => silent.push(format!("{addr}: {reason}")),
-            Err(Trouble::Other(reason)) => return Err(format!("{addr}: {reason}")),
+    let addresses = Reach::addresses(resolved);
+    let nowhere: Vec<String> = resolved.iter().filter_map(|place| place.addresses.clone().err()).collect();
+    if addresses.is_empty() {
+        return Err(nowhere.join("\n      "));
+    }
+    let carrier = Carrier::network(addresses.iter().map(|(address, _)| *address));
+    let asked: Vec<String> = addresses
+        .iter()
+        .map(|(address, written)| match address.to_string() {
+            address if address.starts_with(*written) => address,
+            address => format!("{written} ({address})"),
+        })
+        .collect();
+    ask_over(carrier, asked.len(), profile, &profile.control_secret, request, progress).map_err(
+        |unanswered| match unanswered {
+            Unanswered::Troubles(troubles) => explain(&asked, &troubles, &nowhere),
+            Unanswered::Other(reason) => reason,
+        },
+    )
+}
+
+/// What is known of each zhost that did not answer; those of whom the same is known in one line.
+fn explain(asked: &[String], troubles: &[Trouble], nowhere: &[String]) -> String {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for (zhost, trouble) in asked.iter().zip(troubles) {
+        let reason = match trouble {
+            Trouble::Session(error) => error.to_string(),
+            Trouble::Unreachable(reason) => reason.clone(),
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, zhosts)) => zhosts.push(zhost),
+            None => reasons.push((reason, vec![zhost])),
         }
     }
-    if silent.is_empty() { Err("the profile names no zhosts".into()) } else { Err(silent.join("\n      ")) }
+    let mut lines: Vec<String> =
+        reasons.iter().map(|(reason, zhosts)| format!("{}: {reason}", zhosts.join(", "))).collect();
+    lines.extend(nowhere.iter().cloned());
+    let is_secret =
+        |trouble: &Trouble| matches!(trouble, Trouble::Session(error) if *error != ClientError::Lost);
+    if troubles.iter().any(is_secret) {
+        lines.push("`zctl profile check` shows what to compare with the boards' settings".into());
+    }
+    lines.join("\n      ")
 }
 
 /// Asks the zhost at the end of a cable. One that does not know us may have no cluster yet, and says so.
 fn ask_at(cable: &Cable, profile: &Profile, request: &Request, progress: bool) -> Result<Reply, String> {
     let ask = |key: &[u8; 32], request: &Request| {
-        let carrier = Carrier::serial(cable).map_err(|e| Trouble::Other(format!("serial cable: {e}")))?;
-        ask_over(carrier, profile, key, request, progress)
+        let carrier =
+            Carrier::serial(cable).map_err(|e| Unanswered::Other(format!("serial port {cable}: {e}")))?;
+        ask_over(carrier, 1, profile, key, request, progress)
     };
     let provisions = matches!(request, Request::Provision(_));
     match ask(if provisions { &PROVISIONING_KEY } else { &profile.control_secret }, request) {
         Ok(reply) => Ok(reply),
-        Err(Trouble::Other(reason)) => Err(reason),
-        Err(Trouble::NoAnswer(_)) if provisions => {
+        Err(Unanswered::Other(reason)) => Err(reason),
+        Err(Unanswered::Troubles(_)) if provisions => {
             Err("no answer: is the board up? One that has a cluster already takes no other".into())
         }
-        Err(Trouble::NoAnswer(reason)) => match ask(&PROVISIONING_KEY, &Request::Status) {
+        Err(Unanswered::Troubles(troubles)) => match ask(&PROVISIONING_KEY, &Request::Status) {
             Ok(Reply::Refused(reason)) => Err(reason),
-            _ => Err(reason),
+            _ => Err(explain(&[cable.to_string()], &troubles, &[])),
         },
     }
 }
 
-enum Trouble {
-    NoAnswer(String),
-    Other(String),
-}
-
 fn ask_over(
     mut carrier: Carrier,
+    zhosts: usize,
     profile: &Profile,
     key: &[u8; 32],
     request: &Request,
     progress: bool,
-) -> Result<Reply, Trouble> {
-    let other = |e: &dyn std::fmt::Display| Trouble::Other(e.to_string());
+) -> Result<Reply, Unanswered> {
+    let other = |e: &dyn std::fmt::Display| Unanswered::Other(e.to_string());
     let start = SystemInstant::now();
     let now = || Instant::from_micros(1 + start.elapsed().as_micros() as u64);
     let rng = Rng::new(keys::random().map_err(|e| other(&e))?);
-    let mut client =
-        Client::new(now(), carrier.pace(), &profile.operator, key, rng).map_err(|e| other(&e))?;
     let bytes = request.encode();
+    let size = bytes.len();
     let from_bytes = match &carrier {
         Carrier::Network(_) => PROGRESS_FROM_BYTES,
         Carrier::Serial { .. } => PROGRESS_FROM_BYTES_SERIAL,
     };
-    let bar = progress_bar(bytes.len(), progress && bytes.len() >= from_bytes);
-    client.request(now(), bytes).map_err(|e| other(&e))?;
-    loop {
-        client.handle_timeout(now()).map_err(|error| match error {
-            ClientError::NoAnswer => Trouble::NoAnswer(error.to_string()),
-            _ => other(&error),
+    let mut inquiry = Inquiry::new(now(), carrier.pace(), &profile.operator, key, rng, zhosts, bytes)
+        .map_err(|_| {
+            other(&format!("the request has {size} bytes; a zhost takes {CONTROL_MESSAGE_MAX_BYTES}"))
         })?;
-        while let Some(datagram) = client.poll_datagram() {
-            carrier.send(&datagram);
+    let bar = progress_bar(size, progress && size >= from_bytes);
+    loop {
+        inquiry.handle_timeout(now()).map_err(|troubles| match &troubles[..] {
+            [Trouble::Session(error @ ClientError::Lost)] => other(error),
+            _ => Unanswered::Troubles(troubles),
+        })?;
+        while let Some((zhost, datagram)) = inquiry.poll_datagram() {
+            if let Err(reason) = carrier.send(zhost, &datagram) {
+                inquiry.handle_unreachable(now(), zhost, reason);
+            }
         }
-        if let Some(reply) = client.poll_reply() {
+        if let Some(reply) = inquiry.poll_reply() {
             bar.finish_and_clear();
             return Reply::decode(&reply)
                 .ok_or_else(|| other(&"its answer makes no sense; do versions differ?"));
         }
-        let wait = client.poll_timeout().0.since(now()).max(Duration::from_millis(1));
-        match carrier.listen(wait).map_err(|e| other(&e))? {
-            Heard::Datagrams(datagrams) => {
-                datagrams.iter().for_each(|datagram| client.handle_datagram(now(), datagram));
-            }
-            Heard::LineBack => client.handle_line_back(now()),
-            Heard::Refused => {
-                return Err(Trouble::NoAnswer("no zhost listens there (connection refused)".into()));
+        let wait = inquiry.poll_timeout().0.since(now()).max(Duration::from_millis(1));
+        for heard in carrier.listen(wait).map_err(|e| other(&e))? {
+            match heard {
+                Heard::Datagram(zhost, datagram) => inquiry.handle_datagram(now(), zhost, &datagram),
+                Heard::LineBack => inquiry.handle_line_back(now()),
+                Heard::Unreachable(zhost, reason) => inquiry.handle_unreachable(now(), zhost, reason),
             }
         }
-        match client.progress() {
+        match inquiry.progress() {
             Some((sent, _)) => bar.set_position(sent as u64),
             None => bar.set_message("waiting for the answer"),
         }

@@ -1,6 +1,6 @@
 //! `zctl space new`: what a new space begins with. The SDK is put beside it, so that it builds anywhere.
 
-use crate::{Outcome, commands::Language};
+use crate::{commands::Language, files};
 use std::{fs, path::Path};
 use zhost_base::{Name, SpaceKind};
 
@@ -51,8 +51,10 @@ const RUST_SDK: [File; 15] = [
 ];
 
 /// Makes a directory with a space that builds, and says what comes next.
-pub fn new_space(dir: &Path, kind: SpaceKind, language: Language) -> Outcome {
-    let text = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+pub fn new_space(dir: &Path, kind: SpaceKind, language: Language) -> Result<String, String> {
+    let text = dir.file_name().and_then(|name| name.to_str());
+    let text =
+        text.ok_or_else(|| format!("{} gives the space no name; write one, such as meter", dir.display()))?;
     let name: Name = text.parse().map_err(|e| format!("{text:?} cannot be a space's name: {e}"))?;
     if dir.exists() {
         return Err(format!("{} is there already; choose another name", dir.display()));
@@ -86,7 +88,7 @@ pub fn new_space(dir: &Path, kind: SpaceKind, language: Language) -> Outcome {
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
     let parent = file.parent().map_or(Ok(()), fs::create_dir_all);
-    parent.and_then(|()| fs::write(file, text)).map_err(|e| format!("{}: {e}", file.display()))
+    parent.and_then(|()| fs::write(file, text)).map_err(|e| files::error(file, &e))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn an_operator_is_answered_even_over_a_bad_network() {
 #[test]
 fn strangers_get_no_answer_at_all() {
     let (reply, answers) = ask(&mut server(), client(&operator(), &[4; 32], 1), 0);
-    assert_eq!((reply, answers), (Err(ClientError::NoAnswer), 0), "without the control secret");
+    assert_eq!((reply, answers), (Err(ClientError::Silent), 0), "without the control secret");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_unknown_operator_gets_no_further_than_the_handshake() {
     let stranger = Identity::from_private([8; 32]);
     let mut server = server();
     let (reply, _) = ask(&mut server, client(&stranger, &KEY, 1), 0);
-    assert_eq!(reply, Err(ClientError::NoAnswer));
+    assert_eq!(reply, Err(ClientError::Stranger));
     assert!(server.poll_request().is_none());
 }
 

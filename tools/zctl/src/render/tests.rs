@@ -11,6 +11,7 @@ fn topology() -> Topology {
     let line = |space: &str, zhost: &str, state: &str| PlacementLine {
         space: space.into(),
         zhost: zhost.into(),
+        zhost_id: "00ff".into(),
         state: state.into(),
     };
     Topology {
@@ -21,6 +22,7 @@ fn topology() -> Topology {
         state: "degraded".into(),
         failure_reason: Some("no zhost satisfies capability requirement 'sensors.camera'".into()),
         coordinator: "edge-node-1".into(),
+        coordinator_id: "00ff".into(),
         created_unix_ms: 1_777_458_600_000,
         updated_unix_ms: 1_777_559_000_000,
         placements: vec![line("dashboard", "edge-node-1", "running"), line("api", "-", "-")],
@@ -59,6 +61,7 @@ fn the_mesh_lists_where_every_space_runs() {
     let space = |space: &str, zhost: &str, topology: &str| Space {
         space: space.into(),
         zhost: zhost.into(),
+        zhost_id: "00ff".into(),
         topology: topology.into(),
         state: "running".into(),
         restarts: 0,
@@ -77,16 +80,28 @@ data           zhost-b       topo-pipeline   running   0
 
 #[test]
 fn pings_show_hops_rtt_and_path() {
-    let ping =
-        |zhost: &str, rtt_us| Ping { zhost: zhost.into(), hops: 1, rtt_us, path: format!("a -> {zhost}") };
-    assert_eq!(
-        text(Request::MeshPing(None), Reply::Pings(vec![ping("b", Some(1234)), ping("c", None)])),
-        "ZHOST_ID   HOPS   RTT(ms)   PATH
+    let ping = |zhost: &str, rtt_us| Ping {
+        zhost: zhost.into(),
+        zhost_id: "00ff".into(),
+        hops: 1,
+        rtt_us,
+        path: format!("a -> {zhost}"),
+    };
+    let answered = "ZHOST_ID   HOPS   RTT(ms)   PATH
 ------------------------------------
 b          1      1.2       a -> b
-c          1      -         a -> c
-"
-    );
+";
+    assert_eq!(text(Request::MeshPing(None), Reply::Pings(vec![ping("b", Some(1234))])), answered);
+    // One that does not answer makes the command fail, though it has something to show.
+    let pings = || Reply::Pings(vec![ping("b", Some(1234)), ping("c", None)]);
+    let shown = "ZHOST_ID   HOPS   RTT(ms)   PATH
+-------------------------------------------------
+b          1      1.2       a -> b
+c          -      -         no answer in 500 ms
+";
+    assert_eq!(render(&Request::MeshPing(None), pings(), false), Err(Failure::Shown(shown.into())));
+    let data = render(&Request::MeshPing(None), pings(), true);
+    assert!(matches!(data, Err(Failure::Shown(data)) if data.contains("\"rtt_us\": null")));
 }
 
 #[test]
@@ -122,6 +137,7 @@ fn the_cluster_shows_its_term_its_supers_and_its_zhosts() {
         term: 4,
         full: false,
         supers: vec!["a".into()],
+        super_ids: vec!["1".into()],
         alive: 1,
         roster: 3,
         topologies: vec![("degraded".into(), 1), ("running".into(), 2)],
@@ -144,6 +160,7 @@ Topologies: 1 degraded, 2 running
         state: state.into(),
         region: "west".into(),
         super_node: "a".into(),
+        super_id: "1".into(),
         spaces: 2,
         capabilities: capabilities.iter().map(ToString::to_string).collect(),
         addr: "10.0.0.1:9200".into(),
@@ -216,6 +233,7 @@ fn a_space_shows_why_it_ended_and_what_it_said() {
         topology: "garden".into(),
         kind: "IO".into(),
         zhost: "a".into(),
+        zhost_id: "1".into(),
         state: "backoff".into(),
         incarnation: 2,
         restarts: 1,
@@ -276,7 +294,7 @@ fn a_refusal_is_an_error_in_both_forms() {
         let refused = Reply::Refused("there is no topology 'x'".into());
         assert_eq!(
             render(&Request::TopoStatus("x".into()), refused, json),
-            Err("there is no topology 'x'".into())
+            Err(Failure::Reason("there is no topology 'x'".into()))
         );
     }
 }
@@ -299,6 +317,7 @@ fn spans_read_like_speech() {
 fn firmware_shows_where_it_is_and_why_it_stands_still() {
     let line = |zhost: &str, running: &str, state: &str| FirmwareLine {
         zhost: zhost.into(),
+        zhost_id: "00ff".into(),
         target: "arm-unknown-linux-musleabihf".into(),
         running: running.into(),
         state: state.into(),
