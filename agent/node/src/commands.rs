@@ -2,6 +2,7 @@
 
 use crate::{
     examination::Kind,
+    links::LINKS_ANSWER_WITHIN,
     node::{Ending, Level, Node},
     wire::Frame,
 };
@@ -39,6 +40,8 @@ pub(crate) enum Waiting {
     Answer(ZhostId),
     /// Round trips are being measured to these zhosts.
     Pings(Vec<ZhostId>),
+    /// All links are asked whether somebody is still there.
+    Links,
 }
 
 /// What is to be written about a blob once it is on our flash.
@@ -157,6 +160,10 @@ impl Node {
             Request::TopoDelete(name) => self.write_wanted(now, asker, &name, Wanted::Deleted).map(|()| None),
             Request::ClusterRemove(name) => self.remove_zhost(now, asker, &name).map(|()| None),
             Request::SpaceDropData(name) => self.drop_data(now, asker, &name).map(|()| None),
+            Request::MeshPeers => {
+                self.ask_links(now, asker);
+                Ok(None)
+            }
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
             Request::FirmwarePush(bytes) => self.examine(now, asker, Kind::Firmware, bytes).map(|()| None),
             Request::FirmwareHalt if self.ledger.firmware().is_none() => {
@@ -286,6 +293,29 @@ impl Node {
         Ok(())
     }
 
+    /// What is shown of the links is what they say now: each is asked, and those that do not answer are silent.
+    fn ask_links(&mut self, now: Instant, asker: Asker) {
+        let peers: Vec<ZhostId> = self.links.peers().collect();
+        peers.into_iter().for_each(|peer| self.links.ping(now, peer));
+        self.begin(now, asker, LINKS_ANSWER_WITHIN, Waiting::Links);
+        self.answer_about_links(now);
+    }
+
+    /// Answers who waits for links, if none of them owes an answer.
+    pub(crate) fn answer_about_links(&mut self, now: Instant) {
+        if self.links.owe_answers() {
+            return;
+        }
+        let waiting = self.commands.under_way.iter();
+        let waiting = waiting.filter(|(_, command)| matches!(command.waiting, Waiting::Links));
+        let waiting: Vec<u64> = waiting.map(|(serial, _)| *serial).collect();
+        for serial in waiting {
+            if let Some(command) = self.commands.under_way.remove(&serial) {
+                self.answer(now, command.asker, Reply::Peers(self.peers(now)));
+            }
+        }
+    }
+
     pub(crate) fn commands_timeout(&mut self, now: Instant) {
         let due: Vec<u64> = self
             .commands
@@ -298,7 +328,8 @@ impl Node {
         for serial in due {
             let Some(command) = self.commands.under_way.remove(&serial) else { continue };
             let reply = match command.waiting {
-                Waiting::Pings(peers) => self.pings(&peers),
+                Waiting::Pings(peers) => self.pings(now, &peers),
+                Waiting::Links => Reply::Peers(self.peers(now)),
                 Waiting::Answer(_) => {
                     Reply::Refused("the zhost that runs the space does not answer; try again".into())
                 }

@@ -31,6 +31,8 @@ const NEW_PACE_MIN: Duration = Duration::from_millis(500);
 const NEW_PACE_MAX: Duration = Duration::from_secs(5);
 /// A link that owes an answer for this long is silent: other ways are taken.
 const SILENT_MIN: Duration = Duration::from_secs(2);
+/// Until then, and a moment, whoever asks all links waits for their answers.
+pub(crate) const LINKS_ANSWER_WITHIN: Duration = Duration::from_millis(2100);
 /// One that owes it for this long is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether links are needed no longer.
@@ -179,6 +181,12 @@ impl Links {
     /// The round trip of a link as measured lately, microseconds.
     pub fn rtt_us(&self, peer: ZhostId) -> Option<u64> {
         self.round_trip(peer).median_us()
+    }
+
+    /// Whether any link was asked and has not answered yet, nor is known to be silent.
+    pub fn owe_answers(&self) -> bool {
+        let links = self.by_peer.values().filter_map(|id| self.connections.get(id));
+        links.into_iter().any(|connection| connection.asked_at.is_some() && !connection.silent)
     }
 
     /// Whether a link owes an answer for longer than usual.

@@ -65,7 +65,6 @@ impl Node {
             Request::Cluster => Reply::Cluster(self.cluster()),
             Request::Zhosts => Reply::Zhosts(self.zhosts(now)),
             Request::Mesh => Reply::Mesh(self.mesh(now)),
-            Request::MeshPeers => Reply::Peers(self.peers()),
             Request::MeshRoutes => Reply::Routes(self.routes_report()),
             Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.spaces()),
             Request::FirmwareStatus => Reply::Firmware(self.firmware_status()),
@@ -281,10 +280,13 @@ impl Node {
     }
 
     /// Every live member, and how things get there: the way in use if there is one, else the one that would be used.
-    fn peers(&self) -> Vec<Peer> {
+    pub(crate) fn peers(&self, now: Instant) -> Vec<Peer> {
         let routes = self.graph().routes(self.id);
         let peers = self.membership.peers().map(|peer| {
-            let in_use = self.streams.route(self.id, peer.id);
+            // Of a conversation that rests, the way may be gone meanwhile.
+            let in_use = self.streams.route(self.id, peer.id).filter(|route| {
+                route.get(1).is_some_and(|next| self.links.is_up(*next) && !self.links.is_silent(*next))
+            });
             let route = match in_use {
                 Some(route) => Some(route),
                 None if self.links.is_up(peer.id) => Some(vec![self.id, peer.id]),
@@ -302,7 +304,7 @@ impl Node {
             } else if self.links.is_up(peer.id) {
                 self.links.rtt_us(peer.id)
             } else {
-                self.streams.echo_rtt_us(peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))
+                self.streams.echo_rtt_us(now, peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))
             };
             Peer {
                 name: self.zhost_name(peer.id),
@@ -341,9 +343,9 @@ impl Node {
     }
 
     /// The round trips measured since the echoes were sent, each over the way named.
-    pub(crate) fn pings(&self, peers: &[ZhostId]) -> Reply {
+    pub(crate) fn pings(&self, now: Instant, peers: &[ZhostId]) -> Reply {
         let ping = |peer: &ZhostId| {
-            let rtt_us = self.streams.echo_rtt_us(*peer);
+            let rtt_us = self.streams.echo_rtt_us(now, *peer);
             let route = self.streams.route(self.id, *peer).filter(|_| rtt_us.is_some());
             Ping {
                 zhost: self.zhost_name(*peer),

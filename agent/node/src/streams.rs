@@ -26,6 +26,11 @@ const DIRECT_WITHIN: Duration = Duration::from_millis(300);
 /// How long a conversation without a way waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long an echo waits for a way.
+const ECHO_WAITS: Duration = Duration::from_secs(2);
+/// How long the round trip of an echo is worth showing.
+const ECHO_COUNTS: Duration = Duration::from_secs(10);
+
 /// How packets get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
@@ -42,6 +47,8 @@ struct Conversation {
     way: Way,
     tunnel: Option<Tunnel>,
     look_again: Option<Instant>,
+    /// An echo, or the answer to one, that goes out as soon as there is a way, and until when; the last one counts.
+    echo: Option<(Parcel, Instant)>,
 }
 
 /// All conversations of a zhost.
@@ -52,7 +59,8 @@ pub(crate) struct Streams {
     restless: BTreeSet<ZhostId>,
     arrivals: Arrivals,
     echoes: LiteMap<u64, (ZhostId, Instant)>,
-    echo_rtt_us: LiteMap<ZhostId, u64>,
+    /// The round trips of the last echoes, and when they came back.
+    echo_rtt_us: LiteMap<ZhostId, (u64, Instant)>,
     serial: u64,
     /// Packets passed on for others.
     pub relayed: u64,
@@ -75,9 +83,10 @@ impl Streams {
         self.conversations.values().map(|conversation| conversation.stream.queued_bytes()).max().unwrap_or(0)
     }
 
-    /// The round trip that the last echo took.
-    pub fn echo_rtt_us(&self, peer: ZhostId) -> Option<u64> {
-        self.echo_rtt_us.get(&peer).copied()
+    /// The round trip that the last echo took, if it came back lately.
+    pub fn echo_rtt_us(&self, now: Instant, peer: ZhostId) -> Option<u64> {
+        let (rtt_us, at) = self.echo_rtt_us.get(&peer).copied()?;
+        (now.since(at) < ECHO_COUNTS).then_some(rtt_us)
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -127,7 +136,8 @@ impl Node {
                 self.streams.conversations.retain(|id, _| membership.peer(*id).is_some());
             }
             let stream = Stream::new(self.generation, theirs, self.rng.number());
-            let conversation = Conversation { stream, way: Way::None(now), tunnel: None, look_again: None };
+            let conversation =
+                Conversation { stream, way: Way::None(now), tunnel: None, look_again: None, echo: None };
             self.streams.conversations.insert(peer, conversation);
         } else if self
             .streams
@@ -149,6 +159,7 @@ impl Node {
         conversation.way = Way::None(now);
         conversation.tunnel = None;
         conversation.look_again = None;
+        conversation.echo = None;
         self.note_abandoned(peer, &abandoned);
     }
 
@@ -169,7 +180,9 @@ impl Node {
 
     fn flush_stream(&mut self, now: Instant, peer: ZhostId) {
         let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
-        if self.membership.peer(peer).is_none() || !conversation.stream.has_news(now) {
+        conversation.echo = conversation.echo.take().filter(|(_, until)| now < *until);
+        let is_idle = !conversation.stream.has_news(now) && conversation.echo.is_none();
+        if self.membership.peer(peer).is_none() || is_idle {
             conversation.look_again = None;
             return;
         }
@@ -177,6 +190,7 @@ impl Node {
         if !self.can_send(now, peer) {
             return;
         }
+        self.transmit_echo(now, peer);
         while let Some(packet) =
             self.streams.conversations.get_mut(&peer).and_then(|c| c.stream.poll_packet(now))
         {
@@ -303,37 +317,44 @@ impl Node {
                 }
             }
             Parcel::Echo(serial) => {
-                if self.open_conversation(now, from) {
-                    self.choose_way(now, from);
-                    if self.can_send(now, from) {
-                        self.transmit(now, from, &Parcel::EchoReply(serial));
-                    }
-                }
+                self.want_echo(now, from, Parcel::EchoReply(serial));
             }
             Parcel::EchoReply(serial) => {
                 if let Some((peer, sent_at)) = self.streams.echoes.remove(&serial) {
-                    self.streams.echo_rtt_us.insert(peer, now.since(sent_at).as_micros() as u64);
+                    let rtt_us = now.since(sent_at).as_micros() as u64;
+                    self.streams.echo_rtt_us.insert(peer, (rtt_us, now));
                 }
             }
         }
     }
 
-    /// Measures the round trip of the way to a zhost; whether there is a way.
-    pub(crate) fn echo(&mut self, now: Instant, peer: ZhostId) -> bool {
+    /// Measures the round trip to a zhost, as soon as there is a way to it.
+    pub(crate) fn echo(&mut self, now: Instant, peer: ZhostId) {
         self.streams.echo_rtt_us.remove(&peer);
-        if !self.open_conversation(now, peer) {
-            return false;
-        }
-        self.choose_way(now, peer);
-        if !self.can_send(now, peer) {
-            self.streams.restless.insert(peer);
-            return false;
-        }
-        self.streams.serial += 1;
         self.streams.echoes.retain(|_, (asked, _)| *asked != peer);
-        self.streams.echoes.insert(self.streams.serial, (peer, now));
-        self.transmit(now, peer, &Parcel::Echo(self.streams.serial));
-        true
+        self.streams.serial += 1;
+        self.want_echo(now, peer, Parcel::Echo(self.streams.serial));
+    }
+
+    fn want_echo(&mut self, now: Instant, peer: ZhostId, parcel: Parcel) {
+        if self.open_conversation(now, peer)
+            && let Some(conversation) = self.streams.conversations.get_mut(&peer)
+        {
+            conversation.echo = Some((parcel, now + ECHO_WAITS));
+            self.streams.restless.insert(peer);
+        }
+    }
+
+    fn transmit_echo(&mut self, now: Instant, peer: ZhostId) {
+        let conversation = self.streams.conversations.get_mut(&peer);
+        let Some((parcel, _)) = conversation.and_then(|conversation| conversation.echo.take()) else {
+            return;
+        };
+        // The time of a round trip begins when it does, not when it was wished for.
+        if let Parcel::Echo(serial) = parcel {
+            self.streams.echoes.insert(serial, (peer, now));
+        }
+        self.transmit(now, peer, &parcel);
     }
 
     /// Something is to be passed on, or is for us.

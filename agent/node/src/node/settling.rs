@@ -199,7 +199,10 @@ impl Node {
                     self.handle_hop(now, peer, hop);
                     progress = true;
                 }
-                LinkOutput::Answered(peer) => self.membership.handle_link_answer(now, peer),
+                LinkOutput::Answered(peer) => {
+                    self.membership.handle_link_answer(now, peer);
+                    self.answer_about_links(now);
+                }
                 LinkOutput::Refused(peer) => self.membership.handle_refused(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }
