@@ -1,10 +1,11 @@
 //! What a sealed gossip datagram carries.
 
 use crate::{
-    membership::{Peer, Rumour, Swim},
+    membership::{Rumour, Swim},
     registry::RegistryMessage,
 };
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use zhost_base::{Generation, ZhostId, limits::DATAGRAM_SIZE_MAX_BYTES};
 
@@ -19,13 +20,20 @@ pub enum Datagram {
     /// A packet of the SWIM protocol.
     Swim(Swim),
     /// The sender wants to join, or asks whether the receiver is there; answered by [`Datagram::Welcome`].
-    Hello(Peer),
+    Hello {
+        /// Who asks.
+        me: Rumour,
+        /// At which address.
+        asked: SocketAddr,
+    },
     /// As [`Datagram::Hello`], to everybody on the sender's network; answered by some of those to whom it is new.
-    Beacon(Peer),
+    Beacon(Rumour),
     /// The answer to a hello.
     Welcome {
         /// Who answers.
         me: Rumour,
+        /// The address at which it was asked, if not by a beacon.
+        asked: Option<SocketAddr>,
         /// Whom it answers: a replayed answer means nothing to anybody else.
         to: ZhostId,
         /// The highest generation of the asker known to the answerer.

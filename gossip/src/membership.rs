@@ -9,10 +9,14 @@
 //! Before it is down, a suspect is asked a last time, a few times in quick succession. A zhost whose kernel answers that
 //! nobody listens any more ([`Membership::handle_refused`]) is asked so at once: no suspicion is needed.
 
+mod addrs;
 mod probe;
 mod rumour;
+mod search;
+mod way;
 
 use crate::datagram::{Datagram, PLAIN_SIZE_MAX_BYTES};
+pub use addrs::Addrs;
 use alloc::{
     collections::{BTreeSet, VecDeque},
     vec,
@@ -23,22 +27,16 @@ use litemap::LiteMap;
 use probe::{Probe, Purpose};
 use rumour::News;
 pub use rumour::{ACCUSERS_MAX, Accusers, Rumour, Standing};
+use search::Search;
 use serde::{Deserialize, Serialize};
+use way::Way;
 use zhost_base::{
     Generation, Instant, Rng, RoundTrip, ZhostId,
     id::rendezvous,
-    limits::{HELLO_PEERS_MAX, MEMBERS_MAX},
+    limits::MEMBERS_MAX,
     planted::{self, Bug},
 };
 
-/// How often a zhost without peers asks its seeds.
-const JOIN_PERIOD: Duration = Duration::from_secs(1);
-/// How often a zhost with peers asks one address that should be a member and is not; heals partitions.
-const REUNITE_PERIOD: Duration = Duration::from_secs(5);
-/// How often one of a cluster's zhosts asks everybody on its network.
-const BEACON_PERIOD: Duration = Duration::from_secs(30);
-/// How many answer it, about.
-const BEACON_ANSWERS: u64 = 6;
 /// Shortest suspicion in a cluster of ten, with all the accusers one can have; grows with the logarithm of the size.
 const SUSPICION_MIN: Duration = Duration::from_millis(900);
 /// How many times longer a suspicion lasts that nobody confirms.
@@ -50,10 +48,8 @@ const GOSSIP_PERIOD: Duration = Duration::from_millis(100);
 const GOSSIP_FANOUT: usize = 3;
 /// Members told directly when a zhost leaves.
 const FAREWELLS_MAX: usize = 16;
-/// How long a dead member is remembered.
-const REMEMBER: Duration = Duration::from_secs(24 * 3600);
 /// Plain bytes that news may take in a datagram, beside its head and what is said of the receiver itself.
-const NEWS_SIZE_MAX_BYTES: usize = PLAIN_SIZE_MAX_BYTES - 160;
+const NEWS_SIZE_MAX_BYTES: usize = PLAIN_SIZE_MAX_BYTES - 200;
 /// Everything takes up to this many times longer while a zhost doubts itself.
 const DOUBT_MAX: u32 = 8;
 
@@ -64,8 +60,8 @@ pub struct Peer {
     pub id: ZhostId,
     /// Which start of it.
     pub generation: Generation,
-    /// Where it receives gossip datagrams and accepts links.
-    pub addr: SocketAddr,
+    /// Where it receives gossip datagrams and accepts links, as it says.
+    pub addrs: Addrs,
 }
 
 /// What members send each other.
@@ -101,8 +97,8 @@ pub enum MembershipEvent {
     Up(Peer),
     /// This zhost is no longer alive.
     Down(Peer),
-    /// This zhost has another address.
-    Moved(Peer),
+    /// This zhost is reached at another address.
+    Moved(ZhostId),
     /// We were accused or declared dead by mistake and said so.
     Refuted,
     /// The cluster knows a later start of us than we do: our disk was rolled back. We now run as this generation,
@@ -125,6 +121,7 @@ enum State {
 #[derive(Clone, Debug)]
 struct Member {
     peer: Peer,
+    way: Way,
     incarnation: u32,
     state: State,
     /// Of datagrams.
@@ -167,10 +164,7 @@ pub struct Membership {
     news: News,
     next_gossip: Instant,
     last_gossip: Instant,
-    seeds: Vec<SocketAddr>,
-    broadcasts: Vec<SocketAddr>,
-    next_join: Instant,
-    next_beacon: Instant,
+    search: Search,
     rng: Rng,
     outbox: VecDeque<(SocketAddr, Datagram)>,
     events: VecDeque<MembershipEvent>,
@@ -203,10 +197,7 @@ impl Membership {
             news: News::default(),
             next_gossip: now,
             last_gossip: now,
-            seeds,
-            broadcasts,
-            next_join: now,
-            next_beacon: now,
+            search: Search::new(now, seeds, broadcasts),
             rng,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -259,7 +250,7 @@ impl Membership {
 
     /// The member at that address, if it was last heard over its link alone.
     pub fn deaf_at(&self, addr: SocketAddr) -> Option<ZhostId> {
-        self.deaf.iter().copied().find(|id| self.peer(*id).is_some_and(|peer| peer.addr == addr))
+        self.deaf.iter().copied().find(|id| self.addr(*id) == Some(addr))
     }
 
     /// The round trip of datagrams to a member.
@@ -293,17 +284,7 @@ impl Membership {
                 accusers.push(from);
                 rumour.standing = Standing::Suspect(accusers);
             }
-            self.apply(now, rumour);
-        }
-    }
-
-    /// Our address changed: the others are told, and know that we are the same.
-    pub fn handle_address(&mut self, now: Instant, addr: SocketAddr) {
-        if addr != self.me.addr {
-            self.me.addr = addr;
-            self.incarnation += 1;
-            self.tell_of_ourselves(now);
-            self.next_join = now;
+            self.apply(now, rumour, None);
         }
     }
 
@@ -320,7 +301,10 @@ impl Membership {
         // Also of what we refuted long ago: whoever did not hear of that would accuse us for ever.
         let accuses_us =
             swim.rumours.iter().any(|r| r.peer.id == self.me.id && r.standing != Standing::Alive);
-        swim.rumours.into_iter().for_each(|rumour| self.apply(now, rumour));
+        for rumour in swim.rumours {
+            let source = Some(from).filter(|_| rumour.peer.id == swim.from);
+            self.apply(now, rumour, source);
+        }
         if accuses_us {
             // Whoever accuses us may be nobody we would tell otherwise.
             self.send(
@@ -328,78 +312,21 @@ impl Membership {
                 Swim { from: self.me.id, message: SwimMessage::News, rumours: vec![self.own_rumour()] },
             );
         }
-        let Some(addr) = self.peer(swim.from).map(|peer| peer.addr) else {
+        if self.peer(swim.from).is_none() {
             // Whom we take for dead, or do not know, learns it and comes back.
-            if let Some(member) = self.members.get(&swim.from) {
-                let rumours = vec![member.rumour()];
-                self.send(from, Swim { from: self.me.id, message: SwimMessage::News, rumours });
-            } else {
-                self.outbox.push_back((from, Datagram::Hello(self.me)));
-            }
-            return;
-        };
+            return self.answer_stranger(from, swim.from);
+        }
+        self.handle_source(swim.from, from);
         match swim.message {
             SwimMessage::News => {}
-            SwimMessage::Ping(number) => self.tell(swim.from, addr, SwimMessage::Ack(number)),
-            SwimMessage::Ack(number) => self.handle_ack(now, swim.from, number),
+            // Where the question came from, the answer arrives.
+            SwimMessage::Ping(number) => self.tell_at(swim.from, from, SwimMessage::Ack(number)),
+            SwimMessage::Ack(number) => self.handle_ack(now, (swim.from, from), number),
             SwimMessage::PingRequest(number, target) => {
                 self.handle_ping_request(now, swim.from, number, target)
             }
             SwimMessage::Nack(number) => self.handle_nack(number),
         }
-    }
-
-    /// Somebody asks who we are. The answer says whom else to ask.
-    pub fn handle_hello(&mut self, now: Instant, peer: Peer, supers: &[ZhostId]) {
-        if self.left || peer.id == self.me.id {
-            return;
-        }
-        let known = self.members.get(&peer.id).map(|member| member.peer.generation).unwrap_or_default();
-        self.outbox.push_back((peer.addr, self.welcome(peer.id, known, supers)));
-        self.introduce(now, peer);
-    }
-
-    /// Somebody asks everybody on its network. Some of those to whom it is new answer.
-    pub fn handle_beacon(&mut self, now: Instant, peer: Peer, supers: &[ZhostId]) {
-        let known = self.generation(peer.id) == Some(peer.generation);
-        if !known && self.rng.below(self.up as u64 + 1) < BEACON_ANSWERS {
-            self.handle_hello(now, peer, supers);
-        }
-    }
-
-    /// Ourselves, the supers and some other members.
-    fn welcome(&self, to: ZhostId, known: Generation, supers: &[ZhostId]) -> Datagram {
-        let others = self.members.values().filter(|member| member.is_up() && member.peer.id != to);
-        let mut rumours: Vec<Rumour> = others.map(Member::rumour).collect();
-        // Everybody learns of the supers; of the rest, different askers learn of different members.
-        rumours.sort_by_key(|rumour| {
-            let id = rumour.peer.id;
-            (!supers.contains(&id), rendezvous(to.0, id))
-        });
-        rumours.truncate(HELLO_PEERS_MAX);
-        Datagram::Welcome { me: self.own_rumour(), to, known, rumours }
-    }
-
-    /// Somebody we asked answers.
-    pub fn handle_welcome(
-        &mut self,
-        now: Instant,
-        rumour: Rumour,
-        to: ZhostId,
-        known: Generation,
-        others: Vec<Rumour>,
-    ) {
-        if self.left || rumour.peer.id == self.me.id || to != self.me.id {
-            return;
-        }
-        if known > self.me.generation {
-            self.regenerate(now, known);
-        }
-        let welcomer = rumour.peer;
-        self.apply(now, rumour);
-        others.into_iter().take(HELLO_PEERS_MAX).for_each(|other| self.apply(now, other));
-        self.tell_of_ourselves(now);
-        self.tell(welcomer.id, welcomer.addr, SwimMessage::News);
     }
 
     /// The kernel of a live member says that nobody listens at its address any more.
@@ -414,34 +341,16 @@ impl Membership {
         let asked = self.probes.values().any(|probe| probe.target == id);
         if asked {
             self.forgive(now, id);
-            if let Some(Peer { addr, .. }) = self.peer(id).copied() {
+            if self.peer(id).is_some() {
                 self.deaf.insert(id);
                 // Over the link now: a suspect hears that it is one.
-                self.tell(id, addr, SwimMessage::News);
+                self.tell(id, SwimMessage::News);
             }
         }
     }
 
-    /// Somebody says who it is. One that is down in our eyes learns it from our next packet to it.
-    fn introduce(&mut self, now: Instant, peer: Peer) {
-        let held = self.members.get(&peer.id);
-        let down = held.filter(|member| !member.is_up() && member.peer.generation >= peer.generation);
-        if let Some(rumour) = down.map(Member::rumour) {
-            let swim = Swim { from: self.me.id, message: SwimMessage::News, rumours: vec![rumour] };
-            return self.send(peer.addr, swim);
-        }
-        let incarnation =
-            held.map_or(
-                0,
-                |member| {
-                    if member.peer.generation == peer.generation { member.incarnation } else { 0 }
-                },
-            );
-        self.apply(now, Rumour { peer, incarnation, standing: Standing::Alive });
-    }
-
-    /// Takes in a piece of news, and passes it on if it is new.
-    fn apply(&mut self, now: Instant, rumour: Rumour) {
+    /// Takes in a piece of news, and passes it on if it is new. With where it came from, if that is whom it is about.
+    fn apply(&mut self, now: Instant, rumour: Rumour, source: Option<SocketAddr>) {
         if rumour.peer.id == self.me.id {
             return self.hear_of_ourselves(now, &rumour);
         }
@@ -452,7 +361,7 @@ impl Membership {
             return;
         }
         match rumour.standing {
-            Standing::Alive => self.set_alive(now, rumour.peer, rumour.incarnation),
+            Standing::Alive => self.set_alive(now, rumour.peer, rumour.incarnation, source),
             Standing::Suspect(ref accusers) => self.set_suspect(now, &rumour, accusers),
             Standing::Down => self.set_down(now, &rumour),
         }
@@ -510,7 +419,7 @@ impl Membership {
         })
     }
 
-    fn set_alive(&mut self, now: Instant, peer: Peer, incarnation: u32) {
+    fn set_alive(&mut self, now: Instant, peer: Peer, incarnation: u32, source: Option<SocketAddr>) {
         let old = self.members.get(&peer.id);
         if old.is_some_and(|old| old.peer.generation == peer.generation && old.incarnation == incarnation) {
             return;
@@ -518,12 +427,19 @@ impl Membership {
         let was_up = old.is_some_and(Member::is_up);
         let old_peer = old.map(|old| old.peer);
         let round_trip = old.map(|old| old.round_trip).unwrap_or_default();
+        let before = old.map_or(Way::default(), |old| old.way);
+        let mut way = match old_peer.is_some_and(|old| old.generation == peer.generation) {
+            true => before,
+            false => before.of_another_start(),
+        };
+        way.handle_told(&old_peer.map(|old| old.addrs).unwrap_or_default(), &peer.addrs, &self.me.addrs);
+        source.into_iter().for_each(|from| way.handle_source(from, &peer.addrs));
         self.suspects.remove(&peer.id);
-        self.members.insert(peer.id, Member { peer, incarnation, state: State::Alive, round_trip });
+        self.members.insert(peer.id, Member { peer, way, incarnation, state: State::Alive, round_trip });
         match old_peer.filter(|_| was_up) {
             Some(old) if old.generation == peer.generation => {
-                if old.addr != peer.addr {
-                    self.events.push_back(MembershipEvent::Moved(peer));
+                if way.at != before.at {
+                    self.events.push_back(MembershipEvent::Moved(peer.id));
                 }
             }
             Some(old) => {
@@ -550,7 +466,7 @@ impl Membership {
             (held.peer.generation, held.incarnation) < (rumour.peer.generation, rumour.incarnation)
         });
         if news {
-            self.set_alive(now, rumour.peer, rumour.incarnation);
+            self.set_alive(now, rumour.peer, rumour.incarnation, None);
         }
         let Some(member) = self.members.get_mut(&id) else { return };
         let first = matches!(member.state, State::Alive);
@@ -567,10 +483,10 @@ impl Membership {
         }
         let (changed, accused) = (accusers.len() > before, accusers.contains(&self.me.id));
         if changed {
-            let (rumour, addr) = (member.rumour(), member.peer.addr);
+            let rumour = member.rumour();
             self.spread(now, rumour);
             if first {
-                self.tell(id, addr, SwimMessage::News);
+                self.tell(id, SwimMessage::News);
             }
         }
         if first && !accused && self.rng.below(self.up as u64) < 2 * ACCUSERS_MAX as u64 {
@@ -651,7 +567,7 @@ impl Membership {
         if self.next_gossip <= now && !self.news.is_empty() {
             self.gossip(now);
         }
-        if self.next_join <= now {
+        if self.search.next <= now {
             self.ask_around(now);
         }
     }
@@ -664,7 +580,7 @@ impl Membership {
             self.news = News::default();
         }
         for peer in targets {
-            self.tell(peer.id, peer.addr, SwimMessage::News);
+            self.tell(peer.id, SwimMessage::News);
         }
     }
 
@@ -683,8 +599,15 @@ impl Membership {
         4 + 3 * (self.up as u32 + 1).ilog2()
     }
 
+    /// Sends a member a message where it is reached; one that is reached nowhere may be by others.
+    fn tell(&mut self, to: ZhostId, message: SwimMessage) {
+        if let Some(addr) = self.addr(to) {
+            self.tell_at(to, addr, message);
+        }
+    }
+
     /// Sends a message with as much news as fits; a suspect hears first of all that it is one.
-    fn tell(&mut self, to: ZhostId, addr: SocketAddr, message: SwimMessage) {
+    fn tell_at(&mut self, to: ZhostId, addr: SocketAddr, message: SwimMessage) {
         let mut rumours = self.news.pick(to, NEWS_SIZE_MAX_BYTES, self.transmissions_max());
         if let Some(member) = self.members.get(&to)
             && !matches!(member.state, State::Alive)
@@ -699,36 +622,13 @@ impl Membership {
         self.outbox.push_back((addr, Datagram::Swim(swim)));
     }
 
-    /// Asks all seeds while there is nobody, else one address that should be a member and is not.
-    fn ask_around(&mut self, now: Instant) {
-        self.members.retain(|_, member| match member.state {
-            State::Down { since } => now.since(since) < REMEMBER,
-            _ => true,
-        });
-        self.deaf.retain(|id| self.members.contains_key(id));
-        let down = self.members.values().filter(|member| !member.is_up()).map(|member| member.peer.addr);
-        let mut missing: Vec<SocketAddr> = self.seeds.iter().copied().chain(down).collect();
-        missing.retain(|addr| *addr != self.me.addr && !self.peers().any(|peer| peer.addr == *addr));
-        let alone = self.up == 0;
-        self.next_join = now + if alone { JOIN_PERIOD } else { REUNITE_PERIOD };
-        if !alone {
-            missing = self.rng.pick(&missing).copied().into_iter().collect();
-        }
-        self.outbox.extend(missing.into_iter().map(|addr| (addr, Datagram::Hello(self.me))));
-        if alone || self.next_beacon <= now {
-            // Each zhost the more rarely, the more there are.
-            self.next_beacon = now + BEACON_PERIOD * (self.up as u32 + 1);
-            let beacons = self.broadcasts.iter().map(|addr| (*addr, Datagram::Beacon(self.me)));
-            self.outbox.extend(beacons);
-        }
-    }
-
     /// Tells the others that we go; afterwards nothing is sent or heard any more.
     pub fn leave(&mut self) {
         let me = Rumour { standing: Standing::Down, ..self.own_rumour() };
-        for peer in self.random_peers(FAREWELLS_MAX, |_| true) {
+        let peers = self.random_peers(FAREWELLS_MAX, |_| true);
+        for addr in peers.iter().filter_map(|peer| self.addr(peer.id)).collect::<Vec<_>>() {
             let rumours = vec![me.clone()];
-            self.send(peer.addr, Swim { from: self.me.id, message: SwimMessage::News, rumours });
+            self.send(addr, Swim { from: self.me.id, message: SwimMessage::News, rumours });
         }
         self.left = true;
     }
@@ -742,7 +642,10 @@ impl Membership {
         let suspicion = self.suspicions().map(|(due, _)| (due, "end of a suspicion")).min();
         let probe = self.probes.values().map(|probe| (probe.due, "probe")).min();
         let round = (self.up > 0).then_some((self.next_probe, "next probe"));
-        [gossip, suspicion, probe, round, Some((self.next_join, "ask for peers"))].into_iter().flatten().min()
+        [gossip, suspicion, probe, round, Some((self.search.next, "ask for peers"))]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next datagram to send.

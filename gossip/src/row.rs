@@ -102,11 +102,9 @@ pub struct Profile {
     pub region: Name,
     /// What sort of machine it is.
     pub kind: Name,
-    /// Where its links are accepted.
-    pub link_addr: SocketAddr,
-    /// Where it answers `zctl`, if not only on a serial line.
+    /// Where it answers `zctl`, if not only on a serial line; no address stands for all that it has.
     pub control_addr: Option<SocketAddr>,
-    /// Where it answers browsers, if it does.
+    /// Where it answers browsers, if it does, likewise.
     pub web_addr: Option<SocketAddr>,
     /// Whether it may become a super node.
     pub eligible: bool,

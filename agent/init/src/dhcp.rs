@@ -135,6 +135,15 @@ impl Dhcp {
         self.ask(now);
     }
 
+    /// The cable is back, perhaps at another network: asks at once whether the address is still right there.
+    pub fn handle_carrier(&mut self, now: Instant) {
+        if let State::Bound { asks, .. } = &mut self.state {
+            *asks = true;
+        }
+        self.resend = RESEND_MIN;
+        self.due = now;
+    }
+
     fn ask(&mut self, now: Instant) {
         let packet = match &mut self.state {
             State::Selecting => self.packet(DISCOVER, Ipv4Addr::UNSPECIFIED, &[]),

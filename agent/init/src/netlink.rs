@@ -45,7 +45,8 @@ impl Netlink {
         self.ask(RTM_DELADDR, 0, &address(index, addr, prefix))
     }
 
-    /// Sends everything that is not for a known network this way.
+    /// Sends everything that is not for a known network this way; of several such ways, that of the interface with the
+    /// lowest number is used.
     pub fn set_default_route(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
         const MAIN_TABLE: u8 = 254;
         const BY_DHCP: u8 = 16;
@@ -53,6 +54,7 @@ impl Netlink {
         let mut body = vec![IPV4, 0, 0, 0, MAIN_TABLE, BY_DHCP, 0, UNICAST, 0, 0, 0, 0];
         body.extend(attribute(4, index.to_ne_bytes()));
         body.extend(attribute(5, gateway.octets()));
+        body.extend(attribute(6, index.to_ne_bytes()));
         self.ask(RTM_NEWROUTE, CREATE_OR_REPLACE, &body)
     }
 

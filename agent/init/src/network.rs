@@ -1,4 +1,4 @@
-//! The board's network: an interface, an address, and a fallback while nobody gives one.
+//! The board's network: each interface that is like Ethernet gets an address, and one of its own while nobody gives one.
 
 use crate::{
     dhcp::{Dhcp, Lease, Output},
@@ -17,8 +17,10 @@ use zhost_base::{Instant, Rng};
 
 /// How long to wait for a DHCP server before the board takes an address of its own beside.
 const ALONE_AFTER: Duration = Duration::from_secs(5);
-/// How often an interface that is not there, or was lost, is looked for.
-const LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// How often an interface that is not there, or was lost, is looked for, and whether a cable is plugged in.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// Interfaces that get an address; further ones get none.
+const INTERFACES_MAX: usize = 4;
 const PACKET_SIZE_MAX_BYTES: usize = 1500;
 /// The kernel's number for Ethernet and what looks like it.
 const ETHERNET: &str = "1";
@@ -67,26 +69,38 @@ struct Interface {
 }
 
 impl Interface {
-    /// The first one that is like Ethernet.
-    fn find() -> Option<Self> {
-        let mut names: Vec<String> = fs::read_dir("/sys/class/net")
-            .ok()?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .collect();
+    /// Those that are like Ethernet, by name.
+    fn all() -> Vec<Self> {
+        let entries = fs::read_dir("/sys/class/net").into_iter().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         names.sort();
-        names.into_iter().find_map(|name| {
-            let dir = Path::new("/sys/class/net").join(&name);
-            let read = |file: &str| Some(fs::read_to_string(dir.join(file)).ok()?.trim().to_owned());
-            // Wireless ones need somebody who knows the password.
-            if read("type")? != ETHERNET || dir.join("wireless").exists() {
-                return None;
-            }
-            let mut mac = [0; 6];
-            for (byte, digits) in mac.iter_mut().zip(read("address")?.split(':')) {
-                *byte = u8::from_str_radix(digits, 16).ok()?;
-            }
-            Some(Self { index: read("ifindex")?.parse().ok()?, mac, name })
-        })
+        names.into_iter().filter_map(Self::read).collect()
+    }
+
+    fn read(name: String) -> Option<Self> {
+        let dir = Path::new("/sys/class/net").join(&name);
+        let read = |file: &str| Some(fs::read_to_string(dir.join(file)).ok()?.trim().to_owned());
+        // Wireless ones need somebody who knows the password.
+        if read("type")? != ETHERNET || dir.join("wireless").exists() {
+            return None;
+        }
+        let mut mac = [0; 6];
+        for (byte, digits) in mac.iter_mut().zip(read("address")?.split(':')) {
+            *byte = u8::from_str_radix(digits, 16).ok()?;
+        }
+        Some(Self { index: read("ifindex")?.parse().ok()?, mac, name })
+    }
+
+    /// Whether the kernel still has it, under the same number.
+    fn is_there(&self) -> bool {
+        Self::read(self.name.clone()).is_some_and(|now| now.index == self.index)
+    }
+
+    /// Whether a cable is plugged in.
+    fn has_carrier(&self) -> bool {
+        let file = Path::new("/sys/class/net").join(&self.name).join("carrier");
+        fs::read_to_string(file).is_ok_and(|carrier| carrier.trim() == "1")
     }
 
     /// An address of its own (RFC 3927); that another board has drawn the same is possible and not looked for.
@@ -97,7 +111,7 @@ impl Interface {
     }
 }
 
-/// Brings up the loopback interface, and in a thread of its own whatever else there is.
+/// Brings up the loopback interface, and in threads of their own whatever else there is and will be.
 pub fn start(plan: Plan, name: &str, seed: [u8; 32]) -> io::Result<()> {
     let netlink = Netlink::open()?;
     if let Some(index) = loopback() {
@@ -107,21 +121,35 @@ pub fn start(plan: Plan, name: &str, seed: [u8; 32]) -> io::Result<()> {
         return Ok(());
     }
     let name = name.to_owned();
-    let rng = Rng::new(seed);
-    let run = move || {
-        let mut rng = rng;
-        loop {
-            let Some(interface) = Interface::find() else {
-                thread::sleep(LOOK_PERIOD);
+    let run = move || look_after(plan, &name, Rng::new(seed));
+    thread::Builder::new().name("network".into()).spawn(run).map(drop)
+}
+
+/// Gives each interface a thread for as long as it is there. A fixed address is for the first one alone.
+fn look_after(plan: Plan, name: &str, mut rng: Rng) {
+    let most = if plan == Plan::Dhcp { INTERFACES_MAX } else { 1 };
+    let mut attended: Vec<(u32, thread::JoinHandle<()>)> = Vec::new();
+    loop {
+        attended.retain(|(_, thread)| !thread.is_finished());
+        for interface in Interface::all() {
+            if attended.len() >= most || attended.iter().any(|(index, _)| *index == interface.index) {
                 continue;
+            }
+            let (index, name, rng) = (interface.index, name.to_owned(), rng.fork());
+            let run = move || {
+                let ended =
+                    Netlink::open().and_then(|netlink| attend(&netlink, &interface, plan, &name, rng));
+                if let Err(error) = ended {
+                    log::warn!("network interface {}: {error}", interface.name);
+                }
             };
-            if let Err(error) = attend(&netlink, &interface, plan, &name, rng.fork()) {
-                log::warn!("network interface {}: {error}", interface.name);
-                thread::sleep(LOOK_PERIOD);
+            match thread::Builder::new().name("interface".into()).spawn(run) {
+                Ok(thread) => attended.push((index, thread)),
+                Err(error) => log::warn!("no thread for a network interface: {error}"),
             }
         }
-    };
-    thread::Builder::new().name("network".into()).spawn(run).map(drop)
+        thread::sleep(LOOK_PERIOD);
+    }
 }
 
 fn loopback() -> Option<u32> {
@@ -141,9 +169,10 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
     };
     if let Plan::Static(lease) = plan {
         put(&lease)?;
-        loop {
-            thread::park();
+        while interface.is_there() {
+            thread::sleep(LOOK_PERIOD);
         }
+        return Ok(());
     }
     let start = SystemInstant::now();
     let now = || Instant::from_micros(1 + start.elapsed().as_micros() as u64);
@@ -153,7 +182,12 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
     let mut used: Option<Lease> = None;
     let mut alone_at = Some(now() + ALONE_AFTER);
     let mut buffer = [0; PACKET_SIZE_MAX_BYTES];
-    loop {
+    let mut has_carrier = interface.has_carrier();
+    while interface.is_there() {
+        let had_carrier = std::mem::replace(&mut has_carrier, interface.has_carrier());
+        if has_carrier && !had_carrier {
+            dhcp.handle_carrier(now());
+        }
         dhcp.handle_timeout(now());
         while let Some(output) = dhcp.poll_output() {
             let next = match output {
@@ -172,7 +206,7 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
             alone_at = None;
             replace(netlink, interface.index, &mut used, Some(own), &put)?;
         }
-        let wake = alone_at.into_iter().fold(dhcp.poll_timeout().0, Instant::min);
+        let wake = alone_at.into_iter().fold(dhcp.poll_timeout().0, Instant::min).min(now() + LOOK_PERIOD);
         socket.set_read_timeout(Some(wake.since(now()).max(Duration::from_millis(1))))?;
         match socket.recv_from(&mut buffer) {
             Ok((size, _)) => dhcp.handle_packet(now(), &buffer[..size]),
@@ -180,6 +214,7 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
             Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 /// Uses another address from now on.

@@ -1,6 +1,6 @@
 //! What a zhost is told at its start.
 
-use crate::{clock::ClockTrust, firmware::Slots};
+use crate::{clock::ClockTrust, firmware::Slots, founding::Named};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::Name;
 use zhost_gossip::seal::ClusterSecret;
@@ -22,15 +22,17 @@ pub struct NodeConfig {
     pub region: Name,
     /// What sort of machine it is.
     pub kind: Name,
-    /// Where others reach its gossip (UDP) and links (TCP).
-    pub addr: SocketAddr,
-    /// Where operators reach it, if they do over a network.
+    /// Where others reach its gossip (UDP) and links (TCP), as far as it is known at the start.
+    pub addrs: Vec<SocketAddr>,
+    /// Where operators reach it, if they do over a network; no address stands for all of its own.
     pub control_addr: Option<SocketAddr>,
-    /// Where browsers reach it, if they do.
+    /// Where browsers reach it, if they do, likewise.
     pub web_addr: Option<SocketAddr>,
-    /// Addresses to join the cluster at.
-    pub join: Vec<SocketAddr>,
-    /// Addresses at which everybody on the same network may hear.
+    /// Zhosts to join the cluster at.
+    pub join: Vec<Named>,
+    /// Whether it looks for the cluster on its network.
+    pub discover: bool,
+    /// Addresses at which everybody on the same network may hear, as far as they are known at the start.
     pub broadcasts: Vec<SocketAddr>,
     /// Whether it may become a super node.
     pub eligible: bool,

@@ -112,13 +112,16 @@ impl Node {
     fn handle_opened(&mut self, now: Instant, from: SocketAddr, datagram: Datagram) {
         match datagram {
             Datagram::Swim(swim) => self.membership.handle_swim(now, from, swim),
-            Datagram::Hello(peer) => self.membership.handle_hello(now, peer, &self.supers()),
-            Datagram::Beacon(peer) => self.membership.handle_beacon(now, peer, &self.supers()),
-            Datagram::Welcome { me, to, known, rumours } => {
-                self.membership.handle_welcome(now, me, to, known, rumours);
+            Datagram::Hello { me, asked } => {
+                self.membership.handle_hello(now, from, me, Some(asked), &self.supers());
             }
-            Datagram::Summary { from, readiness, members, registry, ledger } => {
-                self.handle_summary(now, from, readiness, (members, registry, ledger));
+            Datagram::Beacon(me) => self.membership.handle_beacon(now, from, me, &self.supers()),
+            Datagram::Welcome { me, asked, to, known, rumours } => {
+                self.membership.handle_welcome(now, from, (me, asked), (to, known), rumours);
+            }
+            Datagram::Summary { from: id, readiness, members, registry, ledger } => {
+                self.membership.handle_source(id, from);
+                self.handle_summary(now, id, readiness, (members, registry, ledger));
             }
             Datagram::Registry(message) => self.handle_registry(message),
             Datagram::VoteRequest { proposer, term } => self.election.handle_vote_request(proposer, term),
@@ -131,7 +134,7 @@ impl Node {
 
     /// A gossip datagram that came over a link, since datagrams of its sender do not reach us, or ours not it.
     pub(crate) fn handle_gossip_over_link(&mut self, now: Instant, peer: ZhostId, plain: &[u8]) {
-        let from = self.membership.peer(peer).map(|peer| peer.addr);
+        let from = self.membership.addr(peer);
         if let (Some(from), Some(datagram)) = (from, Datagram::decode(plain)) {
             self.handle_opened(now, from, datagram);
         }
@@ -151,18 +154,10 @@ impl Node {
         self.wake_streams();
     }
 
-    fn tell_summary(&mut self, peer: ZhostId) {
+    pub(crate) fn tell_summary(&mut self, peer: ZhostId) {
         let (members, registry, ledger) = self.hashes();
         let readiness = self.readiness();
         self.send_datagram(peer, &Datagram::Summary { from: self.id, readiness, members, registry, ledger });
-    }
-
-    fn readiness(&self) -> Readiness {
-        match self.ready {
-            true => Readiness::Ready,
-            false if self.looks_around => Readiness::Founding,
-            false => Readiness::Waiting,
-        }
     }
 
     /// Hashes of members, registry and ledger.
@@ -196,13 +191,7 @@ impl Node {
         (members, registry, ledger): (u64, u64, u64),
     ) {
         // Somebody who has never seen a cluster takes nobody's word who is looking for one too.
-        self.looking.remove(&from);
-        self.knowing.remove(&from);
-        match readiness {
-            Readiness::Founding => drop(self.looking.insert(from)),
-            Readiness::Ready => drop(self.knowing.insert(from)),
-            Readiness::Waiting => {}
-        }
+        self.founding.handle_readiness(from, readiness);
         if self.ready && readiness != Readiness::Ready {
             self.tell_summary(from);
         }
@@ -273,7 +262,7 @@ impl Node {
     pub(crate) fn send_datagram(&mut self, to: ZhostId, datagram: &Datagram) {
         if self.membership.is_deaf(to) && self.links.is_up(to) {
             self.links.send(to, &Hop::Gossip(datagram.encode()));
-        } else if let Some(addr) = self.membership.peer(to).map(|peer| peer.addr) {
+        } else if let Some(addr) = self.membership.addr(to) {
             self.send_to_addr(addr, datagram);
         }
     }

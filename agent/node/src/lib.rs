@@ -5,7 +5,8 @@
 //! around a virtual network and disk.
 //!
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
-//! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `placement` (which zhost suits a
+//! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `founding` (who
+//! founds a cluster), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
 //! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers`
 //! and `census` (data on other zhosts), `actors`, `spawns`, `bonds` and `names` (call, spawn, link, monitor, global names),
@@ -27,6 +28,7 @@ mod disposal;
 mod documents;
 mod examination;
 mod firmware;
+mod founding;
 mod gossip;
 mod heartbeat;
 mod host;
@@ -59,6 +61,7 @@ pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
 pub use examination::{Examination, Findings};
 pub use firmware::{FirmwareOrder, Slots};
+pub use founding::{DEFAULT_PORT, Named};
 pub use inspection::{Agreement, Inspection};
 pub use links::ConnectionId;
 pub use node::{Ending, Level, Load, Node, Output, Port};

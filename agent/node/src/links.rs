@@ -109,8 +109,8 @@ pub(crate) struct Links {
     connections: LiteMap<ConnectionId, Connection>,
     by_peer: LiteMap<ZhostId, ConnectionId>,
     retries: LiteMap<ZhostId, Retry>,
-    /// Where live members are.
-    members: LiteMap<ZhostId, SocketAddr>,
+    /// Where live members may be, the best guess first.
+    members: LiteMap<ZhostId, Vec<SocketAddr>>,
     wanted: BTreeSet<ZhostId>,
     /// Needed for the time being, and until when.
     on_demand: LiteMap<ZhostId, Instant>,
@@ -204,7 +204,7 @@ impl Links {
     pub fn handle_members(
         &mut self,
         now: Instant,
-        members: LiteMap<ZhostId, SocketAddr>,
+        members: LiteMap<ZhostId, Vec<SocketAddr>>,
         wanted: BTreeSet<ZhostId>,
     ) {
         let gone: Vec<_> =
@@ -237,6 +237,17 @@ impl Links {
         self.retries.remove(&peer);
     }
 
+    /// A member is reached elsewhere: a link to where it is no longer would be silent for long.
+    pub fn handle_moved(&mut self, now: Instant, peer: ZhostId, addrs: &[SocketAddr]) {
+        // The next try is not for later: it goes elsewhere.
+        self.retries.remove(&peer);
+        let Some(id) = self.by_peer.get(&peer).copied() else { return };
+        let ip = self.connections.get(&id).map(|connection| connection.addr.ip());
+        if !addrs.iter().any(|addr| Some(addr.ip()) == ip) {
+            self.close(now, id);
+        }
+    }
+
     fn missing(&self) -> impl Iterator<Item = ZhostId> {
         let under_way = |id: &ZhostId| {
             self.connections.values().any(|connection| connection.target == Some(*id) && !connection.is_trial)
@@ -252,7 +263,10 @@ impl Links {
     }
 
     fn connect(&mut self, now: Instant, target: ZhostId, is_trial: bool) {
-        let Some(addr) = self.members.get(&target).copied() else { return };
+        // After one that failed, the next: a zhost with several may be reached at one of them only.
+        let tries = self.retries.get(&target).map_or(0, |retry| retry.tries as usize);
+        let addrs = self.members.get(&target).map(Vec::as_slice).unwrap_or_default();
+        let Some(addr) = addrs.get(tries % addrs.len().max(1)).copied() else { return };
         if self.connections.len() >= LINKS_MAX {
             return;
         }
@@ -380,10 +394,13 @@ impl Links {
     /// A connection is gone, or could not be made, in the latter case perhaps because it was `refused`.
     pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, refused: bool) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let (target, peer) = (connection.target, connection.peer);
+        let (target, peer, addr) = (connection.target, connection.peer, connection.addr);
         let lost = peer.filter(|peer| self.by_peer.get(peer) == Some(&id));
         self.forget(now, id);
-        if let Some(target) = target.filter(|_| refused) {
+        // At an address that is but a guess, somebody else's kernel may refuse.
+        let is_there =
+            |target: &ZhostId| self.members.get(target).and_then(|addrs| addrs.first()) == Some(&addr);
+        if let Some(target) = target.filter(|target| refused && is_there(target)) {
             self.outputs.push_back(LinkOutput::Refused(target));
         }
         // A link that ends without our doing: is anybody still there?
@@ -399,8 +416,9 @@ impl Links {
         if let Some(target) = connection.target.filter(|_| connection.peer.is_none() && !connection.is_trial)
         {
             let retry = self.retries.entry(target).or_default();
-            retry.tries = (retry.tries + 1).min(8);
-            retry.at = now + (RETRY_MIN * 2_u32.pow(retry.tries - 1)).min(RETRY_MAX);
+            let doubled = retry.tries.min(8);
+            retry.tries = retry.tries.wrapping_add(1);
+            retry.at = now + (RETRY_MIN * 2_u32.pow(doubled)).min(RETRY_MAX);
         }
         self.forget_peer(id, connection.peer);
     }
@@ -564,3 +582,6 @@ impl Links {
         self.outputs.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests;

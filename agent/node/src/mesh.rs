@@ -101,7 +101,8 @@ impl Node {
     /// Tells the links where the members are and which of them should be neighbours: all in a small cluster; else
     /// the supers, the next by id (so that the mesh is connected for certain), some near and some random ones.
     pub(crate) fn refresh_links(&mut self, now: Instant) {
-        let members: LiteMap<_, _> = self.membership.peers().map(|peer| (peer.id, peer.addr)).collect();
+        let ids = self.membership.peers().map(|peer| peer.id);
+        let members: LiteMap<_, _> = ids.map(|id| (id, self.membership.addrs(id))).collect();
         let wanted = if members.len() < MESH_FULL_MAX {
             members.keys().copied().collect()
         } else {

@@ -17,6 +17,7 @@ use crate::{
     documents::Documents,
     examination::Examination,
     firmware::{Firmware, FirmwareOrder},
+    founding::Founding,
     gossip::Gossip,
     heartbeat::Heartbeats,
     host::Host,
@@ -31,12 +32,7 @@ use crate::{
     web::{Web, WebId},
 };
 use litemap::LiteMap;
-use std::{
-    collections::{BTreeSet, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_control::{Caller, Server, Trust, line::LineReader, protocol::Reply};
 use zhost_gossip::{
@@ -53,8 +49,6 @@ use zhost_runtime::{StoreError, WorkerCommand, WorkerEvent};
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
 /// How long a zhost that an operator ends stays to tell him so.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How long a zhost that knows nobody looks around on its network before it founds a cluster.
-const LOOK_AROUND: Duration = Duration::from_secs(3);
 
 /// Which of the zhost's UDP sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +79,8 @@ pub enum Output {
     Datagram(Port, SocketAddr, Vec<u8>),
     /// Write to the serial line all of this, or nothing.
     Serial(Vec<u8>),
+    /// Look these names of machines and ports up, then call [`Node::handle_resolved`].
+    Resolve(Vec<String>),
     /// Open a TCP connection, then call [`Node::handle_connected`] or [`Node::handle_closed`].
     Connect(ConnectionId, SocketAddr),
     /// Write to a connection.
@@ -189,11 +185,10 @@ pub struct Node {
     pub(crate) deaths_seen: u64,
     /// Whether we know enough of the cluster to start spaces and to vote.
     pub(crate) ready: bool,
-    /// Whether we found a cluster if we find none.
-    pub(crate) looks_around: bool,
-    /// Others that do the same, and those that know the cluster.
-    pub(crate) looking: BTreeSet<ZhostId>,
-    pub(crate) knowing: BTreeSet<ZhostId>,
+    pub(crate) founding: Founding,
+    /// Where members were when their addresses were put on flash, as read at the start.
+    pub(crate) remembered: Vec<SocketAddr>,
+    /// Until when we wait for a cluster that we know of.
     alone_until: Option<Instant>,
     /// When the members' addresses are put on flash, if they have changed.
     peers_write_at: Option<Instant>,
@@ -216,19 +211,14 @@ impl Node {
     pub fn new(now: Instant, config: NodeConfig, recovered: Recovered, mut rng: Rng) -> Self {
         let id = config.identity.zhost_id();
         let generation = recovered.generation;
-        let me = Peer { id, generation, addr: config.addr };
-        let seeds: Vec<SocketAddr> = config.join.iter().chain(&recovered.peers).copied().collect();
+        let me = Peer { id, generation, addrs: config.addrs.iter().copied().collect() };
         let ledger = Ledger::restore(recovered.documents, recovered.horizon);
         let knows_others = ledger.roster().any(|(member, _)| member != id);
-        let is_alone = seeds.iter().all(|seed| *seed == config.addr) && !knows_others;
-        let looks_around = is_alone && !config.broadcasts.is_empty();
-        let founds_cluster = is_alone && !looks_around;
         let was_member = ledger.roster().any(|(member, _)| member == id);
-        let waits = !founds_cluster && (knows_others || was_member);
-        let alone_until = match looks_around {
-            true => Some(now + LOOK_AROUND),
-            false => waits.then_some(now + config.timing.alone),
-        };
+        let waits = knows_others || was_member;
+        let has_network = !config.addrs.is_empty();
+        let founding = Founding::new(now, !waits, config.discover, config.join.clone(), has_network);
+        let seeds = founding.seeds().chain(recovered.peers.iter().copied()).collect();
         let mut node = Self {
             id,
             generation,
@@ -277,11 +267,10 @@ impl Node {
             load: Load::default(),
             steady: Steady::default(),
             deaths_seen: 0,
-            ready: founds_cluster,
-            looks_around,
-            looking: BTreeSet::new(),
-            knowing: BTreeSet::new(),
-            alone_until,
+            ready: false,
+            founding,
+            remembered: recovered.peers,
+            alone_until: waits.then_some(now + config.timing.alone),
             peers_write_at: None,
             peers_written_at: None,
             refresh_at: None,
@@ -455,21 +444,6 @@ impl Node {
         self.settle(now);
     }
 
-    /// The machine has another address.
-    pub fn handle_address(&mut self, now: Instant, addr: SocketAddr) {
-        let now = self.enter(now);
-        if addr != self.config.addr {
-            self.log(Level::Info, format!("this zhost is at {addr} now"));
-            self.config.addr = addr;
-            self.config.control_addr =
-                self.config.control_addr.map(|control| SocketAddr::new(addr.ip(), control.port()));
-            self.config.web_addr = self.config.web_addr.map(|web| SocketAddr::new(addr.ip(), web.port()));
-            self.membership.handle_address(now, addr);
-            self.write_profile(now);
-        }
-        self.settle(now);
-    }
-
     /// The process was asked to end: closes the spaces, leaves the cluster, then says [`Output::Finished`].
     pub fn handle_shutdown(&mut self, now: Instant) {
         let now = self.enter(now);
@@ -504,6 +478,7 @@ impl Node {
     /// Time passed; spurious calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
+        self.resolve_names(now);
         self.membership.handle_timeout(now);
         self.election.handle_timeout(now);
         self.links.handle_timeout(now);
@@ -515,6 +490,7 @@ impl Node {
         self.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
         self.gossip_timeout(now);
+        self.founding_timeout(now);
         self.burials_timeout(now);
         self.blobs_timeout(now);
         self.replicas_timeout(now);
@@ -525,7 +501,7 @@ impl Node {
         self.firmware_timeout(now);
         self.clock_timeout(now);
         if self.alone_until.is_some_and(|until| until <= now) {
-            self.stop_waiting(now);
+            self.stop_waiting();
         }
         if self.peers_write_at.is_some_and(|at| at <= now) {
             self.write_peers(now);
@@ -539,18 +515,11 @@ impl Node {
         self.alone_until = Some(now + self.config.timing.alone);
     }
 
-    /// Nobody has told us of the cluster in time. Of several that look for one, the first by id founds it.
-    fn stop_waiting(&mut self, now: Instant) {
+    /// Nobody has told us of the cluster we know of in time.
+    fn stop_waiting(&mut self) {
         self.alone_until = None;
-        if self.ready {
-            return;
-        }
-        let before_us = |id: &ZhostId| *id < self.id;
-        if self.looks_around && (!self.knowing.is_empty() || self.looking.iter().any(before_us)) {
-            self.alone_until = Some(now + LOOK_AROUND);
-        } else {
-            let text = if self.looks_around { "founding a cluster" } else { "going on alone" };
-            self.log(Level::Warn, format!("no zhost of the cluster answers: {text}"));
+        if !self.ready {
+            self.log(Level::Warn, "no zhost of the cluster answers: going on alone".into());
             self.ready = true;
         }
     }
@@ -559,7 +528,13 @@ impl Node {
     fn write_peers(&mut self, now: Instant) {
         self.peers_write_at = None;
         self.peers_written_at = Some(now);
-        let peers: Vec<SocketAddr> = self.membership.peers().map(|peer| peer.addr).collect();
+        let peers: Vec<SocketAddr> = self
+            .membership
+            .peers()
+            .filter_map(|peer| self.membership.addr(peer.id))
+            // A link-local address means nothing without the interface, whose number may be another next time.
+            .filter(|addr| !matches!(addr, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local()))
+            .collect();
         if !peers.is_empty() && self.gossip.remember_peers(&peers) {
             self.disk(DiskRequest::Commit(vec![peers_write(&peers)]), Purpose::Nothing);
         }
@@ -593,6 +568,7 @@ impl Node {
             self.firmware.poll_timeout(),
             self.time_of_day.poll_timeout(),
             self.alone_until.map(|until| (until, "waiting for the cluster")),
+            self.founding.poll_timeout(),
             self.shutdown_by.map(|by| (by, "shutdown")),
             self.farewell_until.map(|at| (at, "farewell")),
             self.peers_write_at.map(|at| (at, "remember peers")),

@@ -54,7 +54,6 @@ impl Node {
             name: config.name.clone(),
             region: config.region.clone(),
             kind: config.kind.clone(),
-            link_addr: config.addr,
             control_addr: config.control_addr,
             web_addr: config.web_addr,
             // Who does not know the cluster yet is no candidate that others should wait for.

@@ -7,6 +7,7 @@ use crate::{
     node::Node,
 };
 use litemap::LiteMap;
+use std::net::SocketAddr;
 use zhost_base::{Instant, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_control::protocol::{
     Budget, Cluster, Ending, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, SentLine,
@@ -241,8 +242,18 @@ impl Node {
             capabilities: profile
                 .map(|p| p.capabilities.iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),
-            addr: text(profile.map(|profile| profile.link_addr.to_string())),
-            control_addr: text(profile.and_then(|profile| profile.control_addr).map(|addr| addr.to_string())),
+            addr: self.at(id),
+            control_addr: text(
+                profile.and_then(|p| self.completed(id, p.control_addr?)).map(|addr| addr.to_string()),
+            ),
+        }
+    }
+
+    /// A service of a live zhost with an address, if it is at all that the zhost has.
+    pub(crate) fn completed(&self, id: ZhostId, service: SocketAddr) -> Option<SocketAddr> {
+        match service.ip().is_unspecified() {
+            true => Some(SocketAddr::new(self.membership.addr(id)?.ip(), service.port())),
+            false => Some(service),
         }
     }
 
@@ -309,7 +320,7 @@ impl Node {
             Peer {
                 name: self.zhost_name(peer.id),
                 id: peer.id.to_string(),
-                addr: peer.addr.to_string(),
+                addr: self.at(peer.id),
                 state: state.into(),
                 hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
                 rtt_us: measured.filter(|_| route.is_some()),

@@ -87,6 +87,7 @@ impl Node {
             return Err("the space does not run at present; see `zctl topo status`".into());
         }
         let at = self.config.web_addr.ok_or("the zhost that runs it answers no browsers")?;
+        let at = self.completed(self.id, at).ok_or("the zhost that runs it has no network")?;
         let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
         let until = self.unix_ms(now) / 1000 + TICKET_TTL.as_secs();
         let ticket = self.ticket(&place, until);
@@ -95,7 +96,7 @@ impl Node {
 
     fn web_addr_of(&self, zhost: ZhostId) -> Option<SocketAddr> {
         match self.registry.row(zhost, &RowKey::Profile)? {
-            Row::Profile(profile) => profile.web_addr,
+            Row::Profile(profile) => self.completed(zhost, profile.web_addr?),
             _ => None,
         }
     }

@@ -81,13 +81,13 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     let seed = files::random().map_err(|e| SettingsError(format!("/dev/urandom: {e}")))?;
     let board = Arc::new(board(settings)?);
     let place = network::bind(settings)?;
-    let (addr, control_addr) = (place.addr, place.control_addr);
+    let (listen, control_addr) = (place.listen, place.control_addr);
     let config = node_config(settings, &data_dir, board.as_ref(), &place, clock.unix_origin_ms())?;
     let store: Arc<dyn Store> =
         Arc::new(files::open_store(&data_dir).map_err(|e| settings.complain("data-dir", &e))?);
     let recovered = Recovered::boot(store.as_ref()).map_err(|e| settings.complain("data-dir", &e))?;
     log::info!(
-        "zhost {} {}: id {}, links and gossip at {addr}, zctl at {control_addr}",
+        "zhost {} {}: id {}, links and gossip at {listen}, zctl at {control_addr}",
         env!("CARGO_PKG_VERSION"),
         config.name,
         config.identity.zhost_id()
@@ -151,11 +151,12 @@ fn node_config(
         name: settings.parse("name")?,
         region: settings.parse("region")?,
         kind: settings.parse("kind")?,
-        addr: place.addr,
+        addrs: place.networks.addrs.clone(),
         control_addr: Some(place.control_addr),
         web_addr: place.web_addr,
-        join: settings.parse_list("join")?,
-        broadcasts: place.broadcasts.clone(),
+        join: place.join.clone(),
+        discover: place.follower.discovers(),
+        broadcasts: place.networks.broadcasts.clone(),
         eligible: settings.parse("eligible")?,
         runs_spaces: settings.parse("run-spaces")?,
         memory_bytes: memory_mib.saturating_mul(1 << 20),

@@ -1,51 +1,119 @@
-//! The sockets of a zhost, its address on the network, and where everybody on that network hears.
+//! The sockets of a zhost, its addresses on the networks it is on, and where everybody on them hears. All of it may
+//! change at any time: what is found here at the start is looked at again whenever the kernel says so, and now and then.
 
 use crate::{
     settings::{Settings, SettingsError},
-    shell::Sockets,
+    shell::{Event, Sockets},
 };
-use smol::net::{TcpListener, UdpSocket};
+use rustix::{
+    fd::OwnedFd,
+    net::{AddressFamily, SocketFlags, SocketType, bind as bind_fd, listen, socket_with, sockopt},
+};
+use smol::{
+    Async, Timer,
+    channel::Sender,
+    net::{TcpListener, UdpSocket},
+};
 use std::{
-    fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs},
+    panic::{AssertUnwindSafe, catch_unwind},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use zhost_base::limits::{JOIN_ADDRESSES_MAX, JOIN_MAX};
+use zhost_init::interfaces::{self, Address};
+use zhost_node::Named;
 
-/// How long a zhost waits for its machine to get an address, before it goes on without.
-const NETWORK_WITHIN: Duration = Duration::from_secs(20);
-/// How often it looks.
-const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// The link-local group of zhosts: "zhost" in hexadecimal.
 const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0x7a, 0x686f, 0x7374);
-
 /// How often the kernel may choose a port.
 const PORT_CHOICES_MAX: usize = 16;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
+/// Addresses at which everybody hears; those of further interfaces are left out.
+const BROADCASTS_MAX: usize = 32;
+/// Changes of a network come in swarms: this long after the first, it is looked at.
+const SWARM: Duration = Duration::from_millis(100);
 
-/// A zhost's place on its network.
+/// A zhost's place on its networks.
 pub struct Place {
     /// The bound sockets.
     pub sockets: Sockets,
-    /// Where others reach gossip and links.
-    pub addr: SocketAddr,
+    /// Where gossip and links are listened to.
+    pub listen: SocketAddr,
     /// Where operators reach it.
     pub control_addr: SocketAddr,
     /// Where browsers reach it, if they do.
     pub web_addr: Option<SocketAddr>,
-    /// Where everybody on the network hears.
+    /// Follows the networks.
+    pub follower: Follower,
+    /// What they are at present.
+    pub networks: Networks,
+    /// Zhosts to join.
+    pub join: Vec<Named>,
+}
+
+/// What this machine is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// Where others reach this zhost.
+    pub addrs: Vec<SocketAddr>,
+    /// Where everybody hears.
     pub broadcasts: Vec<SocketAddr>,
-    /// Follows a changing address, unless it was set by hand.
-    pub follower: Option<AddressFollower>,
+    /// The machine's addresses, whether others are told of them or not.
+    own: Vec<IpAddr>,
+}
+
+impl Networks {
+    /// Whether a connection from that address of ours can go on.
+    pub fn have(&self, own: IpAddr) -> bool {
+        own.is_loopback() || self.own.contains(&own)
+    }
+}
+
+/// A socket at an address; one at all addresses of IPv6 is at those of IPv4, too.
+fn socket(addr: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = if addr.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if addr.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !addr.ip().is_unspecified())?;
+    }
+    if kind == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    bind_fd(&socket, &addr)?;
+    if kind == SocketType::STREAM {
+        listen(&socket, BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// The same, for kernels that have no IPv6 with IPv4 alone.
+fn socket_anyhow(addr: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    match socket(addr, kind) {
+        Err(error) if addr.is_ipv6() && addr.ip().is_unspecified() && lacks_ipv6(&error) => {
+            socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()), kind)
+        }
+        result => result,
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let kinds = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT];
+    kinds.iter().any(|kind| error.raw_os_error() == Some(kind.raw_os_error()))
 }
 
 /// Gossip and links have the same port. One that the kernel chose for the former (0) may be taken for the latter: it is to
 /// choose again.
-async fn bind_both(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+fn bind_both(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     for _ in 0..PORT_CHOICES_MAX {
-        let gossip = UdpSocket::bind(listen).await?;
-        match TcpListener::bind(gossip.local_addr()?).await {
+        let gossip = UdpSocket::try_from(socket_anyhow(listen, SocketType::DGRAM)?)?;
+        match socket(gossip.local_addr()?, SocketType::STREAM) {
             Err(error) if listen.port() == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
-            links => return Ok((gossip, links?)),
+            links => return Ok((gossip, links?.try_into()?)),
         }
     }
     Err(io::ErrorKind::AddrInUse.into())
@@ -54,44 +122,35 @@ async fn bind_both(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
 /// Binds the sockets that the settings name.
 pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
     let failed = |name: &'static str| move |e: io::Error| settings.complain(name, &e);
-    let listen: SocketAddr = settings.parse("listen")?;
-    let control: SocketAddr = settings.parse("control")?;
     let web: Option<SocketAddr> = match settings.text("web") {
         Some("") | None => None,
         Some(_) => Some(settings.parse("web")?),
     };
-    let (gossip, links, control, web) = smol::block_on(async {
-        let (gossip, links) = bind_both(listen).await.map_err(failed("listen"))?;
-        let control = UdpSocket::bind(control).await.map_err(failed("control"))?;
-        let web = match web {
-            Some(web) => Some(TcpListener::bind(web).await.map_err(failed("web"))?),
-            None => None,
-        };
-        Ok((gossip, links, control, web))
-    })?;
+    let join: Vec<Named> = settings.parse_list("join")?;
+    if join.len() > JOIN_MAX {
+        let reason = format!("at most {JOIN_MAX} can be named; any zhost of the cluster knows the others");
+        return Err(settings.complain("join", &reason));
+    }
+    let (gossip, links) = bind_both(settings.parse("listen")?).map_err(failed("listen"))?;
+    let control = socket_anyhow(settings.parse("control")?, SocketType::DGRAM).map_err(failed("control"))?;
+    let control = UdpSocket::try_from(control).map_err(failed("control"))?;
+    let web = web.map(|web| TcpListener::try_from(socket_anyhow(web, SocketType::STREAM)?)).transpose();
+    let web = web.map_err(failed("web"))?;
     let listen = gossip.local_addr().map_err(failed("listen"))?;
     let control_addr = control.local_addr().map_err(failed("control"))?;
-    let join: Vec<SocketAddr> = settings.parse_list("join")?;
-    let follower = match settings.text("advertise") {
-        Some(_) => None,
-        None => Some(AddressFollower { listen, towards: join.first().copied() }),
-    };
-    let addr = match &follower {
-        Some(follower) => follower.wait(),
-        None => settings.parse("advertise")?,
-    };
-    let broadcasts = if settings.parse("discover")? && listen.ip().is_unspecified() {
-        discover(&gossip, listen)
-    } else {
-        Vec::new()
-    };
-    let reached_at = |bound: SocketAddr| match bound.ip().is_unspecified() {
-        true => SocketAddr::new(addr.ip(), bound.port()),
-        false => bound,
-    };
-    let control_addr = reached_at(control_addr);
     let web_addr = web.as_ref().map(TcpListener::local_addr).transpose().map_err(failed("web"))?;
-    let follower = follower.filter(|_| listen.ip().is_unspecified());
+    let advertised = match settings.text("advertise") {
+        Some(_) => Some(settings.parse("advertise")?),
+        None => None,
+    };
+    let mut follower = Follower {
+        listen,
+        advertised,
+        discovers: settings.parse("discover")?,
+        joined: BTreeSet::new(),
+        last: None,
+    };
+    let networks = follower.changed(&gossip).unwrap_or_default();
     Ok(Place {
         sockets: Sockets {
             gossip,
@@ -101,121 +160,156 @@ pub fn bind(settings: &Settings) -> Result<Place, SettingsError> {
             gossip_is_v6: listen.is_ipv6(),
             control_is_v6: control_addr.is_ipv6(),
         },
-        addr,
+        listen,
         control_addr,
-        web_addr: web_addr.map(reached_at),
-        broadcasts,
+        web_addr,
         follower,
+        networks,
+        join,
     })
 }
 
-/// Finds out at which address others reach a socket.
-#[derive(Clone, Debug)]
-pub struct AddressFollower {
+/// Follows the networks that this machine is on.
+pub struct Follower {
     listen: SocketAddr,
-    towards: Option<SocketAddr>,
+    /// What others are to be told, if it was set by hand.
+    advertised: Option<SocketAddr>,
+    discovers: bool,
+    /// The interfaces on which the group is heard.
+    joined: BTreeSet<u32>,
+    /// What was found last.
+    last: Option<Networks>,
 }
 
-impl AddressFollower {
-    /// The address at present: for a wildcard, the one the kernel would use to talk to a zhost we join, or to anybody.
-    pub fn addr(&self) -> io::Result<SocketAddr> {
-        if !self.listen.ip().is_unspecified() {
-            return Ok(self.listen);
-        }
-        // Connecting a UDP socket sends nothing; these are documentation addresses (RFC 5737, RFC 3849) behind the
-        // default route.
-        let anybody = match self.listen.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-        };
-        let towards = self.towards.unwrap_or(SocketAddr::new(anybody, 9));
-        let wildcard: IpAddr = match towards {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = std::net::UdpSocket::bind(SocketAddr::new(wildcard, 0))?;
-        let found = socket.connect(towards).and_then(|()| socket.local_addr());
-        let found = found.map(|addr| addr.ip()).ok().or_else(|| local_networks().first().map(|net| net.addr));
-        let nothing =
-            || io::Error::other("this machine has no network; say how others reach it with --advertise");
-        Ok(SocketAddr::new(found.ok_or_else(nothing)?, self.listen.port()))
+impl Follower {
+    /// Whether this zhost looks for others on its networks.
+    pub fn discovers(&self) -> bool {
+        self.discovers && self.listen.ip().is_unspecified()
     }
 
-    /// Waits until the machine has an address: a board may start before its network does. One that gets none goes on
-    /// alone, since there may be a serial line, and the network may come later.
-    fn wait(&self) -> SocketAddr {
-        let deadline = Instant::now() + NETWORK_WITHIN;
-        let mut said = false;
-        loop {
-            match self.addr() {
-                Ok(addr) => return addr,
-                Err(error) if Instant::now() >= deadline => {
-                    log::warn!("{error}; going on without");
-                    return SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.listen.port());
-                }
-                Err(_) => {
-                    if !said {
-                        log::info!("waiting for the network, up to {} s", NETWORK_WITHIN.as_secs());
-                        said = true;
-                    }
-                    thread::sleep(LOOK_PERIOD);
-                }
+    /// What the networks are now, if that is something else than before.
+    pub fn changed(&mut self, gossip: &UdpSocket) -> Option<Networks> {
+        let addresses = match interfaces::addresses() {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                log::debug!("looking at the network interfaces: {error}");
+                return None;
+            }
+        };
+        let networks = Networks {
+            addrs: self.told(&addresses),
+            broadcasts: if self.discovers() { self.broadcasts(&addresses) } else { Vec::new() },
+            own: addresses.iter().map(|address| address.addr).collect(),
+        };
+        if self.last.as_ref() == Some(&networks) {
+            return None;
+        }
+        if self.discovers() {
+            self.listen_to_everybody(gossip, &addresses);
+        }
+        self.last = Some(networks.clone());
+        Some(networks)
+    }
+
+    /// Whether addresses of that kind reach us.
+    fn hears(&self, addr: IpAddr) -> bool {
+        self.listen.is_ipv6() || addr.is_ipv4()
+    }
+
+    /// What others are told: the best address of each interface and kind. The node leaves out what cannot be told.
+    fn told(&self, addresses: &[Address]) -> Vec<SocketAddr> {
+        if let Some(addr) = self.advertised {
+            return vec![addr];
+        }
+        if !self.listen.ip().is_unspecified() {
+            return vec![self.listen];
+        }
+        let mut seen = BTreeSet::new();
+        let can_be_told = |addr: IpAddr| match addr {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        };
+        let usable = addresses.iter().filter(|a| self.hears(a.addr) && can_be_told(a.addr));
+        let best = usable.filter(|a| seen.insert((a.interface, a.addr.is_ipv6())));
+        best.map(|a| SocketAddr::new(a.addr, self.listen.port())).collect()
+    }
+
+    /// Where everybody hears: on each network of IPv4, and for IPv6 on each interface.
+    fn broadcasts(&self, addresses: &[Address]) -> Vec<SocketAddr> {
+        let port = self.listen.port();
+        let mut broadcasts = Vec::new();
+        for address in addresses.iter().filter(|address| self.hears(address.addr)) {
+            let everybody = match address.addr {
+                IpAddr::V4(_) => address.broadcast().map(|addr| SocketAddr::new(addr.into(), port)),
+                IpAddr::V6(_) => Some(SocketAddrV6::new(GROUP, port, 0, address.interface).into()),
+            };
+            broadcasts.extend(everybody.filter(|everybody| !broadcasts.contains(everybody)));
+        }
+        broadcasts.truncate(BROADCASTS_MAX);
+        broadcasts
+    }
+
+    /// Makes the socket speak to and hear everybody.
+    fn listen_to_everybody(&mut self, gossip: &UdpSocket, addresses: &[Address]) {
+        if let Err(error) = gossip.set_broadcast(true) {
+            log::debug!("broadcasts: {error}");
+        }
+        if !self.listen.is_ipv6() {
+            return;
+        }
+        let v6 = addresses.iter().filter(|address| address.addr.is_ipv6());
+        let present: BTreeSet<u32> = v6.map(|address| address.interface).collect();
+        for interface in present.difference(&self.joined) {
+            // One that was away has forgotten what it was told, while the socket has not.
+            let _ = gossip.leave_multicast_v6(&GROUP, *interface);
+            if let Err(error) = gossip.join_multicast_v6(&GROUP, *interface) {
+                log::debug!("hearing multicasts on interface {interface}: {error}");
             }
         }
+        self.joined = present;
     }
 }
 
-/// Makes the socket speak to and hear everybody; gives the addresses that reach them.
-fn discover(gossip: &UdpSocket, listen: SocketAddr) -> Vec<SocketAddr> {
-    let port = listen.port();
-    let mut addresses = Vec::new();
-    if gossip.set_broadcast(true).is_ok() {
-        let networks = local_networks();
-        addresses.extend(networks.iter().map(|net| SocketAddr::new(net.broadcast.into(), port)));
-        if networks.is_empty() {
-            // Whatever network comes later.
-            addresses.push((Ipv4Addr::BROADCAST, port).into());
+/// Says whenever the kernel tells of a change. Without its notices, the look now and then has to do.
+pub async fn attend(events: Sender<Event>) {
+    let notices = match interfaces::notices().and_then(Async::new) {
+        Ok(notices) => notices,
+        Err(error) => return log::warn!("the kernel does not tell of network changes: {error}"),
+    };
+    while notices.readable().await.is_ok() {
+        Timer::after(SWARM).await;
+        match interfaces::swallow(notices.get_ref()) {
+            Ok(false) => {}
+            Ok(true) if events.send(Event::Network).await.is_ok() => {}
+            Ok(true) => return,
+            Err(error) => return log::warn!("the kernel tells of network changes no longer: {error}"),
         }
     }
-    if listen.is_ipv6() {
-        let joined =
-            interfaces_v6().into_iter().filter(|scope| gossip.join_multicast_v6(&GROUP, *scope).is_ok());
-        addresses.extend(joined.map(|scope| SocketAddr::V6(SocketAddrV6::new(GROUP, port, 0, scope))));
+}
+
+/// Looks names up: that takes as long as the name server does, so it has a thread of its own. The node asks for one such
+/// look-up at a time.
+pub fn resolve(names: Vec<String>, events: Sender<Event>) {
+    let unknown = names.iter().map(|name| (name.clone(), Vec::new())).collect();
+    let answers = events.clone();
+    let work = move || {
+        let found = catch_unwind(AssertUnwindSafe(|| names.iter().map(|name| look_up(name)).collect()));
+        // The loop has ended when nobody listens.
+        let _ = answers.send_blocking(Event::Resolved(found.unwrap_or(unknown)));
+    };
+    if let Err(error) = thread::Builder::new().name("names".into()).spawn(work) {
+        log::warn!("no thread to look names up: {error}");
+        let _ = events.try_send(Event::Resolved(Vec::new()));
     }
-    addresses
 }
 
-/// An IPv4 network this machine is directly on.
-struct LocalNetwork {
-    addr: IpAddr,
-    broadcast: Ipv4Addr,
-}
-
-/// The networks of the kernel's routing table that need no gateway.
-fn local_networks() -> Vec<LocalNetwork> {
-    let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    table.lines().skip(1).filter_map(parse_route).collect()
-}
-
-/// A line of `/proc/net/route`: interface, destination, gateway, flags, three counters, mask; addresses in hexadecimal
-/// in the machine's own byte order (proc(5)).
-fn parse_route(line: &str) -> Option<LocalNetwork> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let number = |index: usize| u32::from_str_radix(fields.get(index)?, 16).ok();
-    let (destination, gateway, mask) = (number(1)?, number(2)?, number(7)?);
-    let is_network = gateway == 0 && mask != 0 && mask != u32::MAX;
-    let broadcast = Ipv4Addr::from((destination | !mask).to_ne_bytes());
-    let own = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    let near = Ipv4Addr::from((destination | (!mask & 1_u32.to_be())).to_ne_bytes());
-    let addr = own.connect((near, 9)).and_then(|()| own.local_addr()).ok()?.ip();
-    (is_network && !broadcast.is_loopback()).then_some(LocalNetwork { addr, broadcast })
-}
-
-/// Numbers of the interfaces with a link-local IPv6 address: the second and last field of `/proc/net/if_inet6`.
-fn interfaces_v6() -> Vec<u32> {
-    let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    let link_local = table.lines().filter(|line| line.starts_with("fe80"));
-    link_local.filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok()).collect()
+fn look_up(name: &str) -> (String, Vec<SocketAddr>) {
+    let found = name.to_socket_addrs().map(|addrs| addrs.take(JOIN_ADDRESSES_MAX).collect());
+    let addrs = found.unwrap_or_else(|error| {
+        log::debug!("join: {name}: {error}");
+        Vec::new()
+    });
+    (name.to_owned(), addrs)
 }
 
 /// The address as a socket must be given it: those of IPv6 reach IPv4 by mapped addresses.
@@ -241,24 +335,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_has_a_broadcast_address_and_a_default_route_has_none() {
-        let loopback = format!(
-            "lo\t{:08X}\t00000000\t0001\t0\t0\t0\t{:08X}\t0\t0\t0",
-            0x7f00_0000_u32.to_be(),
-            0xff00_0000_u32.to_be()
-        );
-        assert!(parse_route(&loopback).is_none(), "loopback is no network to look around on");
-        let default = "eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0";
-        assert!(parse_route(default).is_none());
-        assert!(parse_route("nonsense").is_none());
-    }
-
-    #[test]
     fn addresses_of_ipv4_pass_through_sockets_of_ipv6() {
         let peer: SocketAddr = "10.0.0.1:9200".parse().unwrap();
         assert_eq!(canonical(for_socket(true, peer)), peer);
         assert_eq!(for_socket(false, peer), peer);
         let v6: SocketAddr = "[2001:db8::1]:9200".parse().unwrap();
         assert_eq!(canonical(for_socket(true, v6)), v6);
+    }
+
+    #[test]
+    fn one_socket_hears_both_kinds_of_addresses() {
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        let socket = UdpSocket::try_from(socket_anyhow(any, SocketType::DGRAM).unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let asker = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        asker.send_to(b"hello", (Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (_, from) = smol::block_on(socket.recv_from(&mut [0; 8])).unwrap();
+        assert_eq!(canonical(from), asker.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_listener_at_one_address_tells_that_and_looks_for_nobody() {
+        let listen = "127.0.0.1:9200".parse().unwrap();
+        let follower =
+            Follower { listen, advertised: None, discovers: true, joined: BTreeSet::new(), last: None };
+        assert_eq!(follower.told(&[]), [listen]);
+        assert!(!follower.discovers());
     }
 }

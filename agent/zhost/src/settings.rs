@@ -32,9 +32,19 @@ pub const SETTINGS: [Setting; 31] = [
     setting("name", "NAME", "what people call this zhost", Some("zhost")),
     setting("region", "NAME", "where it stands", Some("default")),
     setting("kind", "NAME", "what sort of machine it is", Some("board")),
-    setting("listen", "ADDR", "gossip (UDP) and links (TCP)", Some("0.0.0.0:9200")),
-    setting("advertise", "ADDR", "how others reach `listen`; found out by itself if left out", None),
-    setting("control", "ADDR", "where zctl is answered (UDP)", Some("0.0.0.0:9000")),
+    setting(
+        "listen",
+        "ADDR",
+        "gossip (UDP) and links (TCP); [::] is every address, of IPv4 too",
+        Some("[::]:9200"),
+    ),
+    setting(
+        "advertise",
+        "ADDR",
+        "how others reach `listen`; left out, the addresses of the machine, whatever they are at the time",
+        None,
+    ),
+    setting("control", "ADDR", "where zctl is answered (UDP)", Some("[::]:9000")),
     setting(
         "serial",
         "FILE[@BAUD]",
@@ -42,8 +52,14 @@ pub const SETTINGS: [Setting; 31] = [
          provisioning there, and nothing else",
         None,
     ),
-    setting("web", "ADDR", "where browsers are shown UI spaces (TCP); empty: nowhere", Some("0.0.0.0:9080")),
-    setting("join", "ADDR,…", "zhosts to join the cluster at, if they are not on the same network", Some("")),
+    setting("web", "ADDR", "where browsers are shown UI spaces (TCP); empty: nowhere", Some("[::]:9080")),
+    setting(
+        "join",
+        "ADDR|NAME,…",
+        "zhosts to join the cluster at, if they are not on the same network; port 9200 if none is given; names are looked \
+         up anew each time",
+        Some(""),
+    ),
     setting(
         "discover",
         "BOOL",

@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     firmware, first,
-    network::{self, AddressFollower},
+    network::{self, Follower},
     serial::{self, Line},
     service::Manager,
     web,
@@ -19,7 +19,7 @@ use smol::{
 };
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
@@ -66,6 +66,10 @@ pub enum Event {
     Asked(WebId, zhost_web::Request, Sender<web::Answer>),
     /// A browser is gone.
     Left(WebId),
+    /// The machine's network may have changed.
+    Network,
+    /// Where names lead at present.
+    Resolved(Vec<(String, Vec<SocketAddr>)>),
     Disk(u64, Result<DiskReply, StoreError>),
     /// What was to be examined is.
     Examined(Findings),
@@ -94,7 +98,7 @@ pub struct Machine {
     pub clock: Clock,
     pub sockets: Sockets,
     pub serial: Option<Line>,
-    pub follower: Option<AddressFollower>,
+    pub follower: Follower,
     pub store: Arc<dyn Store>,
     pub board: Arc<Board>,
     pub watchdog: Option<Watchdog>,
@@ -107,6 +111,8 @@ struct Connection {
     /// Ends the connection's tasks when dropped.
     outgoing: Sender<Vec<u8>>,
     queued_bytes: Arc<AtomicUsize>,
+    /// The address of ours that it comes from.
+    local: Option<IpAddr>,
 }
 
 struct Shell {
@@ -124,7 +130,7 @@ struct Shell {
     disk: mpsc::Sender<(u64, DiskRequest)>,
     store: Arc<dyn Store>,
     publishers: Vec<PublicKey>,
-    follower: Option<AddressFollower>,
+    follower: Follower,
     /// Set once it is time to end.
     ending: Option<Ending>,
 }
@@ -148,6 +154,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
     executor.spawn(receive(sockets.clone(), Port::Gossip, events.clone())).detach();
     executor.spawn(receive(sockets.clone(), Port::Control, events.clone())).detach();
     executor.spawn(accept(sockets.clone(), events.clone())).detach();
+    executor.spawn(network::attend(events.clone())).detach();
     executor.spawn(web::attend(sockets.clone(), executor.clone(), events.clone())).detach();
     executor.spawn(await_signal(events.clone())?).detach();
     let (frames, outgoing) = smol::channel::bounded(serial::FRAMES_MAX);
@@ -206,7 +213,7 @@ async fn accept(sockets: Rc<Sockets>, events: Sender<Event>) {
     loop {
         match sockets.links.accept().await {
             Ok((stream, from)) => {
-                if events.send(Event::Accepted(stream, from)).await.is_err() {
+                if events.send(Event::Accepted(stream, network::canonical(from))).await.is_err() {
                     return;
                 }
             }
@@ -318,10 +325,7 @@ impl Shell {
                 if let Some(manager) = manager {
                     manager.is_healthy();
                 }
-                // While the machine has no address, it keeps the last one.
-                if let Some(addr) = self.follower.as_ref().and_then(|follower| follower.addr().ok()) {
-                    self.node.handle_address(self.clock.now(), addr);
-                }
+                self.look_at_network();
             }
             let node_wake = self.node.poll_timeout().map(|(at, _)| at);
             let wakes = [Some(load_at), node_wake, self.workers.poll_timeout()];
@@ -389,6 +393,8 @@ impl Shell {
                 self.browsers.remove(&id);
                 self.node.handle_web_closed(id);
             }
+            Event::Network => self.look_at_network(),
+            Event::Resolved(found) => self.node.handle_resolved(now, found),
             Event::Serial(bytes) => self.node.handle_serial(now, &bytes),
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
             Event::Examined(findings) => self.node.handle_findings(now, findings),
@@ -405,9 +411,28 @@ impl Shell {
         let (outgoing, queue) = smol::channel::unbounded();
         let (hang_up, hung_up) = smol::channel::bounded(1);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let local = stream.local_addr().ok().map(|addr| network::canonical(addr).ip());
         self.executor.spawn(read(connection, stream.clone(), self.events.clone(), hung_up)).detach();
         self.executor.spawn(write(stream, queue, queued_bytes.clone(), hang_up)).detach();
-        self.connections.insert(connection, Connection { outgoing, queued_bytes });
+        self.connections.insert(connection, Connection { outgoing, queued_bytes, local });
+    }
+
+    /// Tells the node if the network is another one. Connections from an address that is gone would be silent for long.
+    fn look_at_network(&mut self) {
+        let Some(networks) = self.follower.changed(&self.sockets.gossip) else { return };
+        let now = self.clock.now();
+        let is_lost = |connection: &Connection| connection.local.is_some_and(|local| !networks.have(local));
+        let lost: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| is_lost(connection))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.connections.remove(&id);
+            self.node.handle_closed(now, id, false);
+        }
+        self.node.handle_network(now, &networks.addrs, networks.broadcasts);
     }
 
     /// Does what the node wants done.
@@ -423,6 +448,7 @@ impl Shell {
                 }
                 // A line that is slower than what it is to carry loses some, which is sent again.
                 Output::Serial(frame) => drop(self.frames.try_send(frame)),
+                Output::Resolve(names) => network::resolve(names, self.events.clone()),
                 Output::Connect(connection, addr) => {
                     self.executor.spawn(connect(connection, addr, self.events.clone())).detach();
                 }

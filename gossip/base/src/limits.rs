@@ -14,6 +14,18 @@ pub const MEMBERS_MAX: usize = 1024;
 /// Other members that the answer to a joining zhost names; it learns of the rest over links.
 pub const HELLO_PEERS_MAX: usize = 24;
 
+/// Addresses that a zhost tells others of itself; those of further interfaces are left out.
+pub const ADDRESSES_MAX: usize = 4;
+
+/// Addresses that a zhost asks at once whether somebody of its cluster is there; of more, it draws some each time.
+pub const HELLOS_MAX: usize = 32;
+
+/// Zhosts named in `join`; more are refused at the start.
+pub const JOIN_MAX: usize = 16;
+
+/// Addresses that one name in `join` stands for; further ones are left out.
+pub const JOIN_ADDRESSES_MAX: usize = 4;
+
 /// Registry rows per owner; a zhost refuses to write more, and drops a peer's row beyond it.
 /// Room for every topology's package, every space, verdicts, and the tombstones of as many.
 pub const ROWS_PER_OWNER_MAX: usize = 1024;

@@ -1,8 +1,8 @@
 //! Asking members whether they are there: directly, then through others and over the link.
 
-use super::{DOUBT_MAX, Member, Membership, MembershipEvent, Peer, Rumour, Standing, State, SwimMessage};
+use super::{DOUBT_MAX, Member, Membership, MembershipEvent, Rumour, Standing, State, SwimMessage};
 use alloc::vec::Vec;
-use core::time::Duration;
+use core::{net::SocketAddr, time::Duration};
 use zhost_base::{Instant, ZhostId};
 
 /// How often one member is probed, while this zhost does not doubt itself.
@@ -84,16 +84,23 @@ impl Membership {
 
     /// Begins to probe a live member, unless that is done already or too many are probed; whether it did.
     pub(super) fn start_probe(&mut self, now: Instant, target: ZhostId, purpose: Purpose) -> bool {
-        let Some(addr) = self.peer(target).map(|peer| peer.addr) else { return false };
+        if self.peer(target).is_none() {
+            return false;
+        }
         let same = |probe: &Probe| probe.target == target && probe.purpose == purpose;
         if self.probes.len() >= PROBES_MAX || self.probes.values().any(same) {
             return false;
         }
         self.serial = self.serial.wrapping_add(1);
-        let wait = if purpose.last_pings().is_some() { LAST_PACE } else { self.direct_wait(target) };
+        let wait = match (purpose.last_pings(), self.addr(target)) {
+            (Some(_), _) => LAST_PACE,
+            (None, Some(_)) => self.direct_wait(target),
+            // We know of no address, but others may.
+            (None, None) => Duration::ZERO,
+        };
         let probe = Probe { target, purpose, sent_at: now, due: now + wait, stage: 1, silent_helpers: 0 };
         self.probes.insert(self.serial, probe);
-        self.tell(target, addr, SwimMessage::Ping(self.serial));
+        self.tell(target, SwimMessage::Ping(self.serial));
         true
     }
 
@@ -134,26 +141,25 @@ impl Membership {
 
     /// The next stage of a probe that has not been answered.
     fn advance(&mut self, now: Instant, serial: u32, probe: Probe) {
-        let Some(addr) = self.peer(probe.target).map(|peer| peer.addr) else { return };
+        if self.peer(probe.target).is_none() {
+            return;
+        }
         match probe.purpose {
-            Purpose::Help(asker, number) => {
-                if let Some(asker) = self.peer(asker).copied() {
-                    self.tell(asker.id, asker.addr, SwimMessage::Nack(number));
-                }
-            }
+            Purpose::Help(asker, number) => self.tell(asker, SwimMessage::Nack(number)),
             Purpose::Refused | Purpose::Last if Some(probe.stage) < probe.purpose.last_pings() => {
                 let next = Probe { stage: probe.stage + 1, due: now + LAST_PACE, ..probe };
                 self.probes.insert(serial, next);
-                self.tell(probe.target, addr, SwimMessage::Ping(serial));
+                self.ping_everywhere(probe.target, serial);
             }
             Purpose::Refused | Purpose::Last => self.declare_down(now, probe.target),
             Purpose::Round | Purpose::Confirm if probe.stage == 1 => {
                 let end = probe.sent_at + PROBE_PERIOD * self.patience();
-                let helpers = self.random_peers(HELPERS, |peer| peer.id != probe.target);
+                let helpers = self.helpers(probe.target);
                 let silent_helpers = helpers.len();
+                self.ping_elsewhere(probe.target, serial);
                 self.probes.insert(serial, Probe { stage: 2, due: end, silent_helpers, ..probe });
                 for helper in helpers {
-                    self.tell(helper.id, helper.addr, SwimMessage::PingRequest(serial, probe.target));
+                    self.tell(helper, SwimMessage::PingRequest(serial, probe.target));
                 }
                 // Whom datagrams did not reach lately is asked over a link in any case.
                 self.events.push_back(match self.is_deaf(probe.target) {
@@ -171,6 +177,31 @@ impl Membership {
         }
     }
 
+    /// Who is to ask a member that does not answer us: whoever got an answer last time, or did so for us from another (it
+    /// may be on two networks), and some others.
+    fn helpers(&mut self, target: ZhostId) -> Vec<ZhostId> {
+        let via = |member: &Member| {
+            member.way.via.filter(|id| *id != target && self.members.get(id).is_some_and(Member::is_up))
+        };
+        let proved = self.members.get(&target).and_then(via);
+        let proved = proved.or_else(|| self.members.values().find_map(via));
+        let others = self.random_peers(HELPERS, |peer| peer.id != target && Some(peer.id) != proved);
+        proved.into_iter().chain(others.iter().map(|peer| peer.id)).take(HELPERS).collect()
+    }
+
+    /// Asks a member that does not answer where it is thought to be at its other addresses.
+    fn ping_elsewhere(&mut self, target: ZhostId, serial: u32) {
+        let at = self.addr(target);
+        for addr in self.addrs(target).into_iter().filter(|addr| Some(*addr) != at) {
+            self.tell_at(target, addr, SwimMessage::Ping(serial));
+        }
+    }
+
+    fn ping_everywhere(&mut self, target: ZhostId, serial: u32) {
+        self.tell(target, SwimMessage::Ping(serial));
+        self.ping_elsewhere(target, serial);
+    }
+
     pub(super) fn declare_down(&mut self, now: Instant, id: ZhostId) {
         if let Some(member) = self.members.get(&id) {
             let rumour = Rumour { standing: Standing::Down, ..member.rumour() };
@@ -178,12 +209,11 @@ impl Membership {
         }
     }
 
-    /// A member answers a ping of ours, or a helper says that it answered.
-    pub(super) fn handle_ack(&mut self, now: Instant, from: ZhostId, number: u32) {
+    /// A member answers a ping of ours, or a helper says that it answered; and from which address.
+    pub(super) fn handle_ack(&mut self, now: Instant, (from, addr): (ZhostId, SocketAddr), number: u32) {
         let Some(probe) = self.probes.get(&number).cloned() else { return };
         // Another board may have taken the place, and the address, of the one that was asked.
-        let addr_of = |id: ZhostId| self.peer(id).map(|peer| peer.addr);
-        let is_successor = from != probe.target && addr_of(from) == addr_of(probe.target);
+        let is_successor = from != probe.target && self.addr(from) == self.addr(probe.target);
         if is_successor || (from != probe.target && matches!(probe.purpose, Purpose::Help(..))) {
             return;
         }
@@ -195,12 +225,13 @@ impl Membership {
                 member.round_trip.measure(now.since(probe.sent_at));
             }
             self.deaf.remove(&from);
+            self.handle_answer(from, addr, probe.stage == 1);
+        } else {
+            self.note_helper(probe.target, from);
         }
         if let Purpose::Help(asker, number) = probe.purpose {
             self.probes.retain(|_, other| other.purpose != probe.purpose);
-            if let Some(Peer { id, addr, .. }) = self.peer(asker).copied() {
-                self.tell(id, addr, SwimMessage::Ack(number));
-            }
+            self.tell(asker, SwimMessage::Ack(number));
         } else {
             self.forgive(now, probe.target);
         }

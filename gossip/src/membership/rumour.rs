@@ -52,7 +52,7 @@ impl Rumour {
     }
 
     /// Bytes on the wire.
-    fn encoded_size(&self) -> usize {
+    pub(super) fn encoded_size(&self) -> usize {
         postcard::to_allocvec(self).map_or(usize::MAX, |bytes| bytes.len())
     }
 }

@@ -2,11 +2,14 @@
 
 use super::*;
 use alloc::collections::BTreeMap;
+use zhost_base::limits::HELLOS_MAX;
 
 struct Net {
     now: Instant,
     nodes: Vec<Option<Membership>>,
-    events: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Datagram)>,
+    /// Where each node is; who has an address in the same network of 24 bits hears it.
+    addrs: Vec<Vec<SocketAddr>>,
+    events: BTreeMap<(Instant, u64), (SocketAddr, usize, Datagram)>,
     serial: u64,
     loss_per_mille: u64,
     /// Nodes below this index and the others do not hear each other.
@@ -19,7 +22,24 @@ fn addr(index: usize) -> SocketAddr {
 }
 
 fn peer(index: usize, generation: u32) -> Peer {
-    Peer { id: ZhostId(1 + index as u64), generation: Generation(generation), addr: addr(index) }
+    Peer { id: ZhostId(1 + index as u64), generation: Generation(generation), addrs: addr(index).into() }
+}
+
+/// An address in a network of that number.
+fn addr_in(network: u8, index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, network, 1 + index as u8], 9200))
+}
+
+/// Everybody in a network of that number.
+fn broadcast(network: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, network, 255], 9200))
+}
+
+fn network_of(addr: SocketAddr) -> [u8; 3] {
+    match addr {
+        SocketAddr::V4(v4) => [v4.ip().octets()[0], v4.ip().octets()[1], v4.ip().octets()[2]],
+        SocketAddr::V6(_) => [0; 3],
+    }
 }
 
 impl Net {
@@ -27,6 +47,7 @@ impl Net {
         let mut net = Self {
             now: Instant::from_micros(1),
             nodes: Vec::new(),
+            addrs: (0..count).map(|index| vec![addr(index)]).collect(),
             events: BTreeMap::new(),
             serial: 0,
             loss_per_mille,
@@ -46,16 +67,40 @@ impl Net {
             Some(Membership::new(self.now, peer(index, generation), vec![addr(0), addr(1)], Vec::new(), rng));
     }
 
+    /// Gives a node other addresses, which it tells, and beacons in their networks.
+    fn put(&mut self, index: usize, addrs: &[SocketAddr]) {
+        let broadcasts = addrs.iter().map(|addr| broadcast(network_of(*addr)[2])).collect();
+        self.addrs[index] = addrs.to_vec();
+        let now = self.now;
+        if let Some(node) = &mut self.nodes[index] {
+            node.handle_network(now, addrs.iter().copied().collect(), broadcasts);
+        }
+        self.drain(index);
+    }
+
+    /// From where a node's datagrams come that it sends to an address, if they get there.
+    fn source(&self, index: usize, to: SocketAddr) -> Option<SocketAddr> {
+        self.addrs[index].iter().copied().find(|own| network_of(*own) == network_of(to))
+    }
+
     fn drain(&mut self, index: usize) {
         let count = self.nodes.len();
         let Some(node) = &mut self.nodes[index] else { return };
-        while let Some((to, datagram)) = node.poll_output() {
-            self.serial += 1;
-            let target = (0..count).find(|index| addr(*index) == to).unwrap_or(index);
-            let severed = self.cut.is_some_and(|cut| (index < cut) != (target < cut));
-            if !self.rng.chance(self.loss_per_mille) && !severed {
-                let delay = Duration::from_micros(500 + self.rng.below(20_000));
-                self.events.insert((self.now + delay, self.serial), (addr(index), to, datagram));
+        let sent: Vec<_> = core::iter::from_fn(|| node.poll_output()).collect();
+        for (to, datagram) in sent {
+            let Some(source) = self.source(index, to) else { continue };
+            let everybody = matches!(to, SocketAddr::V4(v4) if v4.ip().octets()[3] == 255);
+            for target in 0..count {
+                let hears = self.addrs[target].iter().any(|addr| match everybody {
+                    true => target != index && network_of(*addr) == network_of(to),
+                    false => *addr == to,
+                });
+                let severed = self.cut.is_some_and(|cut| (index < cut) != (target < cut));
+                if hears && !self.rng.chance(self.loss_per_mille) && !severed {
+                    self.serial += 1;
+                    let delay = Duration::from_micros(500 + self.rng.below(20_000));
+                    self.events.insert((self.now + delay, self.serial), (source, target, datagram.clone()));
+                }
             }
         }
     }
@@ -68,15 +113,15 @@ impl Net {
             let Some(next) = event.into_iter().chain(timers).min().filter(|next| *next <= end) else { break };
             self.now = next.max(self.now);
             if event == Some(next) {
-                let (from, to, datagram) = self.events.pop_first().unwrap().1;
-                let Some(index) = (0..self.nodes.len()).find(|index| addr(*index) == to) else { continue };
+                let (from, index, datagram) = self.events.pop_first().unwrap().1;
                 let now = self.now;
                 if let Some(node) = &mut self.nodes[index] {
                     match datagram {
                         Datagram::Swim(swim) => node.handle_swim(now, from, swim),
-                        Datagram::Hello(peer) => node.handle_hello(now, peer, &[]),
-                        Datagram::Welcome { me, to, known, rumours } => {
-                            node.handle_welcome(now, me, to, known, rumours)
+                        Datagram::Hello { me, asked } => node.handle_hello(now, from, me, Some(asked), &[]),
+                        Datagram::Beacon(me) => node.handle_beacon(now, from, me, &[]),
+                        Datagram::Welcome { me, asked, to, known, rumours } => {
+                            node.handle_welcome(now, from, (me, asked), (to, known), rumours)
                         }
                         _ => {}
                     }
@@ -179,14 +224,126 @@ fn a_zhost_that_moves_is_the_same_zhost() {
     let mut net = Net::new(5, 0, 9);
     net.run_for(Duration::from_secs(5));
     net.count(|_| true);
-    let now = net.now;
-    // Still reached at the old address here, which changes nothing for what is told.
-    net.nodes[2].as_mut().unwrap().handle_address(now, addr(7));
-    net.drain(2);
+    net.put(2, &[addr(7)]);
     net.run_for(Duration::from_millis(500));
-    let moved = Peer { addr: addr(7), ..peer(2, 1) };
+    let moved = peer(2, 1).id;
     assert_eq!(net.count(|event| *event == MembershipEvent::Moved(moved)), 4);
-    assert_eq!(net.nodes[0].as_ref().unwrap().peer(moved.id), Some(&moved));
+    assert_eq!(net.nodes[0].as_ref().unwrap().addr(moved), Some(addr(7)));
+    net.run_for(Duration::from_secs(30));
+    assert_eq!(net.count(|event| matches!(event, MembershipEvent::Down(_))), 0);
+}
+
+#[test]
+fn a_site_whose_addresses_all_change_at_once_is_together_again_within_seconds() {
+    for (count, loss_per_mille) in [(3, 0), (5, 50), (7, 50), (20, 50)] {
+        let mut net = Net::new(count, loss_per_mille, count as u64);
+        (0..count).for_each(|index| net.put(index, &[addr(index)]));
+        net.run_for(Duration::from_secs(30));
+        net.count(|_| true);
+        // Without a gap, and with one in which all take all for dead.
+        for (network, gap) in [(1, 0), (2, 60)] {
+            (0..count).for_each(|index| net.addrs[index].clear());
+            net.run_for(Duration::from_secs(gap));
+            for index in 0..count {
+                net.put(index, &[addr_in(network, index)]);
+                net.run_for(Duration::from_millis(200));
+            }
+            net.run_for(Duration::from_secs(10));
+            assert!(net.everybody_sees(count), "{count} zhosts, {gap} s without addresses");
+            net.run_for(Duration::from_secs(20));
+            assert!(net.everybody_sees(count), "and stays so");
+            let here = |node: &Membership| {
+                node.peers().all(|peer| node.addr(peer.id).is_some_and(|at| network_of(at)[2] == network))
+            };
+            assert!(net.nodes.iter().flatten().all(here), "everybody is reached at the new address");
+        }
+    }
+}
+
+#[test]
+fn a_zhost_on_two_networks_is_alive_for_both_and_so_are_their_zhosts_for_each_other() {
+    for count in [3, 7, 20] {
+        let mut net = Net::new(count, 0, 30 + count as u64);
+        // The first is on both, the others on one or the other.
+        net.put(0, &[addr(0), addr_in(1, 0)]);
+        (1..count).for_each(|index| net.put(index, &[addr_in(index as u8 % 2, index)]));
+        net.run_for(Duration::from_secs(60));
+        assert!(net.everybody_sees(count));
+        net.count(|_| true);
+        net.run_for(Duration::from_secs(600));
+        assert_eq!(net.count(|event| matches!(event, MembershipEvent::Down(_))), 0, "{count} zhosts");
+        assert_eq!(net.count(|event| matches!(event, MembershipEvent::Moved(_))), 0, "{count} zhosts");
+        for index in 1..count {
+            let at = net.nodes[index].as_ref().unwrap().addr(peer(0, 1).id);
+            assert_eq!(at, Some(addr_in(index as u8 % 2, 0)), "each uses the address that works for it");
+        }
+    }
+}
+
+#[test]
+fn one_of_two_addresses_may_go() {
+    let mut net = Net::new(3, 0, 12);
+    (0..3).for_each(|index| net.put(index, &[addr(index), addr_in(1, index)]));
+    net.run_for(Duration::from_secs(20));
+    net.count(|_| true);
+    // It tells nobody: its cable is pulled.
+    net.addrs[1].remove(0);
+    net.run_for(Duration::from_secs(20));
+    assert_eq!(net.count(|event| matches!(event, MembershipEvent::Down(_))), 0);
+    assert!(net.everybody_sees(3));
+}
+
+#[test]
+fn who_tells_no_address_is_where_it_is_heard_from() {
+    let mut net = Net::new(5, 0, 13);
+    for index in 0..5 {
+        let linked = SocketAddr::from(([169, 254, 0, 1 + index as u8], 9200));
+        net.addrs[index] = vec![linked];
+        let broadcasts = vec![SocketAddr::from(([169, 254, 0, 255], 9200))];
+        let me = Peer { addrs: linked.into(), ..peer(index, 1) };
+        assert!(me.addrs.is_empty());
+        let rng = net.rng.fork();
+        net.nodes[index] = Some(Membership::new(net.now, me, Vec::new(), broadcasts, rng));
+    }
+    net.run_for(Duration::from_secs(20));
+    assert!(net.everybody_sees(5));
+    net.count(|_| true);
+    net.run_for(Duration::from_secs(120));
+    assert_eq!(net.count(|event| matches!(event, MembershipEvent::Down(_))), 0);
+}
+
+#[test]
+fn of_many_addresses_some_are_asked_each_time() {
+    let seeds: Vec<SocketAddr> = (0..200).map(|index| addr_in(9, index)).collect();
+    let mut now = Instant::from_micros(1);
+    let mut node = Membership::new(now, peer(0, 1), seeds.clone(), Vec::new(), Rng::from_number(1));
+    let mut asked = BTreeSet::new();
+    for _ in 0..60 {
+        node.handle_timeout(now);
+        let round: Vec<_> = core::iter::from_fn(|| node.poll_output()).map(|(addr, _)| addr).collect();
+        assert!(round.len() <= HELLOS_MAX, "{}", round.len());
+        asked.extend(round);
+        now += Duration::from_secs(1);
+    }
+    assert_eq!(asked.len(), seeds.len(), "everybody's turn comes");
+}
+
+#[test]
+fn answers_fit_a_datagram_whatever_addresses_members_tell() {
+    let mut net = Net::new(40, 0, 14);
+    for index in 0..40 {
+        let v6 = |network: u16| SocketAddr::from(([0xfd00, network, 1, 2, 3, 4, 5, index as u16], 9200));
+        net.put(index, &[addr(index), v6(1), v6(2), v6(3)]);
+    }
+    net.run_for(Duration::from_secs(30));
+    assert!(net.everybody_sees(40));
+    let node = net.nodes[7].as_mut().unwrap();
+    let stranger = Rumour { peer: peer(77, 1), incarnation: 0, standing: Standing::Alive };
+    node.handle_hello(net.now, addr(77), stranger, Some(addr(7)), &[]);
+    let sizes = core::iter::from_fn(|| node.poll_output()).map(|(_, datagram)| datagram.encode().len());
+    let sizes: Vec<usize> = sizes.collect();
+    assert!(sizes.iter().all(|size| *size <= PLAIN_SIZE_MAX_BYTES), "{sizes:?}");
+    assert!(sizes.iter().max() > Some(&800), "and says of as many as fit: {sizes:?}");
 }
 
 #[test]
@@ -232,7 +389,7 @@ fn an_answer_meant_for_somebody_else_means_nothing() {
     let now = net.now;
     let node = net.nodes[0].as_mut().unwrap();
     let me = Rumour { peer: peer(1, 1), incarnation: 0, standing: Standing::Alive };
-    node.handle_welcome(now, me, ZhostId(77), Generation(500), Vec::new());
+    node.handle_welcome(now, addr(1), (me, None), (ZhostId(77), Generation(500)), Vec::new());
     assert_eq!(node.me().generation, Generation(1));
 }
 
@@ -296,7 +453,7 @@ fn an_accusation_that_was_refuted_long_ago_ends_and_is_not_talked_about_without_
 fn a_suspect_that_answers_and_does_not_refute_is_asked_at_the_pace_of_suspicions() {
     let mut node = Membership::new(Instant::from_micros(1), peer(0, 1), vec![], vec![], Rng::from_number(3));
     let mut now = Instant::from_micros(1);
-    node.introduce(now, peer(1, 1));
+    node.introduce(now, addr(1), Rumour { peer: peer(1, 1), incarnation: 0, standing: Standing::Alive });
     node.accuse(now, ZhostId(2));
     let mut pings = 0;
     // It answers every ping at once, for ten seconds, and never says a word of the accusation.

@@ -5,10 +5,12 @@
 pub mod browser;
 pub mod cable;
 pub mod driver;
+pub mod lan;
 pub mod net;
 pub mod process;
 pub mod without;
 
+use lan::Lan;
 use net::Hosts;
 use serde_json::Value;
 use std::{
@@ -140,6 +142,8 @@ enum Place {
     Loopback(usize),
     /// Each on a host of its own.
     Hosts(Hosts),
+    /// The same, with networks that a test makes; default settings say where to listen.
+    Lan(Lan),
 }
 
 impl Place {
@@ -148,6 +152,7 @@ impl Place {
         match self {
             Self::Loopback(base) => [0, 100, 50].map(|above| format!("127.0.0.1:{}", base + above + index)),
             Self::Hosts(_) => [9200, 9000, 9080].map(|port| format!("0.0.0.0:{port}")),
+            Self::Lan(_) => [9200, 9000, 9080].map(|port| format!("[::]:{port}")),
         }
     }
 
@@ -156,6 +161,7 @@ impl Place {
         match self {
             Self::Loopback(_) => self.listen(index)[1].clone(),
             Self::Hosts(hosts) => hosts.socket(index, 9000).to_string(),
+            Self::Lan(_) => "127.0.0.1:9000".into(),
         }
     }
 
@@ -163,6 +169,7 @@ impl Place {
         match self {
             Self::Loopback(_) => Command::new(program),
             Self::Hosts(hosts) => hosts.command(index, program),
+            Self::Lan(lan) => lan.command(index, program),
         }
     }
 }
@@ -198,6 +205,17 @@ impl Cluster {
         Self::create_at(dir, programs, cast, Place::Hosts(hosts), "")
     }
 
+    /// The same on hosts whose networks a test makes, with `settings` added to those of each.
+    pub fn create_in(
+        dir: &Path,
+        programs: &Programs,
+        cast: Vec<Character>,
+        lan: Lan,
+        settings: &str,
+    ) -> Outcome<Self> {
+        Self::create_at(dir, programs, cast, Place::Lan(lan), settings)
+    }
+
     fn create_at(
         dir: &Path,
         programs: &Programs,
@@ -217,7 +235,8 @@ impl Cluster {
         let operator = zctl(&["keygen", "operator.key"])?;
         let publisher = zctl(&["mex", "keygen", "publisher.key"])?;
         fs::write(dir.join("camera.pgm"), recording()).map_err(|e| format!("camera.pgm: {e}"))?;
-        let control: Vec<String> = (0..cast.len()).map(|index| place.control(index)).collect();
+        let mut control: Vec<String> = (0..cast.len()).map(|index| place.control(index)).collect();
+        control.dedup();
         let profile = format!(
             "zhosts: [{}]\ncontrol-secret-file: control.secret\noperator-key-file: operator.key\n",
             control.join(", ")
@@ -228,9 +247,13 @@ impl Cluster {
             let Character { name, region, kind, eligible, memory_mib, .. } = &character;
             let at = |file: &str| dir.join(file).display().to_string();
             let [links, control, web] = place.listen(index);
+            let listen = match place {
+                Place::Lan(_) => String::new(),
+                _ => format!("listen: {links}\ncontrol: {control}\nweb: {web}\n"),
+            };
             let mut config = format!(
                 "cluster: demo\nname: {name}\nregion: {region}\nkind: {kind}\neligible: {eligible}\nmemory-mib: {memory_mib}\n\
-                 data-dir: {}\nlisten: {links}\ncontrol: {control}\nweb: {web}\nsecret-file: {}\ncontrol-secret-file: {}\noperators: {}\npublishers: {}\n\
+                 data-dir: {}\n{listen}secret-file: {}\ncontrol-secret-file: {}\noperators: {}\npublishers: {}\n\
                  {timing}",
                 at(name),
                 at("cluster.secret"),
@@ -305,8 +328,16 @@ impl Cluster {
     /// The hosts, if each zhost has one.
     pub fn hosts(&self) -> Option<&Hosts> {
         match &self.place {
-            Place::Loopback(_) => None,
             Place::Hosts(hosts) => Some(hosts),
+            _ => None,
+        }
+    }
+
+    /// The hosts, if a test makes their networks.
+    pub fn lan(&self) -> Option<&Lan> {
+        match &self.place {
+            Place::Lan(lan) => Some(lan),
+            _ => None,
         }
     }
 
@@ -318,7 +349,12 @@ impl Cluster {
 
     /// Runs zctl against the cluster.
     pub fn zctl(&self, args: &[&str]) -> Outcome<String> {
-        let mut command = self.place.command(0, &self.zctl_program);
+        self.zctl_at(0, args)
+    }
+
+    /// Runs zctl where that zhost is.
+    fn zctl_at(&self, index: usize, args: &[&str]) -> Outcome<String> {
+        let mut command = self.place.command(index, &self.zctl_program);
         command.args(args).arg("--profile").arg(self.dir.join("zctl.yaml")).stdin(Stdio::null());
         let output = command.output().map_err(|e| format!("zctl: {e}"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -332,7 +368,12 @@ impl Cluster {
 
     /// Runs zctl and reads the JSON it prints.
     pub fn ask(&self, args: &[&str]) -> Outcome<Value> {
-        let text = self.zctl(&[args, &["--json"]].concat())?;
+        self.ask_at(0, args)
+    }
+
+    /// The same, where that zhost is.
+    pub fn ask_at(&self, index: usize, args: &[&str]) -> Outcome<Value> {
+        let text = self.zctl_at(index, &[args, &["--json"]].concat())?;
         serde_json::from_str(&text).map_err(|e| format!("zctl {}: {e}", args.join(" ")))
     }
 

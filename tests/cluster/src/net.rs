@@ -324,7 +324,7 @@ fn remove_namespace(name: &str) {
 }
 
 /// Removes the namespaces of processes like this one that were killed before they could.
-fn remove_leftovers() {
+pub(crate) fn remove_leftovers() {
     process::leftovers(Path::new(NAMESPACES)).iter().for_each(|name| remove_namespace(name));
 }
 

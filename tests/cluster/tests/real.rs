@@ -104,7 +104,7 @@ fn strange_news(rng: &mut Rng) -> Datagram {
     let peer = |rng: &mut Rng| Peer {
         id: ZhostId(rng.number()),
         generation: Generation(rng.number() as u32),
-        addr: SocketAddr::from(([192, 0, 2, 1], 9)),
+        addrs: SocketAddr::from(([192, 0, 2, 1], 9)).into(),
     };
     let rumour = |rng: &mut Rng| Rumour { peer: peer(rng), incarnation: 0, standing: Standing::Down };
     let rumours = (0..rng.below(20)).map(|_| rumour(rng)).collect();

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_gossip::{
     datagram::Datagram,
-    membership::{Membership, Peer},
+    membership::{Membership, Peer, Rumour, Standing},
     registry::{Carrier, Registry},
     seal::{ClusterSecret, Sealer},
 };
@@ -13,10 +13,12 @@ use zhost_gossip::{
 fuzz_target!(|bytes: &[u8]| {
     let _ = Sealer::new(&ClusterSecret::new([1; 32], "fuzz".parse().expect("a name"))).open(bytes);
     let now = Instant::from_micros(1);
-    let peer = |id| Peer { id: ZhostId(id), generation: Generation(1), addr: ([127, 0, 0, 1], 1).into() };
+    let at = ([127, 0, 0, 1], 1).into();
+    let peer = |id| Peer { id: ZhostId(id), generation: Generation(1), addrs: std::net::SocketAddr::into(at) };
     let mut membership = Membership::new(now, peer(1), Vec::new(), Vec::new(), Rng::from_number(1));
-    membership.handle_hello(now, peer(2), &[]);
-    let from = peer(2).addr;
+    let from = at;
+    let hello = Rumour { peer: peer(2), incarnation: 0, standing: Standing::Alive };
+    membership.handle_hello(now, from, hello, None, &[]);
     match Datagram::decode(bytes) {
         Some(Datagram::Registry(message)) => {
             let mut registry = Registry::new(ZhostId(1), Generation(1));
@@ -24,10 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = registry.digest(Carrier::Link, true);
         }
         Some(Datagram::Swim(swim)) => membership.handle_swim(now, from, swim),
-        Some(Datagram::Hello(peer)) => membership.handle_hello(now, peer, &[]),
-        Some(Datagram::Beacon(peer)) => membership.handle_beacon(now, peer, &[]),
-        Some(Datagram::Welcome { me, to, known, rumours }) => {
-            membership.handle_welcome(now, me, to, known, rumours);
+        Some(Datagram::Hello { me, asked }) => membership.handle_hello(now, from, me, Some(asked), &[]),
+        Some(Datagram::Beacon(me)) => membership.handle_beacon(now, from, me, &[]),
+        Some(Datagram::Welcome { me, asked, to, known, rumours }) => {
+            membership.handle_welcome(now, from, (me, asked), (to, known), rumours);
         }
         _ => {}
     }

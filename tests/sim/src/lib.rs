@@ -7,6 +7,7 @@ pub mod actors;
 pub mod bonds;
 mod disk;
 pub mod figures;
+pub mod founding;
 mod guests;
 mod machine;
 mod mishaps;

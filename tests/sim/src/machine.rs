@@ -11,7 +11,7 @@ use zhost_base::{Instant, Name, Rng};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_node::{
-    ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Node, NodeConfig, Recovered, Timing,
+    ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Named, Node, NodeConfig, Recovered, Timing,
 };
 use zhost_runtime::{MemoryStore, NoDevices, RedbStore, Store, Wasmi, Worker};
 
@@ -122,11 +122,12 @@ impl Machine {
             name: name(format!("z{index}")),
             region: name(["head", "north", "south"][if index == 0 { 0 } else { 1 + index % 2 }].into()),
             kind: name("sim".into()),
-            addr,
+            addrs: vec![addr],
             control_addr: Some(control_addr),
             web_addr: None,
-            join: if index == 0 { Vec::new() } else { vec![addrs(0).0] },
+            join: if index == 0 { Vec::new() } else { vec![Named::Addr(addrs(0).0)] },
             // Some sites have no broadcasts; there the first board founds the cluster at once.
+            discover: seed.is_multiple_of(2),
             broadcasts: if seed.is_multiple_of(2) { vec![BROADCAST] } else { Vec::new() },
             eligible: !has_camera,
             runs_spaces: true,
@@ -161,7 +162,19 @@ impl Machine {
     /// The board has another address from now on.
     pub fn move_to(&mut self, addr: SocketAddr) {
         self.addr = addr;
-        self.config.addr = addr;
+        self.config.addrs = vec![addr];
+    }
+
+    /// The board is told to join these, and whether it looks around on its network.
+    pub fn set_join(&mut self, join: &[SocketAddr], discover: bool) {
+        self.config.join = join.iter().copied().map(Named::Addr).collect();
+        self.config.discover = discover;
+        self.config.broadcasts = if discover { vec![BROADCAST] } else { Vec::new() };
+    }
+
+    /// Addresses at which everybody on its network hears.
+    pub fn broadcasts(&self) -> Vec<SocketAddr> {
+        self.config.broadcasts.clone()
     }
 
     /// The board has these devices from now on.

@@ -13,7 +13,9 @@ const OBJECTIONS_MAX: usize = 20;
 #[derive(Debug, Default)]
 pub struct Referee {
     /// Who led each full term.
-    full_terms: BTreeMap<u64, usize>,
+    full_terms: BTreeMap<u64, BTreeSet<usize>>,
+    /// Clusters beside the first one that may have been founded: each counts its terms for itself.
+    further_clusters: usize,
     /// The newest placement that each board has carried out, by slot.
     executed: BTreeMap<(usize, TopologyId, Slot), PlacementVersion>,
     /// By start of a sender, what arrived of its messages.
@@ -40,9 +42,10 @@ impl Referee {
     /// A board did something.
     pub fn see(&mut self, index: usize, node: &Node) {
         if let Some((term, true)) = node.inspect_reign() {
-            let leader = *self.full_terms.entry(term).or_insert(index);
-            if leader != index {
-                self.object(format!("full term {term} is led by z{leader} and z{index}"));
+            let leaders = self.full_terms.entry(term).or_default();
+            if leaders.insert(index) && leaders.len() > 1 + self.further_clusters {
+                let text = format!("full term {term} is led by {leaders:?}");
+                self.object(text);
             }
         }
         for (key, version) in node.inspect_orders() {
@@ -108,6 +111,11 @@ impl Referee {
     /// A board lost what it knew: it got an old disk.
     pub fn forget(&mut self, index: usize) {
         self.executed.retain(|(board, _, _), _| *board != index);
+    }
+
+    /// As many clusters may be founded, by boards that cannot hear each other.
+    pub fn expect_clusters(&mut self, count: usize) {
+        self.further_clusters = count.saturating_sub(1);
     }
 
     fn object(&mut self, objection: String) {

@@ -267,7 +267,16 @@ pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
 }
 
 impl Run {
-    fn report(mut self, quiet_after: Option<Duration>) -> Report {
+    pub(crate) fn new(world: World) -> Self {
+        Self { world, expected: Vec::new(), flaws: Vec::new() }
+    }
+
+    /// Something is not as it should be.
+    pub(crate) fn object(&mut self, flaw: String) {
+        self.flaws.push(flaw);
+    }
+
+    pub(crate) fn report(mut self, quiet_after: Option<Duration>) -> Report {
         self.flaws.extend(self.world.objections().to_vec());
         Report {
             flaws: self.flaws,
@@ -279,7 +288,7 @@ impl Run {
     }
 
     /// Messages must flow into the stores of running topologies, and no sender may lack what it was not told of.
-    fn check_flow(&mut self) {
+    pub(crate) fn check_flow(&mut self) {
         let seen = self.world.delivered();
         let running = self.expected.iter().filter(|expectation| expectation.state == "running");
         let names: Vec<String> = running.map(|expectation| expectation.name.clone()).collect();
@@ -306,7 +315,7 @@ impl Run {
         self.flaws.extend(rest.busier_than(&idle));
     }
 
-    fn power_on(&mut self) {
+    pub(crate) fn power_on(&mut self) {
         for index in 0..self.world.size() {
             self.world.start(index);
             let pause = self.world.rng().below(500);
@@ -314,7 +323,7 @@ impl Run {
         }
     }
 
-    fn wait_for_quiet(&mut self, when: &str) -> bool {
+    pub(crate) fn wait_for_quiet(&mut self, when: &str) -> bool {
         let end = self.world.now() + QUIET_WITHIN;
         let expected = self.expected.clone();
         let well = |world: &World| referee::judge(world, &expected).is_empty();
@@ -359,6 +368,18 @@ impl Run {
 
     pub(crate) fn submit(&mut self, name: &str, version: u32, capability: &str) {
         self.submit_package(name, version, guests::package(name, version, capability));
+    }
+
+    /// Has one board take a topology.
+    pub(crate) fn submit_at(&mut self, index: usize, name: &str, capability: &str) {
+        let request = Request::TopoSubmit(guests::package(name, 1, capability));
+        let number = self.world.ask(index, &request);
+        let end = self.world.now() + Duration::from_secs(40);
+        self.world.run_until(end, |world| world.reply(number).is_some());
+        match self.world.reply(number) {
+            Some(Some(Reply::Submitted(_))) => self.expect(name, "running", 3),
+            reply => self.flaws.push(format!("z{index} does not take {name}: {reply:.200?}")),
+        }
     }
 
     fn submit_package(&mut self, name: &str, version: u32, package: Vec<u8>) {

@@ -548,6 +548,8 @@ impl World {
                 }
             }
             Output::Log(level, text) => self.note(format!("z{index} {level:?}: {text}")),
+            // There are no names here.
+            Output::Resolve(_) => {}
             // There are no browsers here.
             Output::Web { .. } => {}
             // Simulated boards have no serial line.

@@ -122,3 +122,34 @@ proptest! {
         client.handle_packet(now, &packet);
     }
 }
+
+#[test]
+fn a_cable_that_is_back_may_lead_elsewhere() {
+    let now = Instant::from_micros(1);
+    let mut client = bound(now);
+    client.poll_output();
+    let later = now + Duration::from_secs(100);
+    client.handle_carrier(later);
+    client.handle_timeout(later);
+    let request = sent(&mut client);
+    assert_eq!(&request[12..16], GIVEN.octets().as_slice(), "it asks for what it has");
+    client.handle_packet(later, &answer(&request, NAK));
+    assert_eq!(client.poll_output(), Some(Output::Drop), "which is wrong here");
+    client.handle_timeout(later);
+    assert_eq!(kind_of(&sent(&mut client)), DISCOVER);
+}
+
+#[test]
+fn who_waited_long_asks_at_once_when_the_cable_is_there() {
+    let mut now = Instant::from_micros(1);
+    let mut client = client(now);
+    for _ in 0..8 {
+        client.handle_timeout(now);
+        sent(&mut client);
+        now = client.poll_timeout().0;
+    }
+    assert!(now.since(Instant::from_micros(1)) > Duration::from_secs(60));
+    let early = now - Duration::from_secs(20);
+    client.handle_carrier(early);
+    assert_eq!(client.poll_timeout().0, early);
+}

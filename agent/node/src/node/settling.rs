@@ -32,6 +32,7 @@ impl Node {
             let mut progress = self.drain_membership(now);
             progress |= self.drain_links(now);
             progress |= self.drain_requests(now);
+            progress |= self.consider_founding(now);
             progress |= self.refresh(now);
             progress |= self.drain_election(now);
             if !progress {
@@ -118,8 +119,14 @@ impl Node {
                 MembershipEvent::Up(peer) => {
                     self.log(
                         Level::Info,
-                        format!("zhost {} is up at {} (start {})", peer.id, peer.addr, peer.generation),
+                        format!(
+                            "zhost {} is up at {} (start {})",
+                            peer.id,
+                            self.at(peer.id),
+                            peer.generation
+                        ),
                     );
+                    self.founding.handle_up(now);
                     self.gossip.hurry(now);
                     self.note_up(now, peer.id);
                     self.lose_zhost(now, peer.id, Some(peer.generation), false);
@@ -137,15 +144,16 @@ impl Node {
                     self.give_up_stream(now, peer.id);
                     self.lose_zhost(now, peer.id, None, true);
                     self.tell_zhost_down(peer.id);
-                    self.looking.remove(&peer.id);
-                    self.knowing.remove(&peer.id);
+                    self.founding.handle_down(peer.id);
                     self.blobs.handle_holder_gone(now, peer.id);
                 }
                 MembershipEvent::Moved(peer) => {
                     self.log(
                         Level::Info,
-                        format!("zhost {} is at {} now", self.zhost_name(peer.id), peer.addr),
+                        format!("zhost {} is at {} now", self.zhost_name(peer), self.at(peer)),
                     );
+                    let addrs = self.membership.addrs(peer);
+                    self.links.handle_moved(now, peer, &addrs);
                 }
                 MembershipEvent::Refuted => {
                     self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
@@ -176,6 +184,11 @@ impl Node {
             self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
         }
         progress
+    }
+
+    /// Where a live member is reached, as people read it.
+    pub(crate) fn at(&self, id: ZhostId) -> String {
+        self.membership.addr(id).map_or_else(|| "-".into(), |addr| addr.to_string())
     }
 
     fn drain_links(&mut self, now: Instant) -> bool {

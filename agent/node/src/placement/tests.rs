@@ -13,7 +13,6 @@ fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -
         name: name("z"),
         region: name(region),
         kind: name(kind),
-        link_addr: ([127, 0, 0, 1], 1).into(),
         control_addr: None,
         web_addr: None,
         eligible: true,

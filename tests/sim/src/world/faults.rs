@@ -99,10 +99,21 @@ impl World {
             }
         }
         let now = self.machines[index].clock.show(self.now);
+        let broadcasts = self.machines[index].broadcasts();
         if let Some(running) = &mut self.machines[index].running {
-            running.node.handle_address(now, addr);
+            running.node.handle_network(now, &[addr], broadcasts);
         }
         self.after(index);
+    }
+
+    /// A board is told to join these when it starts, and whether it looks around on its network.
+    pub fn set_join(&mut self, index: usize, join: &[SocketAddr], discover: bool) {
+        self.machines[index].set_join(join, discover);
+    }
+
+    /// As many clusters may be founded, by boards that cannot hear each other.
+    pub fn expect_clusters(&mut self, count: usize) {
+        self.referee.expect_clusters(count);
     }
 
     /// Cuts the network in two: the boards listed, and the rest.
