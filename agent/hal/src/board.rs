@@ -98,8 +98,11 @@ impl Board {
         let secrets = self.secrets.iter().flat_map(|dir| secrets::find(dir));
         let candidates: Vec<Found> =
             secrets.chain(finders.into_iter().flat_map(|find| find(machine))).collect();
-        let mut found = self.found();
-        let before: Vec<Name> = found.values().flatten().map(|(name, _)| name.clone()).collect();
+        // A driver may take its time over being opened: nobody who reads a device waits for that.
+        let mut found = self.found().clone();
+        let names =
+            |found: &Sources| found.values().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let before = names(&found);
         found.retain(|source, _| candidates.iter().any(|candidate| candidate.source == *source));
         let mut kept = Vec::new();
         for Found { capability, source, open } in candidates {
@@ -117,7 +120,9 @@ impl Board {
             }
         }
         found.retain(|source, device| device.is_none() || kept.contains(source));
-        before != found.values().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        let has_changed = before != names(&found);
+        *self.found() = found;
+        has_changed
     }
 
     /// The capability, with a number behind it if there is such a device already; nothing if it is too long for a name.

@@ -38,7 +38,7 @@ pub fn find(machine: &Machine) -> Vec<Found> {
                 };
                 let name = format!("sensors.{}-{channel}", plain_name(&chip_name));
                 let source = file.clone();
-                let device = Background::new(move || read(&file, kind, unit, per_milli));
+                let device = Background::new(&name, move || read(&file, kind, unit, per_milli));
                 found.push(Found::certain(name, source, device));
             }
         }

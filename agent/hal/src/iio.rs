@@ -45,7 +45,7 @@ pub fn find(machine: &Machine) -> Vec<Found> {
                 let short = channel.trim_start_matches("in_");
                 let capability = format!("sensors.{}-{}", plain_name(&device), plain_name(short));
                 let channel = Channel { dir: dir.clone(), channel: channel.to_owned(), sort, kind, unit };
-                let device = Background::new(move || channel.read());
+                let device = Background::new(&capability, move || channel.read());
                 found.push(Found::certain(capability, file.clone(), device));
             }
         }

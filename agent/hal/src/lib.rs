@@ -40,6 +40,7 @@ pub mod watchdog;
 pub mod wiring;
 
 mod board;
+mod camera;
 
 pub use board::Board;
 pub use machine::Machine;

@@ -16,8 +16,8 @@ pub fn find(machine: &Machine) -> Vec<Found> {
     let found = dirs.filter_map(|dir| {
         let name = format!("sensors.w1-{}", plain_name(dir.file_name()?.to_str()?));
         let file = dir.join("temperature");
-        let device =
-            Background::new(move || number(&file).map(|milli| milli_reading("temperature", milli, "C")));
+        let read = move || number(&file).map(|milli| milli_reading("temperature", milli, "C"));
+        let device = Background::new(&name, read);
         Some(Found::certain(name, dir, device))
     });
     found.collect()

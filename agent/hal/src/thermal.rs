@@ -12,8 +12,9 @@ pub fn find(machine: &Machine) -> Vec<Found> {
     let found = zones.into_iter().filter_map(|zone| {
         let name = plain_name(&attribute(&zone.join("type")).ok()?);
         let file = zone.join("temp");
-        let device = Background::new(move || Ok(milli_reading("temperature", number(&file)?, "C")));
-        Some(Found::certain(format!("sensors.{name}"), zone, device))
+        let name = format!("sensors.{name}");
+        let device = Background::new(&name, move || Ok(milli_reading("temperature", number(&file)?, "C")));
+        Some(Found::certain(name, zone, device))
     });
     found.collect()
 }

@@ -1,9 +1,10 @@
 //! Cameras: `/dev/videoN` (kernel: Documentation/userspace-api/media/v4l, include/uapi/linux/videodev2.h). Frames are
-//! captured into buffers that the driver shares with us, by a thread that runs as long as somebody looks.
+//! captured into buffers that the driver shares with us.
 #![expect(unsafe_code, reason = "ioctl and mmap")]
 
 use crate::{
     Device, Found,
+    camera::{Camera, Pictures},
     machine::{Machine, failed, unopened},
 };
 use rustix::{
@@ -17,12 +18,9 @@ use std::{
     path::{Path, PathBuf},
     ptr::null_mut,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::Duration,
+    sync::Arc,
 };
-use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Frame, Reading};
+use zhost_runtime::{DeviceError, Frame};
 
 /// Formats in the order in which they are wanted; a driver that knows none of them gives what it has.
 const FORMATS: [[u8; 4]; 3] = [*b"GREY", *b"YUYV", *b"MJPG"];
@@ -32,14 +30,10 @@ const FORMATS_MAX: u32 = 64;
 const BUFFERS: u32 = 3;
 /// Size of a frame; a camera with larger ones is refused.
 const FRAME_MAX_BYTES: u32 = 8 * 1024 * 1024;
-/// A camera that nobody has read for so long is closed.
-const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A camera that gives no picture for so long has failed.
 const FRAME_WITHIN_SECS: i64 = 5;
 /// Pictures in a row that the driver says are damaged; then the camera has failed.
 const DAMAGED_MAX: usize = 32;
-/// A camera that failed is tried again after that.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 const CAPTURE: u32 = 1;
 const MEMORY_MMAP: u32 = 1;
@@ -172,29 +166,6 @@ impl FromStr for Wish {
     }
 }
 
-/// A camera.
-pub struct Camera {
-    path: PathBuf,
-    wish: Wish,
-    shared: Arc<Mutex<Shared>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    latest: Option<Frame>,
-    failure: Option<DeviceError>,
-    /// When somebody last asked.
-    asked_at: Option<Instant>,
-    failed_at: Option<Instant>,
-    is_running: bool,
-    /// Pictures of earlier runs: numbers go on.
-    pictures: u64,
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Every device that captures pictures. They are called `camera`, `camera-1`, `camera-2` and so on.
 pub fn find(machine: &Machine) -> Vec<Found> {
     let files = machine.entries("dev", "video").into_iter();
@@ -204,7 +175,13 @@ pub fn find(machine: &Machine) -> Vec<Found> {
             let file = open(&path).map_err(|e| unopened(&path, &e))?;
             // What does not answer as a video device does is none.
             let is_camera = captures(&file).unwrap_or(false);
-            Ok(is_camera.then(|| Arc::new(Camera::new(path, wish)) as Arc<dyn Device>))
+            let name = path.to_string_lossy().into_owned();
+            let start = move || {
+                let file = open(&path).map_err(|e| unopened(&path, &e))?;
+                let capture = Capture::start(&path, file, wish).map_err(|e| failed(&path, e))?;
+                Ok(Box::new(capture) as Box<dyn Pictures>)
+            };
+            Ok(is_camera.then(|| Arc::new(Camera::new(&name, start)) as Arc<dyn Device>))
         })
     });
     found.collect()
@@ -248,13 +225,14 @@ impl Drop for Mapping {
 
 /// A camera that is capturing.
 struct Capture {
+    path: PathBuf,
     file: File,
     format: Format,
     mappings: Vec<Mapping>,
 }
 
 impl Capture {
-    fn start(file: File, wish: Wish) -> io::Result<Self> {
+    fn start(path: &Path, file: File, wish: Wish) -> io::Result<Self> {
         let format = negotiate(&file, wish)?;
         if format.size > FRAME_MAX_BYTES {
             return Err(io::Error::other(format!("its pictures have more than {FRAME_MAX_BYTES} bytes")));
@@ -263,7 +241,7 @@ impl Capture {
             RequestBuffers { count: BUFFERS, kind: CAPTURE, memory: MEMORY_MMAP, capabilities: 0, flags: 0 };
         // SAFETY: VIDIOC_REQBUFS takes the structure above.
         unsafe { ioctl(&file, Updater::<REQUEST_BUFFERS, RequestBuffers>::new(&mut request)) }?;
-        let mut capture = Self { file, format, mappings: Vec::new() };
+        let mut capture = Self { path: path.to_owned(), file, format, mappings: Vec::new() };
         for index in 0..request.count {
             let mut buffer = capture.buffer(index);
             // SAFETY: VIDIOC_QUERYBUF takes the structure above; the driver says where its buffer is to be mapped, and
@@ -304,7 +282,7 @@ impl Capture {
     }
 
     /// Waits for the next picture that is whole.
-    fn next(&mut self) -> io::Result<Arc<[u8]>> {
+    fn next_whole(&mut self) -> io::Result<Arc<[u8]>> {
         for _ in 0..DAMAGED_MAX {
             if let Some(picture) = self.dequeue()? {
                 return Ok(picture);
@@ -375,61 +353,11 @@ fn format_at(file: &File, index: u32) -> Option<[u8; 4]> {
     found.ok().map(|()| description.format)
 }
 
-/// Captures for as long as somebody looks.
-fn run(path: &Path, wish: Wish, shared: &Mutex<Shared>) -> Result<(), DeviceError> {
-    let file = open(path).map_err(|e| unopened(path, &e))?;
-    let mut capture = Capture::start(file, wish).map_err(|e| failed(path, e))?;
-    // Looked at by wall time: no reading, no clock of the core's.
-    let mut asked = (lock(shared).asked_at, std::time::Instant::now());
-    loop {
-        let pixels = capture.next().map_err(|e| failed(path, e))?;
-        let mut shared = lock(shared);
-        shared.pictures += 1;
-        let Format { width, height, format, .. } = capture.format;
-        shared.latest = Some(Frame { sequence: shared.pictures, width, height, fourcc: format, pixels });
-        if shared.asked_at != asked.0 {
-            asked = (shared.asked_at, std::time::Instant::now());
-        } else if asked.1.elapsed() > IDLE_MAX {
-            return Ok(());
-        }
-    }
-}
-
-impl Camera {
-    fn new(path: PathBuf, wish: Wish) -> Self {
-        Self { path, wish, shared: Arc::default() }
-    }
-
-    fn start(&self) -> io::Result<()> {
-        let (path, wish, shared) = (self.path.clone(), self.wish, self.shared.clone());
-        let task = move || {
-            let outcome = run(&path, wish, &shared);
-            let mut shared = lock(&shared);
-            shared.is_running = false;
-            shared.latest = None;
-            shared.failure = outcome.err();
-            shared.failed_at = shared.failure.as_ref().and(shared.asked_at);
-        };
-        thread::Builder::new().name("camera".into()).spawn(task).map(drop)
-    }
-}
-
-impl Device for Camera {
-    /// The latest picture; [`DeviceError::NotYet`] until there is one.
-    fn read(&self, now: Instant) -> Result<Reading, DeviceError> {
-        let mut shared = lock(&self.shared);
-        shared.asked_at = Some(now);
-        if let Some(failure) = &shared.failure
-            && shared.failed_at.is_some_and(|at| now.since(at) < RETRY_AFTER)
-        {
-            return Err(failure.clone());
-        }
-        if !shared.is_running {
-            self.start().map_err(|e| failed(&self.path, e))?;
-            shared.is_running = true;
-            shared.failure = None;
-        }
-        shared.latest.clone().map(Reading::Frame).ok_or(DeviceError::NotYet)
+impl Pictures for Capture {
+    fn next(&mut self) -> Result<Frame, DeviceError> {
+        let pixels = self.next_whole().map_err(|e| failed(&self.path, e))?;
+        let Format { width, height, format, .. } = self.format;
+        Ok(Frame { sequence: 0, width, height, fourcc: format, pixels })
     }
 }
 

@@ -104,10 +104,10 @@ impl Wire {
             What::I2c(bus) if is_recorded => Arc::new(RawBus(ReplayBus::open(&dev(bus))?)),
             What::I2c(bus) => Arc::new(RawBus(LinuxBus::new(&dev(bus)))),
             What::Lm75(bus, address) if is_recorded => {
-                in_background(Lm75 { bus: ReplayBus::open(&dev(bus))?, address: *address })
+                in_background(self, Lm75 { bus: ReplayBus::open(&dev(bus))?, address: *address })
             }
             What::Lm75(bus, address) => {
-                in_background(Lm75 { bus: LinuxBus::new(&dev(bus)), address: *address })
+                in_background(self, Lm75 { bus: LinuxBus::new(&dev(bus)), address: *address })
             }
             What::Spi(file, _) | What::Uart(file, _) if is_recorded => {
                 Arc::new(ReplayBytes::open(&dev(file))?)
@@ -122,8 +122,8 @@ impl Wire {
 }
 
 /// A bus may be slow, or stuck.
-fn in_background<B: Bus + 'static>(chip: Lm75<B>) -> Arc<dyn Device> {
-    Arc::new(Background::new(move || chip.read()))
+fn in_background<B: Bus + 'static>(wire: &Wire, chip: Lm75<B>) -> Arc<dyn Device> {
+    Arc::new(Background::new(&wire.capability(), move || chip.read()))
 }
 
 #[cfg(test)]

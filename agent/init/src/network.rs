@@ -6,14 +6,17 @@ use crate::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
     str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant as SystemInstant},
 };
 use zhost_base::{Instant, Rng};
+use zhost_threads::{Care, Run, keep};
 
 /// How long to wait for a DHCP server before the board takes an address of its own beside.
 const ALONE_AFTER: Duration = Duration::from_secs(5);
@@ -21,6 +24,8 @@ const ALONE_AFTER: Duration = Duration::from_secs(5);
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// Interfaces that get an address; further ones get none.
 const INTERFACES_MAX: usize = 4;
+/// How long the kernel may take over an address or a route; then another thread goes on in this one's place.
+const KERNEL_WITHIN: Duration = Duration::from_secs(30);
 const PACKET_SIZE_MAX_BYTES: usize = 1500;
 /// The kernel's number for Ethernet and what looks like it.
 const ETHERNET: &str = "1";
@@ -121,34 +126,58 @@ pub fn start(plan: Plan, name: &str, seed: [u8; 32]) -> io::Result<()> {
         return Ok(());
     }
     let name = name.to_owned();
-    let run = move || look_after(plan, &name, Rng::new(seed));
-    thread::Builder::new().name("network".into()).spawn(run).map(drop)
+    let (rng, attended) = (Mutex::new(Rng::new(seed)), Attended::default());
+    keep("network", Care::replaceable(KERNEL_WITHIN), move |thread| {
+        while thread.goes_on() {
+            attend_all(plan, &name, &rng, &attended);
+            thread::sleep(LOOK_PERIOD);
+        }
+        Ok(())
+    })
+}
+
+/// The interfaces that have a thread, by the kernel's numbers.
+type Attended = Arc<Mutex<BTreeSet<u32>>>;
+
+/// A panic elsewhere has left what is in there whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives each interface a thread for as long as it is there. A fixed address is for the first one alone.
-fn look_after(plan: Plan, name: &str, mut rng: Rng) {
+fn attend_all(plan: Plan, name: &str, rng: &Mutex<Rng>, attended: &Attended) {
     let most = if plan == Plan::Dhcp { INTERFACES_MAX } else { 1 };
-    let mut attended: Vec<(u32, thread::JoinHandle<()>)> = Vec::new();
-    loop {
-        attended.retain(|(_, thread)| !thread.is_finished());
-        for interface in Interface::all() {
-            if attended.len() >= most || attended.iter().any(|(index, _)| *index == interface.index) {
-                continue;
-            }
-            let (index, name, rng) = (interface.index, name.to_owned(), rng.fork());
-            let run = move || {
-                let ended =
-                    Netlink::open().and_then(|netlink| attend(&netlink, &interface, plan, &name, rng));
-                if let Err(error) = ended {
-                    log::warn!("network interface {}: {error}", interface.name);
-                }
-            };
-            match thread::Builder::new().name("interface".into()).spawn(run) {
-                Ok(thread) => attended.push((index, thread)),
-                Err(error) => log::warn!("no thread for a network interface: {error}"),
-            }
+    for interface in Interface::all() {
+        let index = interface.index;
+        if lock(attended).len() >= most || !lock(attended).insert(index) {
+            continue;
         }
-        thread::sleep(LOOK_PERIOD);
+        let (name, rng, all) = (name.to_owned(), Mutex::new(lock(rng).fork()), attended.clone());
+        let concern = format!("network {}", interface.name);
+        let started = keep(&concern, Care::replaceable(KERNEL_WITHIN), move |thread| {
+            let is_there = || interface.is_there();
+            tend(thread, &interface.name, is_there, || {
+                attend(&Netlink::open()?, &interface, plan, &name, lock(&rng).fork(), thread)
+            });
+            if thread.goes_on() {
+                lock(&all).remove(&index);
+            }
+            Ok(())
+        });
+        if let Err(error) = started {
+            log::warn!("no thread for a network interface: {error}");
+            lock(attended).remove(&index);
+        }
+    }
+}
+
+/// Attends to an interface for as long as it is there.
+fn tend(thread: &Run, name: &str, is_there: impl Fn() -> bool, attend: impl Fn() -> io::Result<()>) {
+    while thread.goes_on() && is_there() {
+        if let Err(error) = attend() {
+            log::warn!("network interface {name}: {error}");
+            thread::sleep(LOOK_PERIOD);
+        }
     }
 }
 
@@ -157,7 +186,14 @@ fn loopback() -> Option<u32> {
 }
 
 /// Sets an interface up and keeps its address, until it is gone.
-fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng: Rng) -> io::Result<()> {
+fn attend(
+    netlink: &Netlink,
+    interface: &Interface,
+    plan: Plan,
+    name: &str,
+    rng: Rng,
+    thread: &Run,
+) -> io::Result<()> {
     netlink.set_up(interface.index)?;
     let put = |lease: &Lease| {
         netlink.add_address(interface.index, lease.addr, lease.prefix)?;
@@ -169,7 +205,7 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
     };
     if let Plan::Static(lease) = plan {
         put(&lease)?;
-        while interface.is_there() {
+        while thread.goes_on() && interface.is_there() {
             thread::sleep(LOOK_PERIOD);
         }
         return Ok(());
@@ -208,7 +244,13 @@ fn attend(netlink: &Netlink, interface: &Interface, plan: Plan, name: &str, rng:
         }
         let wake = alone_at.into_iter().fold(dhcp.poll_timeout().0, Instant::min).min(now() + LOOK_PERIOD);
         socket.set_read_timeout(Some(wake.since(now()).max(Duration::from_millis(1))))?;
-        match socket.recv_from(&mut buffer) {
+        thread.rests();
+        let received = socket.recv_from(&mut buffer);
+        // Another may have taken over while the kernel kept us waiting.
+        if !thread.goes_on() {
+            return Ok(());
+        }
+        match received {
             Ok((size, _)) => dhcp.handle_packet(now(), &buffer[..size]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
@@ -250,6 +292,32 @@ fn dhcp_socket(interface: &str) -> io::Result<UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use zhost_threads::{concerns, look_after};
+
+    #[test]
+    fn a_panic_over_an_address_costs_a_wait_and_the_next_try_goes_on() {
+        static TRIES: AtomicU64 = AtomicU64::new(0);
+        let attend = || match TRIES.fetch_add(1, Ordering::SeqCst) {
+            0 => panic!("planted"),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        };
+        let body = move |thread: &Run| {
+            tend(thread, "net0", || true, attend);
+            Ok(())
+        };
+        keep("network", Care::replaceable(KERNEL_WITHIN), body).unwrap();
+        let network = || concerns().into_iter().find(|concern| concern.name == "network").unwrap();
+        while network().failures == 0 {
+            look_after(Instant::ZERO);
+            thread::yield_now();
+        }
+        while TRIES.load(Ordering::SeqCst) < 3 {
+            look_after(Instant::ZERO + Duration::from_secs(1));
+            thread::yield_now();
+        }
+        assert!(network().last_error.contains("planted"), "{:?}", network());
+    }
 
     #[test]
     fn plans_are_read_or_refused_with_an_example() {

@@ -19,7 +19,7 @@ use zhost_gossip::{
 };
 use zhost_runtime::{StoreError, table};
 
-/// Pieces asked for and not yet received.
+/// Pieces asked for and not yet on our flash.
 const PULL_WINDOW: u32 = 4;
 /// How long a holder may be silent before another is asked.
 const PULL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,6 +35,7 @@ struct Pull {
     hash: Sha256,
     next: u32,
     asked: u32,
+    written: u32,
     deadline: Instant,
 }
 
@@ -49,6 +50,13 @@ pub(crate) struct Blobs {
     retry_at: Option<Instant>,
     /// Failures in a row.
     failures: u32,
+}
+
+impl Pull {
+    /// Whether the holder owes us something.
+    fn waits(&self) -> bool {
+        self.asked > self.next
+    }
 }
 
 fn pieces(size_bytes: u32) -> u32 {
@@ -76,7 +84,7 @@ impl Blobs {
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let pulls = self.pulls.values().map(|pull| pull.deadline);
+        let pulls = self.pulls.values().filter(|pull| pull.waits()).map(|pull| pull.deadline);
         pulls.chain(self.retry_at).min().map(|at| (at, "blob pull"))
     }
 }
@@ -146,7 +154,7 @@ impl Node {
             return;
         }
         let pull =
-            Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, deadline: now + PULL_TIMEOUT };
+            Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, written: 0, deadline: now };
         self.blobs.pulls.insert(digest, pull);
         self.ask_pieces(now, digest);
     }
@@ -154,7 +162,10 @@ impl Node {
     fn ask_pieces(&mut self, now: Instant, digest: BlobDigest) {
         let Some(pull) = self.blobs.pulls.get_mut(&digest) else { return };
         let mut wanted = Vec::new();
-        while pull.asked < pieces(pull.size_bytes).min(pull.next + PULL_WINDOW) {
+        if !pull.waits() {
+            pull.deadline = now + PULL_TIMEOUT;
+        }
+        while pull.asked < pieces(pull.size_bytes).min(pull.written + PULL_WINDOW) {
             let index = pull.asked;
             pull.asked += 1;
             wanted.push((pull.holder, Frame::BlobRequest { digest, index }));
@@ -171,7 +182,7 @@ impl Node {
         digest: BlobDigest,
         index: u32,
     ) {
-        if self.blobs.is_complete(digest) {
+        if self.blobs.is_complete(digest) && self.flash.may_read_for(peer) {
             let request =
                 DiskRequest::Read { table: table::BLOBS, key: zhost_runtime::blob_key(digest, index) };
             self.disk(request, Purpose::BlobRead { digest, index, peer });
@@ -257,6 +268,10 @@ impl Node {
             self.give_up_pull(now, digest);
         } else if last && let Some(size_bytes) = self.blobs.closing.remove(&digest) {
             self.complete_blob(now, digest, size_bytes);
+        } else if let Some(pull) = self.blobs.pulls.get_mut(&digest) {
+            // Of an earlier pull, perhaps.
+            pull.written = (pull.written + 1).min(pull.next);
+            self.ask_pieces(now, digest);
         }
     }
 
@@ -269,7 +284,7 @@ impl Node {
     }
 
     pub(crate) fn blobs_timeout(&mut self, now: Instant) {
-        let silent = |pull: &Pull| pull.deadline <= now;
+        let silent = |pull: &Pull| pull.waits() && pull.deadline <= now;
         let overdue: Vec<BlobDigest> =
             self.blobs.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();
         overdue.into_iter().for_each(|digest| self.give_up_pull(now, digest));

@@ -66,7 +66,7 @@ pub(crate) struct Commands {
     serial: u64,
     pub under_way: LiteMap<u64, Command>,
     /// Examinations that the shell is at, also those whose operator waits no more.
-    pub examinations: usize,
+    pub examinations: BTreeSet<u64>,
 }
 
 impl Commands {

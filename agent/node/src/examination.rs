@@ -30,6 +30,19 @@ pub struct Findings {
     pub(crate) result: Result<Found, String>,
 }
 
+/// Stands for an [`Examination`].
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    command: u64,
+}
+
+impl Ticket {
+    /// What is to be said where it cannot be examined.
+    pub fn give_up(&self, reason: &str) -> Findings {
+        Findings { command: self.command, bytes: Vec::new(), result: Err(reason.into()) }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Found {
     Topology(TopologySpec),
@@ -42,9 +55,9 @@ impl Examination {
         self.bytes.len()
     }
 
-    /// What is to be said where it cannot be examined.
-    pub fn give_up(&self, reason: &str) -> Findings {
-        Findings { command: self.command, bytes: Vec::new(), result: Err(reason.into()) }
+    /// Stands for it where it may be given up.
+    pub fn ticket(&self) -> Ticket {
+        Ticket { command: self.command }
     }
 
     /// Examines, in the way every shell does.

@@ -15,6 +15,8 @@ use zhost_gossip::{
     row::{Attempt, FirmwareRow, Row, RowKey},
 };
 
+/// How long the shell may take to put an agent into its slot; then it has failed, and nobody waits for it.
+pub const INSTALLED_WITHIN: Duration = Duration::from_secs(180);
 /// How long a new agent has to find the cluster.
 const TRIAL: Duration = Duration::from_secs(120);
 
@@ -53,6 +55,8 @@ pub enum FirmwareOrder {
 pub(crate) struct Firmware {
     attempt: Attempt,
     trial_until: Option<Instant>,
+    /// Until when the one under way is to be in its slot, and of which push it is.
+    installing: Option<(Instant, u64)>,
     /// Whether somebody of the cluster holds the same ledger.
     is_in_step: bool,
     /// Whether the shell is told to keep the agent on trial.
@@ -123,11 +127,19 @@ impl Firmware {
             Some((revision, reason)) => failed_attempt(revision, reason),
             None => Attempt::Settled,
         };
-        Self { attempt, trial_until: is_trial.then(|| now + TRIAL), is_in_step: false, is_keeping: false }
+        Self {
+            attempt,
+            trial_until: is_trial.then(|| now + TRIAL),
+            installing: None,
+            is_in_step: false,
+            is_keeping: false,
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.trial_until.map(|until| (until, "the trial of a new agent"))
+        let trial = self.trial_until.map(|until| (until, "the trial of a new agent"));
+        let installing = self.installing.map(|(until, _)| (until, "the installation of an agent"));
+        trial.into_iter().chain(installing).min()
     }
 }
 
@@ -228,14 +240,12 @@ impl Node {
         if id != self.id || !self.blobs.is_complete(image.blob) {
             return;
         }
-        let text = format!("taking up agent {} of push {}", image.version, document.revision);
-        let order = FirmwareOrder::Install {
-            blob: image.blob,
-            size_bytes: image.size_bytes,
-            revision: document.revision,
-        };
+        let revision = document.revision;
+        let text = format!("taking up agent {} of push {revision}", image.version);
+        let order = FirmwareOrder::Install { blob: image.blob, size_bytes: image.size_bytes, revision };
         self.log(Level::Info, text);
         self.firmware.attempt = Attempt::Installing;
+        self.firmware.installing = Some((now + INSTALLED_WITHIN, revision));
         self.write_firmware_row(now);
         self.output(Output::Firmware(order));
     }
@@ -243,14 +253,18 @@ impl Node {
     /// The shell has done what it was told with the slots, or could not.
     pub fn handle_firmware(&mut self, now: Instant, order: &FirmwareOrder, result: Result<(), String>) {
         let now = self.enter(now);
+        let under_way = self.firmware.installing.map(|(_, revision)| revision);
         match (order, result) {
+            (FirmwareOrder::Install { revision, .. }, _) if under_way != Some(*revision) => {
+                self.log(Level::Warn, format!("the agent of push {revision} is in its slot too late"));
+            }
             (FirmwareOrder::Install { .. }, Ok(())) => {
+                self.firmware.installing = None;
                 self.log(Level::Info, "the agent is in its slot: beginning anew with it".into());
                 self.begin_anew(now);
             }
             (FirmwareOrder::Install { revision, .. }, Err(reason)) => {
-                self.log(Level::Warn, format!("the agent is not taken up: {reason}"));
-                self.firmware.attempt = failed_attempt(*revision, reason);
+                self.fail_installation(*revision, reason);
             }
             (FirmwareOrder::Keep, Ok(())) => {
                 self.log(Level::Info, "the new agent has found the cluster, and stays".into());
@@ -266,7 +280,18 @@ impl Node {
         self.settle(now);
     }
 
+    fn fail_installation(&mut self, revision: u64, reason: String) {
+        self.log(Level::Warn, format!("the agent is not taken up: {reason}"));
+        self.firmware.installing = None;
+        self.firmware.attempt = failed_attempt(revision, reason);
+    }
+
     pub(crate) fn firmware_timeout(&mut self, now: Instant) {
+        if let Some((_, revision)) = self.firmware.installing.filter(|(until, _)| *until <= now) {
+            let reason = format!("it was not in its slot after {} s", INSTALLED_WITHIN.as_secs());
+            self.fail_installation(revision, reason);
+            self.write_firmware_row(now);
+        }
         if self.firmware.trial_until.is_some_and(|until| until <= now) {
             self.firmware.trial_until = None;
             self.log(Level::Warn, "the new agent does not find the cluster: back to the former one".into());

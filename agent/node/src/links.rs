@@ -5,13 +5,14 @@
 
 use litemap::LiteMap;
 use std::{
-    collections::{BTreeSet, VecDeque},
-    net::SocketAddr,
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 use zhost_base::{
     Instant, Rng, RoundTrip, ZhostId,
-    limits::{LINKS_MAX, LINKS_UNPROVED_MAX},
+    limits::{LINKS_MAX, LINKS_UNPROVED_MAX, LINKS_UNPROVED_PER_ADDRESS_MAX},
 };
 use zhost_link::{Identity, Link, LinkError, noise::Role};
 
@@ -120,6 +121,8 @@ pub(crate) struct Links {
     pings: LiteMap<ZhostId, (u64, Instant)>,
     round_trips: LiteMap<ZhostId, RoundTrip>,
     next_tidy: Instant,
+    /// So many connections, and so many that others made without proving yet who they are.
+    room: (usize, usize),
     revision: u64,
     /// What was sent over links.
     pub traffic: Traffic,
@@ -143,6 +146,7 @@ impl Links {
             pings: LiteMap::new(),
             round_trips: LiteMap::new(),
             next_tidy: now + TIDY_PERIOD,
+            room: (LINKS_MAX, LINKS_UNPROVED_MAX),
             revision: 0,
             traffic: Traffic::default(),
             outputs: VecDeque::new(),
@@ -218,6 +222,11 @@ impl Links {
         self.connect_missing(now);
     }
 
+    /// There is room for so many links, and for so many that strangers made.
+    pub fn handle_room(&mut self, links: usize, unproved: usize) {
+        self.room = (links.min(LINKS_MAX), unproved.clamp(1, LINKS_UNPROVED_MAX));
+    }
+
     /// Something is to be sent to a member that may be no neighbour.
     pub fn need(&mut self, now: Instant, peer: ZhostId) {
         if self.members.contains_key(&peer) && !self.wanted.contains(&peer) {
@@ -267,7 +276,7 @@ impl Links {
         let tries = self.retries.get(&target).map_or(0, |retry| retry.tries as usize);
         let addrs = self.members.get(&target).map(Vec::as_slice).unwrap_or_default();
         let Some(addr) = addrs.get(tries % addrs.len().max(1)).copied() else { return };
-        if self.connections.len() >= LINKS_MAX {
+        if self.connections.len() >= self.room.0 {
             return;
         }
         self.serial += 2;
@@ -319,14 +328,33 @@ impl Links {
         self.flush(id);
     }
 
-    /// Somebody connected to us.
+    /// Somebody connected to us. Whoever is silent makes room: members prove who they are at once.
     pub fn handle_accepted(&mut self, now: Instant, id: ConnectionId, from: SocketAddr) {
-        let unproved = self.connections.values().filter(|connection| connection.peer.is_none()).count();
-        if self.connections.len() >= LINKS_MAX || unproved >= LINKS_UNPROVED_MAX {
+        if let Some(silent) = self.stranger_to_close(from.ip()) {
+            self.close(now, silent);
+        }
+        if self.connections.len() >= self.room.0 {
             self.outputs.push_back(LinkOutput::Close(id));
             return;
         }
         self.open(now, id, Role::Responder, from, None);
+    }
+
+    /// The connection that makes room for one more from this address, if one must: the oldest of those on which nobody has
+    /// proved who is there, of the address that has most.
+    fn stranger_to_close(&self, from: IpAddr) -> Option<ConnectionId> {
+        let strangers = self.connections.iter().filter(|(_, c)| c.peer.is_none() && c.target.is_none());
+        let mut by_addr: BTreeMap<IpAddr, (usize, ConnectionId)> = BTreeMap::new();
+        let mut all = 0;
+        for (id, connection) in strangers {
+            all += 1;
+            // They are in the order in which they came.
+            by_addr.entry(connection.addr.ip()).or_insert((0, *id)).0 += 1;
+        }
+        let own = by_addr.get(&from).filter(|(count, _)| *count >= LINKS_UNPROVED_PER_ADDRESS_MAX);
+        let worst = || by_addr.values().max_by_key(|(count, oldest)| (*count, Reverse(*oldest)));
+        let is_full = all >= self.room.1 || self.connections.len() >= self.room.0;
+        own.or_else(|| is_full.then(worst).flatten()).map(|(_, oldest)| *oldest)
     }
 
     /// Bytes arrived on a connection.
@@ -566,7 +594,7 @@ impl Links {
         let congested = congested.map(|connection| (connection.heard_at, "close a congested link"));
         let handshakes = self.connections.values().filter_map(|connection| connection.link.poll_timeout());
         // At the limit there is nothing to try; the end of any connection brings another look.
-        let room = self.connections.len() < LINKS_MAX;
+        let room = self.connections.len() < self.room.0;
         let retries =
             self.missing().filter(|_| room).filter_map(|id| Some((self.retries.get(&id)?.at, "reconnect")));
         let links = self.by_peer.values().filter_map(|id| self.connections.get(id));

@@ -12,11 +12,12 @@ use crate::{
     config::NodeConfig,
     coordinator::Coordinator,
     copies::Copies,
-    disk::{DiskReply, DiskRequest, Purpose, Recovered, peers_write},
+    disk::{DiskRequest, Purpose, Recovered, peers_write},
     disposal::Disposal,
     documents::Documents,
     examination::Examination,
     firmware::{Firmware, FirmwareOrder},
+    flash::Flash,
     founding::Founding,
     gossip::Gossip,
     heartbeat::Heartbeats,
@@ -31,10 +32,13 @@ use crate::{
     traffic::Traffic,
     web::{Web, WebId},
 };
-use litemap::LiteMap;
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 use zhost_base::{Generation, Instant, Rng, ZhostId};
-use zhost_control::{Caller, Server, Trust, line::LineReader, protocol::Reply};
+use zhost_control::{
+    Caller, Server, Trust,
+    line::LineReader,
+    protocol::{Reply, Service},
+};
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
@@ -43,7 +47,7 @@ use zhost_gossip::{
     row::{LoadBand, Row, RowKey},
     seal::Sealer,
 };
-use zhost_runtime::{StoreError, WorkerCommand, WorkerEvent};
+use zhost_runtime::{WorkerCommand, WorkerEvent};
 
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
@@ -180,6 +184,7 @@ pub struct Node {
     pub(crate) control: Server,
     line: LineReader,
     pub(crate) load: Load,
+    pub(crate) concerns: Vec<Service>,
     steady: Steady,
     /// Zhosts taken for dead so far.
     pub(crate) deaths_seen: u64,
@@ -201,8 +206,7 @@ pub struct Node {
     /// Until the operator who ended us has his answer.
     farewell_until: Option<Instant>,
     seen: (u64, u64, u64, bool),
-    disk_serial: u64,
-    disk_purposes: LiteMap<u64, Purpose>,
+    pub(crate) flash: Flash,
     outputs: VecDeque<Output>,
 }
 
@@ -265,6 +269,7 @@ impl Node {
             ),
             line: LineReader::default(),
             load: Load::default(),
+            concerns: Vec::new(),
             steady: Steady::default(),
             deaths_seen: 0,
             ready: false,
@@ -279,8 +284,7 @@ impl Node {
             ending: Ending::default(),
             farewell_until: None,
             seen: (0, 0, 0, false),
-            disk_serial: 0,
-            disk_purposes: LiteMap::new(),
+            flash: Flash::default(),
             outputs: VecDeque::new(),
             rng,
             config,
@@ -324,13 +328,6 @@ impl Node {
 
     pub(crate) fn output(&mut self, output: Output) {
         self.outputs.push_back(output);
-    }
-
-    /// Asks the shell for a disk operation.
-    pub(crate) fn disk(&mut self, request: DiskRequest, purpose: Purpose) {
-        self.disk_serial += 1;
-        self.disk_purposes.insert(self.disk_serial, purpose);
-        self.outputs.push_back(Output::Disk(self.disk_serial, request));
     }
 
     /// The node's own time, which stands still while the loop does not run.
@@ -392,43 +389,6 @@ impl Node {
         self.settle(now);
     }
 
-    /// A disk request was carried out, or failed.
-    pub fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
-        let now = self.enter(now);
-        let Some(purpose) = self.disk_purposes.remove(&token) else { return };
-        if let Err(error) = &result {
-            self.log(Level::Warn, format!("{error} ({purpose:?})"));
-        }
-        match purpose {
-            Purpose::Nothing => {}
-            Purpose::Document(key, fingerprint) => {
-                self.handle_document_written(now, key, fingerprint, result.is_ok())
-            }
-            Purpose::Ballot(ballot) => {
-                if result.is_ok() {
-                    self.election.handle_ballot_stored(now, ballot);
-                }
-            }
-            Purpose::BlobPiece { digest, last } => {
-                self.handle_blob_piece_written(now, digest, last, result.is_ok())
-            }
-            Purpose::SubmittedBlob { digest, size_bytes, command } => {
-                self.handle_submitted_blob(now, (digest, size_bytes), command, result)
-            }
-            Purpose::DataScan { key, peer, session } => {
-                self.handle_data_scan(now, (key, peer, session), result);
-            }
-            Purpose::Promise(id, floor) => self.handle_promise(now, id, floor, result.is_ok()),
-            Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
-            Purpose::Life(waste, life) => self.handle_life_noted(now, &waste, life, result.is_ok()),
-            Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
-            Purpose::BlobRead { digest, index, peer } => {
-                self.handle_blob_read(now, digest, index, peer, result)
-            }
-        }
-        self.settle(now);
-    }
-
     /// A worker reports.
     pub fn handle_worker(&mut self, now: Instant, event: WorkerEvent) {
         let now = self.enter(now);
@@ -441,6 +401,20 @@ impl Node {
         let now = self.enter(now);
         self.load = load;
         self.write_load_band(now);
+        self.settle(now);
+    }
+
+    /// How the shell's threads and tasks are, for operators.
+    pub fn handle_concerns(&mut self, now: Instant, concerns: Vec<Service>) {
+        let now = self.enter(now);
+        self.concerns = concerns;
+        self.settle(now);
+    }
+
+    /// The shell has room for so many links; of these, for so many on which nobody has proved yet who is there.
+    pub fn handle_room(&mut self, now: Instant, links: usize, unproved: usize) {
+        let now = self.enter(now);
+        self.links.handle_room(links, unproved);
         self.settle(now);
     }
 

@@ -183,7 +183,10 @@ impl Node {
                     "ok",
                     format!("{} documents, {} packages", self.ledger.documents().count(), self.blobs.count()),
                 ),
-            ],
+            ]
+            .into_iter()
+            .chain(self.concerns.iter().cloned())
+            .collect(),
         }
     }
 

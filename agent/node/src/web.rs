@@ -131,8 +131,10 @@ impl Node {
     }
 
     /// A browser is gone.
-    pub fn handle_web_closed(&mut self, id: WebId) {
+    pub fn handle_web_closed(&mut self, now: Instant, id: WebId) {
+        let now = self.enter(now);
         self.web.streams.remove(&id);
+        self.settle(now);
     }
 
     fn answer_browser(&mut self, now: Instant, id: WebId, request: &Request) -> Option<Response> {

@@ -28,7 +28,7 @@ use zhost_runtime::StoreError;
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the examination of what was sent may take; `zctl` waits for this and what follows.
 const EXAMINED_WITHIN: Duration = Duration::from_secs(15);
-/// Examinations at once; further ones are refused.
+/// Packages and agents that are examined, or on their way to the flash, at once; further ones are refused.
 const EXAMINATIONS_MAX: usize = 4;
 
 impl Node {
@@ -40,19 +40,28 @@ impl Node {
         kind: Kind,
         bytes: Vec<u8>,
     ) -> Result<(), String> {
-        if self.commands.examinations >= EXAMINATIONS_MAX {
-            return Err(format!("{EXAMINATIONS_MAX} packages are being examined already; try again"));
+        if self.commands.examinations.len() + self.flash.submitted() >= EXAMINATIONS_MAX {
+            return Err(format!("{EXAMINATIONS_MAX} packages are being examined or kept already; try again"));
         }
-        self.commands.examinations += 1;
         let command = self.begin(now, asker, EXAMINED_WITHIN, Waiting::Examination);
+        self.commands.examinations.insert(command);
         self.output(Output::Examine(Examination { command, kind, bytes }));
         Ok(())
     }
 
     /// What was sent is examined.
     pub fn handle_findings(&mut self, now: Instant, findings: Findings) {
+        let now = self.enter(now);
+        self.act_on_findings(now, findings);
+        self.settle(now);
+    }
+
+    fn act_on_findings(&mut self, now: Instant, findings: Findings) {
         let Findings { command, bytes, result } = findings;
-        self.commands.examinations -= 1;
+        // What was given up may come all the same, late.
+        if !self.commands.examinations.remove(&command) {
+            return;
+        }
         // The operator may have been told that it took too long.
         let Some(Command { asker, .. }) = self.commands.under_way.remove(&command) else { return };
         let outcome = result.and_then(|found| match found {
@@ -62,7 +71,6 @@ impl Node {
         if let Err(reason) = outcome {
             self.answer(now, asker, Reply::Refused(reason));
         }
-        self.settle(now);
     }
 
     /// Puts a package that is found good on our flash; the document follows when it is there.

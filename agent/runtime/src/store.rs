@@ -8,6 +8,8 @@ use zhost_base::{BlobDigest, SpaceKey, TopologyId};
 pub enum StoreError {
     /// No room on the flash.
     Full,
+    /// Too much waits for the flash already.
+    Busy,
     /// The flash failed, for this reason.
     Failed(String),
 }
@@ -16,6 +18,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("there is no room left on the flash"),
+            Self::Busy => f.write_str("too much waits for the flash already; try again"),
             Self::Failed(reason) => write!(f, "the flash failed: {reason}"),
         }
     }

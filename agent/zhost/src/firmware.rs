@@ -1,5 +1,6 @@
 //! Agents in slots: written, tried, kept; and at the start of a board, which of them it is to be.
 
+use crate::logger;
 use std::path::Path;
 use zhost_base::Name;
 use zhost_hal::watchdog::Watchdog;
@@ -7,6 +8,7 @@ use zhost_init::slots::{self, Slot, State};
 use zhost_mex::{PublicKey, firmware::Firmware};
 use zhost_node::{FirmwareOrder, Slots};
 use zhost_runtime::{Store, read_blob};
+use zhost_threads::Run;
 
 /// What this program was built for, as Rust calls it.
 const TARGET: &str = env!("ZHOST_TARGET");
@@ -45,6 +47,7 @@ pub fn hand_over(publishers: &[PublicKey], watchdog: Option<&Path>) {
                 log::warn!("{error}");
             }
             log::info!("handing over to the agent in slot {slot}");
+            logger::flush();
             slots::become_agent_of(slot, &program).to_string()
         }
         Err(reason) => reason,
@@ -72,7 +75,12 @@ pub fn slots() -> Option<Slots> {
 }
 
 /// Does what the node wants done with the slots.
-pub fn carry_out(order: &FirmwareOrder, store: &dyn Store, publishers: &[PublicKey]) -> Result<(), String> {
+pub fn carry_out(
+    order: &FirmwareOrder,
+    store: &dyn Store,
+    publishers: &[PublicKey],
+    thread: &Run,
+) -> Result<(), String> {
     let mut state = State::load();
     match order {
         FirmwareOrder::Install { blob, size_bytes, revision } => {
@@ -80,6 +88,10 @@ pub fn carry_out(order: &FirmwareOrder, store: &dyn Store, publishers: &[PublicK
             program(&bytes, publishers)?;
             let slot = state.free();
             slot.write(&bytes).map_err(|e| format!("slot {slot}: {e}"))?;
+            // Who was given up meanwhile must not have the next start try it.
+            if !thread.goes_on() {
+                return Err("it took too long".into());
+            }
             state.plan(slot, *revision);
         }
         FirmwareOrder::Keep => state.keep(),

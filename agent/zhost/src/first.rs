@@ -6,13 +6,15 @@ use crate::{
     serial::Line,
     settings::{Invocation, Settings, SettingsError},
 };
-use std::{convert::Infallible, path::Path, process::ExitCode, thread, time::Duration};
+use std::{panic::catch_unwind, path::Path, process::ExitCode, thread, time::Duration};
+use zhost_base::panic_text;
 use zhost_init::{
     board::{self, End},
     network::{self, Plan},
     slots,
 };
 use zhost_node::Ending;
+use zhost_threads::{Care, Run};
 
 /// Settings that the image was built with.
 const SETTINGS_FILE: &str = "/etc/zhost.yaml";
@@ -20,6 +22,8 @@ const SETTINGS_FILE: &str = "/etc/zhost.yaml";
 const NAME: &str = "/init";
 /// How often the time is kept, for boards whose clock does not go on without power.
 const CLOCK_PERIOD: Duration = Duration::from_secs(600);
+/// How long the flash may take over that.
+const CLOCK_WITHIN: Duration = Duration::from_secs(60);
 /// How long a board that cannot go on shows why, before it begins anew.
 const TROUBLE_SHOWN: Duration = Duration::from_secs(30);
 
@@ -31,7 +35,8 @@ pub fn is_this() -> bool {
 /// Lives as the first process. Returns never, since the kernel would not take that well.
 pub fn live() -> ExitCode {
     logger::start(log::LevelFilter::Info);
-    let end = match start().and_then(|(settings, clock)| run(settings, clock)) {
+    let live = || start().and_then(|(settings, clock)| run(settings, clock));
+    let end = match catch_unwind(live).unwrap_or_else(|panic| Err(SettingsError(panic_text(&*panic)))) {
         Ok(Ending::Restart) => End::Restart,
         Ok(Ending::PowerOff) => End::PowerOff,
         Err(error) => {
@@ -40,6 +45,7 @@ pub fn live() -> ExitCode {
             End::Restart
         }
     };
+    logger::flush();
     log::error!("{}", board::end(end));
     loop {
         thread::park();
@@ -69,7 +75,7 @@ fn start() -> Result<(Settings, Clock), SettingsError> {
     let plan: Plan = settings.parse("network")?;
     let seed = files::random().map_err(failed)?;
     network::start(plan, settings.text("name").unwrap_or_default(), seed).map_err(failed)?;
-    thread::Builder::new().name("clock".into()).spawn(keep_clock).map_err(failed)?;
+    zhost_threads::keep("clock", Care::replaceable(CLOCK_WITHIN), keep_clock).map_err(failed)?;
     Ok((settings, Clock::start()))
 }
 
@@ -107,11 +113,11 @@ fn explain(settings: &Settings, trouble: &str) -> Result<(), SettingsError> {
     Ok(())
 }
 
-fn keep_clock() -> Infallible {
-    loop {
+fn keep_clock(thread: &Run) -> Result<(), String> {
+    while thread.rests() {
         thread::sleep(CLOCK_PERIOD);
-        if let Err(error) = board::keep_clock() {
-            log::warn!("the time is not kept: {error}");
-        }
+        thread.goes_on();
+        board::keep_clock().map_err(|error| format!("the time is not kept: {error}"))?;
     }
+    Ok(())
 }

@@ -2,9 +2,11 @@
 
 mod check;
 mod clock;
+mod descriptors;
 mod files;
 mod firmware;
 mod first;
+mod kinds;
 mod logger;
 mod network;
 mod provisioning;
@@ -12,6 +14,7 @@ mod serial;
 mod service;
 mod settings;
 mod shell;
+mod tasks;
 mod web;
 mod workers;
 
@@ -24,6 +27,7 @@ use shell::Machine;
 use std::{
     fmt::Display,
     fs,
+    panic::catch_unwind,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -39,10 +43,18 @@ use zhost_runtime::{Devices, Store};
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
+/// How a process ends that panicked, by Rust's own habit.
+const PANICKED: u8 = 101;
+
 fn main() -> ExitCode {
-    if first::is_this() {
-        return first::live();
-    }
+    let live = || if first::is_this() { first::live() } else { obey() };
+    // What the log still has to say of a panic is said before the process ends.
+    let code = catch_unwind(live).unwrap_or(ExitCode::from(PANICKED));
+    logger::flush();
+    code
+}
+
+fn obey() -> ExitCode {
     match Settings::gather(std::env::args_os()) {
         Ok(Invocation::Help) => print!("{}", settings::help()),
         Ok(Invocation::Version) => println!("zhost {}", env!("CARGO_PKG_VERSION")),
@@ -55,7 +67,7 @@ fn main() -> ExitCode {
         },
         Ok(Invocation::Run(settings)) => {
             if let Err(error) = run(settings, Clock::start()) {
-                eprintln!("zhost: {error}");
+                logger::complain(&error.to_string());
                 return ExitCode::FAILURE;
             }
         }

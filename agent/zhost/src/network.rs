@@ -11,20 +11,19 @@ use rustix::{
 };
 use smol::{
     Async, Timer,
-    channel::Sender,
+    channel::{Sender, TrySendError},
     net::{TcpListener, UdpSocket},
 };
 use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs},
-    panic::{AssertUnwindSafe, catch_unwind},
-    thread,
     time::Duration,
 };
 use zhost_base::limits::{JOIN_ADDRESSES_MAX, JOIN_MAX};
 use zhost_init::interfaces::{self, Address};
 use zhost_node::Named;
+use zhost_threads::{Run, once};
 
 /// The link-local group of zhosts: "zhost" in hexadecimal.
 const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0x7a, 0x686f, 0x7374);
@@ -34,6 +33,8 @@ const PORT_CHOICES_MAX: usize = 16;
 const BACKLOG: i32 = 128;
 /// Addresses at which everybody hears; those of further interfaces are left out.
 const BROADCASTS_MAX: usize = 32;
+/// How long a name may take; what the resolver of the system waits for its servers is less.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(60);
 /// Changes of a network come in swarms: this long after the first, it is looked at.
 const SWARM: Duration = Duration::from_millis(100);
 
@@ -288,16 +289,20 @@ pub async fn attend(events: Sender<Event>) {
 }
 
 /// Looks names up: that takes as long as the name server does, so it has a thread of its own. The node asks for one such
-/// look-up at a time.
+/// look-up at a time, and is answered in any case.
 pub fn resolve(names: Vec<String>, events: Sender<Event>) {
-    let unknown = names.iter().map(|name| (name.clone(), Vec::new())).collect();
-    let answers = events.clone();
-    let work = move || {
-        let found = catch_unwind(AssertUnwindSafe(|| names.iter().map(|name| look_up(name)).collect()));
-        // The loop has ended when nobody listens.
-        let _ = answers.send_blocking(Event::Resolved(found.unwrap_or(unknown)));
+    let (answers, gone) = (events.clone(), events.clone());
+    let work = move |thread: &Run| {
+        let look_up = |name: &String| thread.goes_on().then(|| look_up(name));
+        let found: Option<Vec<_>> = names.iter().map(look_up).collect();
+        if let Some(found) = found.filter(|_| thread.goes_on()) {
+            // The loop has ended when nobody listens.
+            let _ = answers.send_blocking(Event::Resolved(found));
+        }
     };
-    if let Err(error) = thread::Builder::new().name("names".into()).spawn(work) {
+    let lost =
+        move |_: &str| !matches!(gone.try_send(Event::Resolved(Vec::new())), Err(TrySendError::Full(_)));
+    if let Err(error) = once("names", LOOK_UP_WITHIN, work, lost) {
         log::warn!("no thread to look names up: {error}");
         let _ = events.try_send(Event::Resolved(Vec::new()));
     }

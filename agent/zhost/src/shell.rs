@@ -2,11 +2,12 @@
 
 use crate::{
     clock::Clock,
+    descriptors::Budget,
     firmware, first,
     network::{self, Follower},
     serial::{self, Line},
     service::Manager,
-    web,
+    tasks, web,
     workers::{self, Surroundings, Workers},
 };
 use litemap::LiteMap;
@@ -15,29 +16,30 @@ use smol::{
     channel::{Receiver, Sender},
     future,
     io::{AsyncReadExt, AsyncWriteExt},
+    lock::{Semaphore, SemaphoreGuardArc},
     net::{TcpListener, TcpStream, UdpSocket},
 };
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
+        mpsc::{self, TrySendError},
     },
-    thread,
     time::Duration,
 };
-use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
+use zhost_base::{Name, Rng, limits::LINK_QUEUE_MAX_BYTES};
+use zhost_control::protocol::Service;
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
 use zhost_node::{
     ConnectionId, DiskReply, DiskRequest, Ending, Examination, Findings, FirmwareOrder, Level, Load, Node,
     Output, Port, WebId,
 };
-use zhost_runtime::{Devices, Store, StoreError, Wasmi};
+use zhost_runtime::{Store, StoreError, Wasmi};
+use zhost_threads::{Concern, Run, concerns, look_after, once};
 
 /// Events waiting for the node; those who bring more wait themselves.
 const EVENTS_MAX: usize = 1024;
@@ -47,15 +49,22 @@ const EVENTS_AT_ONCE: usize = 64;
 const ROUNDS_AT_ONCE: usize = 16;
 /// How often the machine's load is measured.
 const LOAD_PERIOD: Duration = Duration::from_secs(2);
-/// Reads from a connection, at most this much at once.
+/// Reads from a connection, at most this much at once; who says little gets less room.
 const READ_SIZE_BYTES: usize = 64 * 1024;
+const READ_SIZE_MIN_BYTES: usize = 2 * 1024;
+/// Connections that were taken and the node has not heard of yet; further ones wait in the kernel.
+const ACCEPTED_MAX: usize = 4;
+/// How long an examination may take before its thread is given up; operators are told sooner.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(120);
+/// How long each step of putting an agent into its slot may take; the node waits longer.
+const INSTALLATION_STEP_WITHIN: Duration = Duration::from_secs(90);
 const DATAGRAM_SIZE_BYTES: usize = 2048;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Something that happened to this zhost.
 pub enum Event {
     Datagram(Port, SocketAddr, Vec<u8>),
-    Accepted(TcpStream, SocketAddr),
+    Accepted(TcpStream, SocketAddr, SemaphoreGuardArc),
     Connected(ConnectionId, TcpStream),
     Bytes(ConnectionId, Vec<u8>),
     /// With whether the other kernel refused the connection.
@@ -71,6 +80,10 @@ pub enum Event {
     /// Where names lead at present.
     Resolved(Vec<(String, Vec<SocketAddr>)>),
     Disk(u64, Result<DiskReply, StoreError>),
+    /// The disk thread is gone, or hangs, for this reason.
+    DiskLost(String),
+    /// Devices have come or gone: these are there.
+    Devices(Vec<Name>),
     /// What was to be examined is.
     Examined(Findings),
     /// What was to be done with the slots for agents is done, or cannot be.
@@ -127,10 +140,12 @@ struct Shell {
     /// For the serial line.
     frames: Sender<Vec<u8>>,
     workers: Workers,
-    disk: mpsc::Sender<(u64, DiskRequest)>,
+    disk: mpsc::SyncSender<(u64, DiskRequest)>,
     store: Arc<dyn Store>,
     publishers: Vec<PublicKey>,
     follower: Follower,
+    /// The flash does not answer: that the board hangs is for the watchdog to see.
+    has_lost_disk: bool,
     /// Set once it is time to end.
     ending: Option<Ending>,
 }
@@ -149,17 +164,29 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
     };
     let workers = Workers::start(&surroundings, &mut rng)?;
     let disk = workers::start_disk(store.clone(), events.clone())?;
+    workers::start_devices(board, events.clone())?;
     let executor = Rc::new(LocalExecutor::new());
     let sockets = Rc::new(sockets);
-    executor.spawn(receive(sockets.clone(), Port::Gossip, events.clone())).detach();
-    executor.spawn(receive(sockets.clone(), Port::Control, events.clone())).detach();
-    executor.spawn(accept(sockets.clone(), events.clone())).detach();
-    executor.spawn(network::attend(events.clone())).detach();
-    executor.spawn(web::attend(sockets.clone(), executor.clone(), events.clone())).detach();
+    let budget = Budget::of_this_process();
+    for (name, port) in [("gossip", Port::Gossip), ("control", Port::Control)] {
+        let (sockets, events) = (sockets.clone(), events.clone());
+        executor.spawn(tasks::keep(name, move || receive(sockets.clone(), port, events.clone()))).detach();
+    }
+    let (taken, inbound) = (sockets.clone(), events.clone());
+    executor.spawn(tasks::keep("links", move || accept(taken.clone(), inbound.clone()))).detach();
+    let notices = events.clone();
+    executor.spawn(tasks::keep("networks", move || network::attend(notices.clone()))).detach();
+    if sockets.web.is_some() {
+        let (sockets, spawner, events) = (sockets.clone(), executor.clone(), events.clone());
+        let attend = move || web::attend(sockets.clone(), spawner.clone(), events.clone(), budget.browsers);
+        executor.spawn(tasks::keep("web", attend)).detach();
+    }
     executor.spawn(await_signal(events.clone())?).detach();
     let (frames, outgoing) = smol::channel::bounded(serial::FRAMES_MAX);
     if let Some(line) = serial {
-        executor.spawn(serial::attend(line, outgoing, events.clone())).detach();
+        let events = events.clone();
+        let attend = move || serial::attend(line.clone(), outgoing.clone(), events.clone());
+        executor.spawn(tasks::keep("serial", attend)).detach();
     }
     let mut shell = Shell {
         node: make_node(rng),
@@ -176,9 +203,11 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         store,
         publishers,
         follower,
+        has_lost_disk: false,
         ending: None,
     };
-    smol::block_on(executor.run(shell.run(inbox, &data_dir, &board, watchdog, manager.as_ref())));
+    shell.node.handle_room(clock.now(), budget.links, budget.strangers);
+    smol::block_on(executor.run(shell.run(inbox, &data_dir, watchdog, manager.as_ref())));
     Ok(shell.ending.unwrap_or_default())
 }
 
@@ -210,10 +239,12 @@ async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
 }
 
 async fn accept(sockets: Rc<Sockets>, events: Sender<Event>) {
+    let room = Arc::new(Semaphore::new(ACCEPTED_MAX));
     loop {
+        let place = room.acquire_arc().await;
         match sockets.links.accept().await {
             Ok((stream, from)) => {
-                if events.send(Event::Accepted(stream, network::canonical(from))).await.is_err() {
+                if events.send(Event::Accepted(stream, network::canonical(from), place)).await.is_err() {
                     return;
                 }
             }
@@ -258,7 +289,7 @@ async fn connect(connection: ConnectionId, addr: SocketAddr, events: Sender<Even
 }
 
 async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Event>, hang_up: Receiver<()>) {
-    let mut buffer = vec![0; READ_SIZE_BYTES];
+    let mut buffer = vec![0; READ_SIZE_MIN_BYTES];
     loop {
         let ended = async {
             // Nothing is ever sent: this ends when the connection is dropped.
@@ -269,6 +300,9 @@ async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Ev
             Ok(size) if size > 0 => {
                 if events.send(Event::Bytes(connection, buffer[..size].to_vec())).await.is_err() {
                     return;
+                }
+                if size == buffer.len() {
+                    buffer.resize((2 * size).min(READ_SIZE_BYTES), 0);
                 }
             }
             _ => {
@@ -301,7 +335,6 @@ impl Shell {
         &mut self,
         inbox: Receiver<Event>,
         data_dir: &std::path::Path,
-        board: &Board,
         mut watchdog: Option<Watchdog>,
         manager: Option<&Manager>,
     ) {
@@ -315,9 +348,9 @@ impl Shell {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
                 self.node.handle_load(self.clock.now(), measure_load(&cpu, data_dir));
-                if board.look_around() {
-                    self.node.handle_capabilities(self.clock.now(), board.capabilities());
-                }
+                look_after(self.clock.now());
+                let concerns = concerns().into_iter().map(service).collect();
+                self.node.handle_concerns(self.clock.now(), concerns);
                 self.look_at_clock();
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");
@@ -348,6 +381,7 @@ impl Shell {
         if let Some(manager) = manager {
             manager.is_ending();
         }
+        let watchdog = watchdog.filter(|_| !self.has_lost_disk);
         if let Some(Err(error)) = watchdog.map(Watchdog::disarm) {
             log::warn!("calling the watchdog off: {error}");
         }
@@ -370,7 +404,7 @@ impl Shell {
         let now = self.clock.now();
         match event {
             Event::Datagram(port, from, bytes) => self.node.handle_datagram(now, port, from, &bytes),
-            Event::Accepted(stream, from) => {
+            Event::Accepted(stream, from, _place) => {
                 self.accepted += 2;
                 let connection = ConnectionId(self.accepted);
                 self.adopt(connection, stream);
@@ -391,12 +425,19 @@ impl Shell {
             }
             Event::Left(id) => {
                 self.browsers.remove(&id);
-                self.node.handle_web_closed(id);
+                self.node.handle_web_closed(now, id);
             }
             Event::Network => self.look_at_network(),
             Event::Resolved(found) => self.node.handle_resolved(now, found),
             Event::Serial(bytes) => self.node.handle_serial(now, &bytes),
             Event::Disk(token, result) => self.node.handle_disk(now, token, result),
+            Event::DiskLost(reason) => {
+                // Without its disk thread a zhost must not go on as if it had a disk.
+                log::error!("the disk thread: {reason}: ending");
+                self.has_lost_disk = true;
+                self.ending = Some(Ending::Restart);
+            }
+            Event::Devices(capabilities) => self.node.handle_capabilities(now, capabilities),
             Event::Examined(findings) => self.node.handle_findings(now, findings),
             Event::Firmware(order, result) => self.node.handle_firmware(now, &order, result),
             Event::Worker(desk) => self.workers.handle_done(desk),
@@ -408,6 +449,7 @@ impl Shell {
     fn adopt(&mut self, connection: ConnectionId, stream: TcpStream) {
         // Batching is the links' own; waiting for more would only delay.
         let _ = stream.set_nodelay(true);
+        // Bounded by what waits, in bytes.
         let (outgoing, queue) = smol::channel::unbounded();
         let (hang_up, hung_up) = smol::channel::bounded(1);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
@@ -442,7 +484,8 @@ impl Shell {
                 Output::Datagram(port, to, bytes) => {
                     let (socket, is_v6) = socket_of(&self.sockets, port);
                     let addr = network::for_socket(is_v6, to);
-                    if let Err(error) = socket.send_to(&bytes, addr).await {
+                    // Datagrams get lost; a network that takes none now must not stop the loop.
+                    if let Some(Err(error)) = future::poll_once(socket.send_to(&bytes, addr)).await {
                         log::debug!("sending to {to}: {error}");
                     }
                 }
@@ -465,11 +508,10 @@ impl Shell {
                         self.browsers.remove(&id);
                     }
                 }
+                // One that is gone is reported, with the reason; there is room for all that the node asks at once.
                 Output::Disk(token, request) => {
-                    // Without its disk thread a zhost must not go on as if it had a disk.
-                    if self.disk.send((token, request)).is_err() {
-                        log::error!("the disk thread is gone: ending");
-                        self.ending = Some(Ending::Restart);
+                    if let Err(TrySendError::Full(_)) = self.disk.try_send((token, request)) {
+                        self.node.handle_disk(self.clock.now(), token, Err(StoreError::Busy));
                     }
                 }
                 Output::Examine(examination) => self.examine(examination),
@@ -498,33 +540,44 @@ impl Shell {
     /// Examining a large package takes a small board seconds, and seldom happens: it has a thread of its own.
     fn examine(&mut self, examination: Examination) {
         let (events, publishers) = (self.events.clone(), self.publishers.clone());
-        let panicked =
-            examination.give_up("examining it panicked, which is a fault of zhost; its log says where");
-        let has_no_thread =
-            examination.give_up("this zhost has no room for a thread to examine it; try again");
-        let work = move || {
-            let examine = || examination.perform(&publishers, &Wasmi);
-            let findings = catch_unwind(AssertUnwindSafe(examine)).unwrap_or(panicked);
-            // The loop has ended when nobody listens.
-            let _ = events.send_blocking(Event::Examined(findings));
+        let ticket = examination.ticket();
+        let (inbox, lost) = (self.events.clone(), ticket.clone());
+        let lost = move |error: &str| {
+            let reason =
+                format!("examining it failed ({error}), which is a fault of zhost; its log says where");
+            inbox.try_send(Event::Examined(lost.give_up(&reason))).is_ok()
         };
-        if let Err(error) = thread::Builder::new().name("examination".into()).spawn(work) {
+        let work = move |thread: &Run| {
+            let findings = examination.perform(&publishers, &Wasmi);
+            if thread.goes_on() {
+                // The loop has ended when nobody listens.
+                let _ = events.send_blocking(Event::Examined(findings));
+            }
+        };
+        if let Err(error) = once("examination", EXAMINED_WITHIN, work, lost) {
             log::error!("no thread to examine what was sent: {error}");
-            self.node.handle_findings(self.clock.now(), has_no_thread);
+            let reason = "this zhost has no room for a thread to examine it; try again";
+            self.node.handle_findings(self.clock.now(), ticket.give_up(reason));
         }
     }
 
     /// Writing to a slot takes a while, and seldom happens: it has a thread of its own.
-    fn carry_out(&self, order: FirmwareOrder) {
+    fn carry_out(&mut self, order: FirmwareOrder) {
         let (store, publishers) = (self.store.clone(), self.publishers.clone());
         let (events, asked) = (self.events.clone(), order.clone());
-        let work = move || {
-            let result = firmware::carry_out(&asked, store.as_ref(), &publishers);
-            // The loop has ended when nobody listens.
-            let _ = events.send_blocking(Event::Firmware(asked, result));
+        let (inbox, given_up) = (self.events.clone(), order.clone());
+        let lost = move |error: &str| {
+            inbox.try_send(Event::Firmware(given_up.clone(), Err(error.to_owned()))).is_ok()
         };
-        if let Err(error) = thread::Builder::new().name("firmware".into()).spawn(work) {
-            let _ = self.events.try_send(Event::Firmware(order, Err(error.to_string())));
+        let work = move |thread: &Run| {
+            let result = firmware::carry_out(&asked, store.as_ref(), &publishers, thread);
+            if thread.goes_on() {
+                // The loop has ended when nobody listens.
+                let _ = events.send_blocking(Event::Firmware(asked, result));
+            }
+        };
+        if let Err(error) = once("firmware", INSTALLATION_STEP_WITHIN, work, lost) {
+            self.node.handle_firmware(self.clock.now(), &order, Err(error.to_string()));
         }
     }
 
@@ -537,6 +590,18 @@ impl Shell {
             self.node.handle_closed(self.clock.now(), id, false);
         }
     }
+}
+
+/// What operators are told of a thread or a task.
+fn service(concern: Concern) -> Service {
+    let Concern { name, is_well, failures, last_error } = concern;
+    let state = if is_well { "ok" } else { "failed; begins anew" };
+    let detail = match failures {
+        0 => String::new(),
+        1 => format!("failed once: {last_error}"),
+        failures => format!("failed {failures} times, at last: {last_error}"),
+    };
+    Service { name, state: state.into(), detail }
 }
 
 fn measure_load(cpu: &kernel::Cpu, data_dir: &std::path::Path) -> Load {

@@ -19,8 +19,8 @@ use std::{
 use zhost_node::WebId;
 use zhost_web::{BODY_MAX_BYTES, HEAD_MAX_BYTES, Parsed, Request, Response, parse};
 
-/// Connections at once; further ones are closed at once.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at once, fewer with few descriptors; further ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 64;
 /// Of these, from one address.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 24;
 /// Bytes taken from somebody who says more than was asked.
@@ -59,19 +59,24 @@ impl Drop for Counted {
 }
 
 /// Nobody may keep the others out.
-fn has_room(open: &[IpAddr], from: IpAddr) -> bool {
+fn has_room(open: &[IpAddr], from: IpAddr, max: usize) -> bool {
     let of_same = open.iter().filter(|addr| **addr == from).count();
-    open.len() < CONNECTIONS_MAX && of_same < CONNECTIONS_PER_ADDRESS_MAX
+    open.len() < max && of_same < CONNECTIONS_PER_ADDRESS_MAX
 }
 
 /// Takes connections for as long as the agent runs.
-pub async fn attend(sockets: Rc<Sockets>, executor: Rc<LocalExecutor<'static>>, events: Sender<Event>) {
+pub async fn attend(
+    sockets: Rc<Sockets>,
+    executor: Rc<LocalExecutor<'static>>,
+    events: Sender<Event>,
+    max: usize,
+) {
     let Some(listener) = &sockets.web else { return };
     let open = Rc::new(RefCell::new(Vec::new()));
     let mut count = 0;
     loop {
         match listener.accept().await {
-            Ok((stream, from)) if has_room(&open.borrow(), from.ip()) => {
+            Ok((stream, from)) if has_room(&open.borrow(), from.ip(), max) => {
                 count += 1;
                 open.borrow_mut().push(from.ip());
                 let (id, counted, events) = (WebId(count), Counted(open.clone(), from.ip()), events.clone());

@@ -15,16 +15,26 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
-use zhost_base::{Instant, Rng, SpaceKey};
+use zhost_base::{Instant, Rng, SpaceKey, limits::DISK_REQUESTS_MAX, panic_text};
+use zhost_hal::Board;
 use zhost_mex::PublicKey;
 use zhost_node::DiskRequest;
 use zhost_runtime::{
     Devices, Exit, STRETCH_STACK_BYTES, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent,
 };
+use zhost_threads::{Care, Run, keep, once};
 
 /// How many desks, each with a thread, run spaces.
 const DESKS: usize = 2;
+/// A desk whose thread does not come back from a slice, or from a device, for so long is shown to operators.
+const SLICE_WITHIN: Duration = Duration::from_secs(30);
+/// How long one request may keep the flash busy; after that the agent ends, since it has no disk.
+const DISK_WITHIN: Duration = Duration::from_secs(120);
+/// How often it is looked which devices are there, and how long a look may take.
+const DEVICES_PERIOD: Duration = Duration::from_secs(2);
+const DEVICES_WITHIN: Duration = Duration::from_secs(30);
 /// A wall clock that moved by more was set.
 const CLOCK_SET_MS: u64 = 100;
 /// Slices the loop runs at one desk before its thread takes over.
@@ -106,7 +116,8 @@ impl Bench {
             }
             std::iter::from_fn(|| worker.poll_event()).collect()
         }));
-        let events: Vec<WorkerEvent> = outcome.unwrap_or_else(|_| self.start_afresh());
+        let events: Vec<WorkerEvent> =
+            outcome.unwrap_or_else(|panic| self.start_afresh(&panic_text(panic.as_ref())));
         for event in &events {
             if let WorkerEvent::Exited(key, ..) = event {
                 self.here.remove(key);
@@ -115,8 +126,8 @@ impl Bench {
         self.events.extend(events);
     }
 
-    fn start_afresh(&mut self) -> Vec<WorkerEvent> {
-        log::error!("a worker panicked; its spaces start again");
+    fn start_afresh(&mut self, panic: &str) -> Vec<WorkerEvent> {
+        log::error!("a worker's spaces start again: {panic}");
         self.worker = new_worker(&self.surroundings, &mut self.rng);
         let exit = || Exit::Crashed("the worker that ran it panicked".into());
         let lost = std::mem::take(&mut self.here).into_iter();
@@ -143,8 +154,8 @@ impl Desk {
     }
 
     /// The desk's thread: works whenever it is called, for as long as there is work.
-    fn attend(&self, index: usize, surroundings: &Surroundings) {
-        loop {
+    fn attend(&self, index: usize, surroundings: &Surroundings, thread: &Run) {
+        while thread.rests() {
             let mut called = lock(&self.called);
             while !*called {
                 called = self.call.wait(called).unwrap_or_else(PoisonError::into_inner);
@@ -155,9 +166,11 @@ impl Desk {
             // The loop, when it waits, has its turn after each slice, and calls again.
             while busy && !self.wanted.swap(false, Ordering::AcqRel) {
                 let mut bench = lock(&self.bench);
+                thread.goes_on();
                 bench.work(surroundings.clock.now(), Vec::new(), Slice::Long, 1);
                 busy = bench.worker.is_ready(Slice::Long);
                 drop(bench);
+                thread.rests();
                 if surroundings.events.send_blocking(Event::Worker(index)).is_err() {
                     return;
                 }
@@ -177,11 +190,13 @@ impl Workers {
                 call: Condvar::new(),
             });
             let (surroundings, attended) = (surroundings.clone(), desk.clone());
-            thread::Builder::new()
-                .stack_size(2 * STRETCH_STACK_BYTES)
-                .name(format!("spaces-{index}"))
-                .spawn(move || attended.attend(index, &surroundings))
-                .map(|_| desk)
+            let attend = move |thread: &Run| {
+                attended.attend(index, &surroundings, thread);
+                Ok(())
+            };
+            let care =
+                Care { stack_size_bytes: 2 * STRETCH_STACK_BYTES, ..Care::irreplaceable(SLICE_WITHIN) };
+            keep(&format!("spaces-{index}"), care, attend).map(|()| desk)
         };
         let desks: Vec<Arc<Desk>> = (0..DESKS).map(start).collect::<Result<_, _>>()?;
         let waiting = desks.iter().map(|_| Waiting::default()).collect();
@@ -248,18 +263,47 @@ impl Workers {
     }
 }
 
-/// Starts the thread that carries out disk requests in order.
+/// Starts the thread that carries out disk requests in order. When it is gone, or hangs, the loop is told.
 pub fn start_disk(
     store: Arc<dyn Store>,
     events: Sender<Event>,
-) -> std::io::Result<mpsc::Sender<(u64, DiskRequest)>> {
-    let (sender, requests) = mpsc::channel::<(u64, DiskRequest)>();
-    thread::Builder::new().name("disk".into()).spawn(move || {
-        for (token, request) in requests {
-            if events.send_blocking(Event::Disk(token, request.perform(store.as_ref()))).is_err() {
+) -> std::io::Result<mpsc::SyncSender<(u64, DiskRequest)>> {
+    let (sender, requests) = mpsc::sync_channel::<(u64, DiskRequest)>(DISK_REQUESTS_MAX);
+    let inbox = events.clone();
+    let work = move |thread: &Run| {
+        while thread.rests()
+            && let Ok((token, request)) = requests.recv()
+        {
+            thread.goes_on();
+            let result = request.perform(store.as_ref());
+            thread.rests();
+            if events.send_blocking(Event::Disk(token, result)).is_err() {
                 return;
             }
         }
-    })?;
+    };
+    let lost = move |error: &str| inbox.try_send(Event::DiskLost(error.into())).is_ok();
+    once("disk", DISK_WITHIN, work, lost)?;
     Ok(sender)
 }
+
+/// Starts the thread that looks which devices are there: a driver may take its time over being asked.
+pub fn start_devices(board: Arc<Board>, events: Sender<Event>) -> std::io::Result<()> {
+    keep("devices", Care::replaceable(DEVICES_WITHIN), move |thread| {
+        while thread.rests() {
+            thread::sleep(DEVICES_PERIOD);
+            thread.goes_on();
+            let has_changed = board.look_around();
+            if !thread.goes_on() {
+                return Ok(());
+            }
+            if has_changed && events.send_blocking(Event::Devices(board.capabilities())).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests;

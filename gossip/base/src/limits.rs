@@ -128,9 +128,25 @@ pub const CHANNELS_MAX: usize = 4096;
 /// Links a zhost keeps at once, accepted ones included; further connections are closed at once.
 pub const LINKS_MAX: usize = 256;
 
-/// Connections on which nobody has proved yet who is there; further ones are closed at once, so that strangers leave
-/// room for zhosts.
+/// Connections that others made and on which nobody has proved yet who is there; beyond it the oldest of the address that
+/// has most of them makes room, so that strangers leave room for zhosts. A process with few descriptors has fewer.
 pub const LINKS_UNPROVED_MAX: usize = 64;
+
+/// Of these, from one address; beyond it the oldest of that address makes room.
+pub const LINKS_UNPROVED_PER_ADDRESS_MAX: usize = 16;
+
+/// Requests that the flash has not answered; beyond it further ones fail as if it were full.
+pub const DISK_REQUESTS_MAX: usize = 1024;
+
+/// Of these, left for what the zhost itself must keep: votes, documents, promises. What peers and operators ask for fails
+/// before.
+pub const DISK_REQUESTS_RESERVED: usize = 512;
+
+/// Pieces of blobs that are being read for peers; further ones are refused, and the peer asks another holder.
+pub const BLOB_READS_MAX: usize = 256;
+
+/// Of these, for one peer.
+pub const BLOB_READS_PER_PEER_MAX: usize = 16;
 
 /// Up to this many zhosts, each is linked with each; more keep a few links.
 pub const MESH_FULL_MAX: usize = 8;

@@ -278,10 +278,30 @@ impl Cluster {
 
     /// Starts a zhost; its log goes on where it was.
     pub fn start(&mut self, index: usize) -> Outcome {
+        self.start_under(index, &[])
+    }
+
+    /// The same, started by another program that becomes it.
+    pub fn start_under(&mut self, index: usize, launcher: &[&str]) -> Outcome {
+        let log = &self.zhosts[index].log;
+        let opened = File::options().create(true).append(true).open(log);
+        let opened = opened.map_err(|e| format!("{}: {e}", log.display()))?;
+        self.launch(index, launcher, opened.into())
+    }
+
+    /// Starts a zhost whose log goes there.
+    pub fn start_with_log(&mut self, index: usize, log: Stdio) -> Outcome {
+        self.launch(index, &[], log)
+    }
+
+    fn launch(&mut self, index: usize, launcher: &[&str], log: Stdio) -> Outcome {
         let zhost = &mut self.zhosts[index];
-        let log = File::options().create(true).append(true).open(&zhost.log);
-        let log = log.map_err(|e| format!("{}: {e}", zhost.log.display()))?;
-        let mut command = self.place.command(index, &self.zhost_program);
+        let program = &self.zhost_program;
+        let mut command = self.place.command(index, launcher.first().map_or(program.as_path(), Path::new));
+        command.args(launcher.iter().skip(1));
+        if !launcher.is_empty() {
+            command.arg(program);
+        }
         command.arg("--config").arg(&zhost.config).env("RUST_BACKTRACE", "0");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
@@ -315,6 +335,16 @@ impl Cluster {
     /// Where a zhost listens for gossip and links.
     pub fn address(&self, index: usize) -> String {
         self.place.listen(index)[0].clone()
+    }
+
+    /// Where `zctl` reaches a zhost.
+    pub fn control(&self, index: usize) -> String {
+        self.place.control(index)
+    }
+
+    /// Where a zhost answers browsers.
+    pub fn web_address(&self, index: usize) -> String {
+        self.place.listen(index)[2].clone()
     }
 
     /// The public key of whoever signs this cluster's packages.

@@ -23,6 +23,8 @@ pub struct SimSlots {
     /// The one to be tried.
     pub trial: Option<Trial>,
     failed: Option<(u64, String)>,
+    /// Whoever is to write to them never comes back.
+    pub hangs: bool,
     /// Agents that were started, one after the other.
     pub started: Vec<Option<BlobDigest>>,
 }

@@ -439,7 +439,7 @@ impl World {
                 }
             }
             Event::Firmware { machine, life, order } => {
-                if self.running(machine, life).is_some() {
+                if self.running(machine, life).is_some() && !self.machines[machine].slots.hangs {
                     let result = self.machines[machine].slots.carry_out(&order);
                     if let Some(running) = &mut self.machines[machine].running {
                         running.node.handle_firmware(now, &order, result);

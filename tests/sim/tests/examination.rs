@@ -55,7 +55,7 @@ fn a_fifth_package_at_once_is_refused() {
     world.run_for(PROMPTLY);
     let fifth = world.ask(0, &submit("e"));
     world.run_for(PROMPTLY);
-    assert!(is_refused(&world, fifth, "examined already"), "{:?}", world.reply(fifth));
+    assert!(is_refused(&world, fifth, "being examined"), "{:?}", world.reply(fifth));
     world.run_for(Duration::from_secs(15));
     for number in first {
         assert!(matches!(world.reply(number), Some(Some(Reply::Submitted(_)))), "{:?}", world.reply(number));
@@ -73,7 +73,7 @@ fn an_examination_that_takes_too_long_changes_nothing_and_keeps_its_place_until_
     }
     let early = world.ask(0, &submit("e"));
     world.run_for(PROMPTLY);
-    assert!(is_refused(&world, early, "examined already"), "{:?}", world.reply(early));
+    assert!(is_refused(&world, early, "being examined"), "{:?}", world.reply(early));
     world.run_for(Duration::from_secs(40));
     assert!(world.inspect().values().all(|view| view.topology_documents == 0));
     takes(&mut world, Duration::from_secs(1));

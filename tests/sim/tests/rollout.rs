@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use zhost_control::protocol::{Reply, Request};
+use zhost_node::INSTALLED_WITHIN;
 use zhost_sim::rollout::{Site, agent};
 
 const SEEDS: u64 = 10;
@@ -121,4 +122,23 @@ fn boards_without_a_clock_take_the_time_from_others() {
         let is_known = (0..site.world.size()).any(|index| site.world.has_time(index));
         assert!(off.is_empty() || !is_known, "seed {seed}: {off:?} have the wrong time");
     }
+}
+
+#[test]
+fn an_installation_that_hangs_has_failed_after_a_while_and_is_not_waited_for() {
+    let mut site = Site::start(1);
+    let victims: Vec<usize> = (0..site.world.size()).collect();
+    victims.iter().for_each(|index| site.world.slots(*index).hangs = true);
+    let blob = site.push(&agent(1));
+    site.world.run_for(INSTALLED_WITHIN / 2);
+    let status = site.status();
+    assert_eq!(status.state, "waits", "{status:?}");
+    site.world.run_for(INSTALLED_WITHIN);
+    let status = site.status();
+    assert_eq!(status.state, "halted", "{status:?}");
+    assert!(status.reason.contains("was not in its slot"), "{status:?}");
+    // Pushed again, where nothing hangs any more, it is taken up.
+    victims.iter().for_each(|index| site.world.slots(*index).hangs = false);
+    site.push(&agent(1));
+    assert!(site.is_taken_up(blob), "{:?}", site.status());
 }

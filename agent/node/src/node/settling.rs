@@ -34,6 +34,7 @@ impl Node {
             progress |= self.drain_requests(now);
             progress |= self.consider_founding(now);
             progress |= self.refresh(now);
+            progress |= self.drain_refused(now);
             progress |= self.drain_election(now);
             if !progress {
                 break;

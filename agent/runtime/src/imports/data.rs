@@ -1,16 +1,15 @@
 //! `data`: keys and values.
 
-use super::{Env, SLOW_FUEL, answer, bytes, charge, status, wait};
+use super::{Env, Imports, SLOW_FUEL, answer, bytes, charge, status, wait};
 use crate::{
     actor::{ASK_TIMEOUT, Until},
     budget::{DATA_BATCH_MAX_BYTES, DATA_KEY_MAX_BYTES, DATA_VALUE_MAX_BYTES},
     context::Refusal,
-    wasmi_engine::Host,
 };
-use wasmi::{Error, Linker, errors::LinkerError};
+use wasmi::{Error, errors::LinkerError};
 
-pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    linker.func_wrap(
+pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
+    imports.func_wrap(
         "data",
         "get",
         |mut env: Env<'_>, key: u32, key_size: u32, buffer: u32, room: u32| {
@@ -20,7 +19,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             answer(&mut env, value, buffer, room)
         },
     )?;
-    linker.func_wrap(
+    imports.func_wrap(
         "data",
         "list",
         |mut env: Env<'_>, prefix: u32, prefix_size: u32, buffer: u32, room: u32| {
@@ -30,18 +29,22 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             answer(&mut env, list, buffer, room)
         },
     )?;
-    linker.func_wrap("data", "put", |mut env: Env<'_>, key: u32, key_size: u32, value: u32, size: u32| {
-        let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
-        let value = bytes(&mut env, value, size, DATA_VALUE_MAX_BYTES)?;
-        charge(&mut env, SLOW_FUEL)?;
-        Ok::<i32, Error>(status(env.data_mut().context.data.write(key, Some(value))))
-    })?;
-    linker.func_wrap("data", "delete", |mut env: Env<'_>, key: u32, key_size: u32| {
+    imports.func_wrap(
+        "data",
+        "put",
+        |mut env: Env<'_>, key: u32, key_size: u32, value: u32, size: u32| {
+            let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
+            let value = bytes(&mut env, value, size, DATA_VALUE_MAX_BYTES)?;
+            charge(&mut env, SLOW_FUEL)?;
+            Ok::<i32, Error>(status(env.data_mut().context.data.write(key, Some(value))))
+        },
+    )?;
+    imports.func_wrap("data", "delete", |mut env: Env<'_>, key: u32, key_size: u32| {
         let key = bytes(&mut env, key, key_size, DATA_KEY_MAX_BYTES)?;
         charge(&mut env, SLOW_FUEL)?;
         Ok::<i32, Error>(status(env.data_mut().context.data.write(key, None)))
     })?;
-    linker.func_wrap("data", "batch", |mut env: Env<'_>, batch: u32, size: u32| {
+    imports.func_wrap("data", "batch", |mut env: Env<'_>, batch: u32, size: u32| {
         let batch = bytes(&mut env, batch, size, DATA_BATCH_MAX_BYTES)?;
         if batch.len() > DATA_BATCH_MAX_BYTES {
             return Ok(Refusal::TooLarge as i32);
@@ -49,7 +52,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
         charge(&mut env, SLOW_FUEL)?;
         Ok::<i32, Error>(status(env.data_mut().context.data.write_batch(&batch)))
     })?;
-    linker.func_wrap("data", "sync", |mut env: Env<'_>| {
+    imports.func_wrap("data", "sync", |mut env: Env<'_>| {
         env.data_mut().context.wait(ASK_TIMEOUT, Until::Durable);
         wait(&mut env, Ok(()), 0, 0)
     })?;

@@ -1,12 +1,11 @@
 //! `sensors`, `actuators`, `audio` and `events`.
 
-use super::{Env, SLOW_FUEL, answer, bytes, charge, name, status, wait};
+use super::{Env, Imports, SLOW_FUEL, answer, bytes, charge, name, status, wait};
 use crate::{
     budget::COMMAND_MAX_BYTES,
     context::{Context, Refusal},
-    wasmi_engine::Host,
 };
-use wasmi::{Error, Linker, errors::LinkerError};
+use wasmi::{Error, errors::LinkerError};
 
 /// What an import with a name and nothing else does.
 type Named = fn(&mut Context, &[u8]) -> Result<(), Refusal>;
@@ -19,7 +18,7 @@ fn unsubscribe(context: &mut Context, name: &[u8], is_event: bool) -> Result<(),
     if found { Ok(()) } else { Err(Refusal::NotFound) }
 }
 
-pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
+pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     let named: [(&str, &str, Named); 5] = [
         ("sensors", "unsubscribe", |context, name| unsubscribe(context, name, false)),
         ("events", "subscribe", Context::event_subscribe),
@@ -28,7 +27,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
         ("actuators", "release", Context::actuator_release),
     ];
     for (module, function, act) in named {
-        linker.func_wrap(module, function, move |mut env: Env<'_>, text: u32, size: u32| {
+        imports.func_wrap(module, function, move |mut env: Env<'_>, text: u32, size: u32| {
             let name = name(&mut env, text, size)?;
             Ok::<i32, Error>(status(act(&mut env.data_mut().context, &name)))
         })?;
@@ -36,7 +35,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     let reads: [(&str, &str, Reads); 2] =
         [("sensors", "read", Context::sensor_read), ("audio", "capture", Context::audio_capture)];
     for (module, function, read) in reads {
-        linker.func_wrap(
+        imports.func_wrap(
             module,
             function,
             move |mut env: Env<'_>, text: u32, size: u32, buffer: u32, room: u32| {
@@ -47,12 +46,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             },
         )?;
     }
-    linker.func_wrap("sensors", "subscribe", |mut env: Env<'_>, text: u32, size: u32, period_ms: u32| {
+    imports.func_wrap("sensors", "subscribe", |mut env: Env<'_>, text: u32, size: u32, period_ms: u32| {
         let name = name(&mut env, text, size)?;
         charge(&mut env, SLOW_FUEL)?;
         Ok::<i32, Error>(status(env.data_mut().context.sensor_subscribe(&name, period_ms)))
     })?;
-    linker.func_wrap(
+    imports.func_wrap(
         "actuators",
         "command",
         |mut env: Env<'_>, text: u32, text_size: u32, command: u32, size: u32, buffer: u32, room: u32| {
@@ -66,7 +65,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             wait(&mut env, asked, buffer, room)
         },
     )?;
-    linker.func_wrap(
+    imports.func_wrap(
         "audio",
         "play",
         |mut env: Env<'_>, text: u32, text_size: u32, samples: u32, size: u32| {

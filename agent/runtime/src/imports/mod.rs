@@ -1,5 +1,6 @@
 //! What guests can call, module by module; [`crate::abi`] says which capability unlocks what.
 
+mod contained;
 mod data;
 mod hardware;
 mod net;
@@ -11,6 +12,7 @@ use crate::{
     context::{Context, Refusal},
     wasmi_engine::Host,
 };
+use contained::Imports;
 use std::fmt;
 use wasmi::{
     Caller, Error, Linker, TrapCode,
@@ -77,12 +79,13 @@ pub(crate) fn offers_wasi(function: &str) -> bool {
 
 /// Makes all imports known.
 pub(crate) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    sys::link(linker)?;
-    net::link(linker)?;
-    proc::link(linker)?;
-    data::link(linker)?;
-    hardware::link(linker)?;
-    wasi::link(linker)
+    let imports = &mut Imports(linker);
+    sys::link(imports)?;
+    net::link(imports)?;
+    proc::link(imports)?;
+    data::link(imports)?;
+    hardware::link(imports)?;
+    wasi::link(imports)
 }
 
 fn out_of_bounds() -> Error {

@@ -1,16 +1,16 @@
 //! `net`: messages and calls along paths, and what is known of the mail taken last.
 
 use super::{
-    BYTES_PER_FUEL, CALL_FUEL, Env, NAME_MAX_BYTES, answer, bytes, charge, name, parts, slice, status, wait,
-    write,
+    BYTES_PER_FUEL, CALL_FUEL, Env, Imports, NAME_MAX_BYTES, answer, bytes, charge, name, parts, slice,
+    status, wait, write,
 };
-use crate::{context::Refusal, wasmi_engine::Host};
+use crate::context::Refusal;
 use std::time::Duration;
-use wasmi::{Error, Linker, errors::LinkerError};
+use wasmi::{Error, errors::LinkerError};
 use zhost_base::limits::MESSAGE_SIZE_MAX_BYTES;
 
-pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    linker.func_wrap(
+pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
+    imports.func_wrap(
         "net",
         "emit_to",
         |mut env: Env<'_>, path: u32, path_size: u32, data: u32, size: u32| {
@@ -23,7 +23,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             Ok::<i32, Error>(status)
         },
     )?;
-    linker.func_wrap("net", "recv_next", |mut env: Env<'_>, buffer: u32, room: u32| {
+    imports.func_wrap("net", "recv_next", |mut env: Env<'_>, buffer: u32, room: u32| {
         let (memory, context) = parts(&mut env)?;
         let Some(payload) = context.mailbox.peek() else { return Ok(Refusal::NotFound as i32) };
         let size = payload.len();
@@ -35,24 +35,24 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
         charge(&mut env, size as u64 / BYTES_PER_FUEL)?;
         Ok::<i32, Error>(size as i32)
     })?;
-    linker.func_wrap("net", "recv_path", |mut env: Env<'_>, buffer: u32, room: u32| {
+    imports.func_wrap("net", "recv_path", |mut env: Env<'_>, buffer: u32, room: u32| {
         let path = env.data().context.mailbox.label().map(|path| path.as_str().as_bytes().to_vec());
         answer(&mut env, path.ok_or(Refusal::NotFound), buffer, room)
     })?;
-    linker.func_wrap("net", "recv_kind", |env: Env<'_>| {
+    imports.func_wrap("net", "recv_kind", |env: Env<'_>| {
         let kind = env.data().context.mailbox.kind();
         kind.map_or(Refusal::NotFound as i32, |kind| kind as i32)
     })?;
-    linker.func_wrap("net", "sender", |mut env: Env<'_>, buffer: u32| {
+    imports.func_wrap("net", "sender", |mut env: Env<'_>, buffer: u32| {
         let sender = env.data().context.mailbox.sender();
         let sender = sender.map(|pid| pid.encode().to_vec()).ok_or(Refusal::NotFound);
         answer(&mut env, sender, buffer, u32::MAX)
     })?;
-    linker.func_wrap("net", "undelivered", |mut env: Env<'_>, buffer: u32, room: u32| {
+    imports.func_wrap("net", "undelivered", |mut env: Env<'_>, buffer: u32, room: u32| {
         let notice = env.data_mut().context.next_undelivered(room as usize);
         answer(&mut env, notice, buffer, room)
     })?;
-    linker.func_wrap(
+    imports.func_wrap(
         "net",
         "call",
         |mut env: Env<'_>,
@@ -70,7 +70,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             wait(&mut env, asked, reply, room)
         },
     )?;
-    linker.func_wrap("net", "reply", |mut env: Env<'_>, data: u32, size: u32| -> Result<i32, Error> {
+    imports.func_wrap("net", "reply", |mut env: Env<'_>, data: u32, size: u32| -> Result<i32, Error> {
         let payload = bytes(&mut env, data, size, MESSAGE_SIZE_MAX_BYTES)?;
         Ok(status(env.data_mut().context.reply(payload)))
     })?;

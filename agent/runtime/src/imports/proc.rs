@@ -1,14 +1,13 @@
 //! `proc` and `names`: other spaces as actors.
 
-use super::{Env, NAME_MAX_BYTES, answer, bytes, name, pid, status, wait};
+use super::{Env, Imports, NAME_MAX_BYTES, answer, bytes, name, pid, status, wait};
 use crate::{
     actor::{ASK_TIMEOUT, Act, Ask, REASON_SIZE_MAX_BYTES, SPAWN_TIMEOUT},
     budget::ARGUMENT_MAX_BYTES,
     context::Refusal,
-    wasmi_engine::Host,
 };
 use std::time::Duration;
-use wasmi::{Error, Linker, errors::LinkerError};
+use wasmi::{Error, errors::LinkerError};
 use zhost_base::{Name, Pid, limits::MESSAGE_SIZE_MAX_BYTES};
 
 /// What is done to another space.
@@ -23,27 +22,27 @@ fn given_name(env: &mut Env<'_>, pointer: u32, size: u32) -> Result<Result<Name,
     Ok(text.and_then(|text| text.parse().ok()).ok_or(Refusal::NotFound))
 }
 
-pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    link_spawning(linker)?;
-    link_bonds(linker)?;
-    linker.func_wrap("proc", "self", |mut env: Env<'_>, buffer: u32| {
+pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
+    link_spawning(imports)?;
+    link_bonds(imports)?;
+    imports.func_wrap("proc", "self", |mut env: Env<'_>, buffer: u32| {
         let pid = env.data().context.pid.encode().to_vec();
         answer(&mut env, Ok(pid), buffer, PID_SIZE)
     })?;
-    linker.func_wrap("proc", "list", |mut env: Env<'_>, buffer: u32, room: u32| {
+    imports.func_wrap("proc", "list", |mut env: Env<'_>, buffer: u32, room: u32| {
         env.data_mut().context.ask(Ask::Zhosts, ASK_TIMEOUT);
         wait(&mut env, Ok(()), buffer, room)
     })?;
-    linker.func_wrap("proc", "send", |mut env: Env<'_>, to: u32, data: u32, size: u32| {
+    imports.func_wrap("proc", "send", |mut env: Env<'_>, to: u32, data: u32, size: u32| {
         let to = pid(&mut env, to)?;
         let payload = bytes(&mut env, data, size, MESSAGE_SIZE_MAX_BYTES)?;
         Ok::<i32, Error>(status(env.data_mut().context.send_to_pid(to, &payload)))
     })?;
-    linker.func_wrap("proc", "unsent", |mut env: Env<'_>, buffer: u32, room: u32| {
+    imports.func_wrap("proc", "unsent", |mut env: Env<'_>, buffer: u32, room: u32| {
         let notice = env.data_mut().context.next_unsent(room as usize);
         answer(&mut env, notice, buffer, room)
     })?;
-    linker.func_wrap(
+    imports.func_wrap(
         "proc",
         "call",
         |mut env: Env<'_>, to: u32, data: u32, size: u32, ms: u32, reply: u32, room: u32| {
@@ -54,28 +53,28 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             wait(&mut env, asked, reply, room)
         },
     )?;
-    linker.func_wrap("names", "register", |mut env: Env<'_>, text: u32, size: u32| {
+    imports.func_wrap("names", "register", |mut env: Env<'_>, text: u32, size: u32| {
         let asked = given_name(&mut env, text, size)?.map(|name| {
             env.data_mut().context.ask(Ask::Register(name), ASK_TIMEOUT);
         });
         wait(&mut env, asked, 0, 0)
     })?;
-    linker.func_wrap("names", "whereis", |mut env: Env<'_>, text: u32, size: u32, buffer: u32| {
+    imports.func_wrap("names", "whereis", |mut env: Env<'_>, text: u32, size: u32, buffer: u32| {
         let asked = given_name(&mut env, text, size)?.map(|name| {
             env.data_mut().context.ask(Ask::Whereis(name), ASK_TIMEOUT);
         });
         wait(&mut env, asked, buffer, PID_SIZE)
     })?;
-    linker.func_wrap("names", "unregister", |mut env: Env<'_>, text: u32, size: u32| {
+    imports.func_wrap("names", "unregister", |mut env: Env<'_>, text: u32, size: u32| {
         let name = given_name(&mut env, text, size)?;
         Ok::<i32, Error>(status(name.map(|name| env.data_mut().context.act(Act::Unregister(name)))))
     })?;
     Ok(())
 }
 
-fn link_spawning(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
+fn link_spawning(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     for (function, link) in [("spawn", false), ("spawn_link", true)] {
-        linker.func_wrap(
+        imports.func_wrap(
             "proc",
             function,
             move |mut env: Env<'_>,
@@ -108,7 +107,7 @@ fn link_spawning(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     Ok(())
 }
 
-fn link_bonds(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
+fn link_bonds(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     let acts: [(&str, OnPid); 4] = [
         ("link", Act::Link),
         ("unlink", Act::Unlink),
@@ -116,24 +115,24 @@ fn link_bonds(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
         ("demonitor", Act::Demonitor),
     ];
     for (function, act) in acts {
-        linker.func_wrap("proc", function, move |mut env: Env<'_>, other: u32| {
+        imports.func_wrap("proc", function, move |mut env: Env<'_>, other: u32| {
             let other = pid(&mut env, other)?;
             env.data_mut().context.act(act(other));
             Ok::<i32, Error>(0)
         })?;
     }
-    linker.func_wrap("proc", "monitor_zhost", |mut env: Env<'_>, text: u32, size: u32| {
+    imports.func_wrap("proc", "monitor_zhost", |mut env: Env<'_>, text: u32, size: u32| {
         let name = given_name(&mut env, text, size)?;
         Ok::<i32, Error>(status(name.map(|name| env.data_mut().context.act(Act::MonitorZhost(name)))))
     })?;
-    linker.func_wrap("proc", "exit", |mut env: Env<'_>, other: u32, reason: u32, size: u32| {
+    imports.func_wrap("proc", "exit", |mut env: Env<'_>, other: u32, reason: u32, size: u32| {
         let other = pid(&mut env, other)?;
         let reason = bytes(&mut env, reason, size, REASON_SIZE_MAX_BYTES - 1)?;
         let reason = String::from_utf8_lossy(&reason).into_owned();
         env.data_mut().context.act(Act::Exit(other, reason));
         Ok::<i32, Error>(0)
     })?;
-    linker.func_wrap("proc", "trap_exits", |mut env: Env<'_>, yes: i32| {
+    imports.func_wrap("proc", "trap_exits", |mut env: Env<'_>, yes: i32| {
         env.data_mut().context.traps_exits = yes != 0;
     })?;
     Ok(())

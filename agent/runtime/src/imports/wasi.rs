@@ -2,10 +2,10 @@
 //! arguments, environment, clocks, randomness, sleeping. There are no directories, so that whatever needs one fails
 //! with "bad file descriptor".
 
-use super::{Env, Pause, Place, bytes, out_of_bounds, parts, sys::random, write};
-use crate::{actor::Until, context::Context, wasmi_engine::Host};
+use super::{Env, Imports, Pause, Place, bytes, out_of_bounds, parts, sys::random, write};
+use crate::{actor::Until, context::Context};
 use std::time::Duration;
-use wasmi::{Error, FuncType, Linker, Val, ValType, errors::LinkerError};
+use wasmi::{Error, FuncType, Val, ValType, errors::LinkerError};
 
 const MODULE: &str = "wasi_snapshot_preview1";
 const SUCCESS: i32 = 0;
@@ -79,37 +79,37 @@ pub(crate) fn offers(function: &str) -> bool {
         || FILE_FUNCTIONS.iter().any(|(name, _)| *name == function)
 }
 
-pub(super) fn link(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
+pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     for (name, parameters) in FILE_FUNCTIONS {
         let parameters = parameters.bytes().map(|p| if p == b'I' { ValType::I64 } else { ValType::I32 });
-        linker.func_new(MODULE, name, FuncType::new(parameters, [ValType::I32]), |_, _, results| {
+        imports.0.func_new(MODULE, name, FuncType::new(parameters, [ValType::I32]), |_, _, results| {
             results[0] = Val::I32(BAD_FD);
             Ok(())
         })?;
     }
-    link_texts(linker)?;
-    link_streams(linker)?;
-    linker.func_wrap(MODULE, "clock_res_get", |mut env: Env<'_>, _: u32, result: u32| {
+    link_texts(imports)?;
+    link_streams(imports)?;
+    imports.func_wrap(MODULE, "clock_res_get", |mut env: Env<'_>, _: u32, result: u32| {
         put_u64(&mut env, result, 1000)
     })?;
-    linker.func_wrap(MODULE, "clock_time_get", |mut env: Env<'_>, clock: u32, _: u64, result: u32| {
+    imports.func_wrap(MODULE, "clock_time_get", |mut env: Env<'_>, clock: u32, _: u64, result: u32| {
         match clock_ns(&env.data().context, clock) {
             Some(ns) => put_u64(&mut env, result, ns),
             None => Ok(INVALID),
         }
     })?;
-    linker.func_wrap(MODULE, "random_get", |mut env: Env<'_>, buffer: u32, size: u32| {
+    imports.func_wrap(MODULE, "random_get", |mut env: Env<'_>, buffer: u32, size: u32| {
         let random = random(&mut env, buffer, size)?;
         write(parts(&mut env)?.0, buffer, &random)?;
         Ok::<i32, Error>(SUCCESS)
     })?;
-    linker.func_wrap(MODULE, "proc_exit", |_: Env<'_>, code: i32| -> Result<(), Error> {
+    imports.func_wrap(MODULE, "proc_exit", |_: Env<'_>, code: i32| -> Result<(), Error> {
         Err(Error::host(Pause::Exit(code)))
     })?;
-    linker.func_wrap(MODULE, "sched_yield", |_: Env<'_>| -> Result<i32, Error> {
+    imports.func_wrap(MODULE, "sched_yield", |_: Env<'_>| -> Result<i32, Error> {
         Err(Error::host(Pause::Yield(Some(SUCCESS))))
     })?;
-    linker.func_wrap(MODULE, "poll_oneoff", poll)?;
+    imports.func_wrap(MODULE, "poll_oneoff", poll)?;
     Ok(())
 }
 
@@ -155,16 +155,16 @@ fn texts(context: &Context, environment: bool) -> Vec<Vec<u8>> {
     texts.into_iter().map(String::into_bytes).collect()
 }
 
-fn link_texts(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
+fn link_texts(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     for (get, sizes, environment) in
         [("args_get", "args_sizes_get", false), ("environ_get", "environ_sizes_get", true)]
     {
-        linker.func_wrap(MODULE, sizes, move |mut env: Env<'_>, count: u32, size: u32| {
+        imports.func_wrap(MODULE, sizes, move |mut env: Env<'_>, count: u32, size: u32| {
             let texts = texts(&env.data().context, environment);
             let bytes = texts.iter().map(Vec::len).sum();
             put_two(&mut env, (count, size), (texts.len(), bytes))
         })?;
-        linker.func_wrap(MODULE, get, move |mut env: Env<'_>, mut list: u32, mut place: u32| {
+        imports.func_wrap(MODULE, get, move |mut env: Env<'_>, mut list: u32, mut place: u32| {
             for text in texts(&env.data().context, environment) {
                 put(&mut env, list, &place.to_le_bytes())?;
                 put(&mut env, place, &text)?;
@@ -178,8 +178,8 @@ fn link_texts(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
     Ok(())
 }
 
-fn link_streams(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
-    linker.func_wrap(
+fn link_streams(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
+    imports.func_wrap(
         MODULE,
         "fd_write",
         |mut env: Env<'_>, fd: u32, vector: u32, count: u32, written: u32| {
@@ -199,22 +199,22 @@ fn link_streams(linker: &mut Linker<Host>) -> Result<(), LinkerError> {
             Ok::<i32, Error>(SUCCESS)
         },
     )?;
-    linker.func_wrap(MODULE, "fd_read", |mut env: Env<'_>, fd: u32, _: u32, _: u32, read: u32| {
+    imports.func_wrap(MODULE, "fd_read", |mut env: Env<'_>, fd: u32, _: u32, _: u32, read: u32| {
         if fd != 0 {
             return Ok(BAD_FD);
         }
         put(&mut env, read, &[0; 4])?;
         Ok::<i32, Error>(SUCCESS)
     })?;
-    linker.func_wrap(MODULE, "fd_close", |_: Env<'_>, fd: u32| if fd <= 2 { SUCCESS } else { BAD_FD })?;
-    linker.func_wrap(
+    imports.func_wrap(MODULE, "fd_close", |_: Env<'_>, fd: u32| if fd <= 2 { SUCCESS } else { BAD_FD })?;
+    imports.func_wrap(
         MODULE,
         "fd_seek",
         |_: Env<'_>, fd: u32, _: i64, _: u32, _: u32| {
             if fd <= 2 { ILLEGAL_SEEK } else { BAD_FD }
         },
     )?;
-    linker.func_wrap(MODULE, "fd_fdstat_get", |mut env: Env<'_>, fd: u32, result: u32| {
+    imports.func_wrap(MODULE, "fd_fdstat_get", |mut env: Env<'_>, fd: u32, result: u32| {
         if fd > 2 {
             return Ok(BAD_FD);
         }

@@ -63,7 +63,7 @@ impl Effort {
 
 /// All of them; a stage's stand together. Boards come before whole systems: the demo takes one of the four agents, which
 /// take less long when they are built side by side.
-pub const STEPS: [Step; 34] = [
+pub const STEPS: [Step; 35] = [
     step(Quick, SETUP, "installing what is missing", |_| setup::for_tests()),
     step(Quick, "format", "formatting", |_| formatting()),
     step(Quick, "style", "the rules of the house", |_| style::run()),
@@ -113,6 +113,7 @@ pub const STEPS: [Step; 34] = [
     step(Soak, "soak-site", "25 power cuts of a board that writes", |effort| {
         boards(&qemu::QemuCommand::Site { power_cuts: effort.of(POWER_CUTS[1]) })
     }),
+    step(Soak, "soak-log", "a zhost whose log nobody reads, for a minute", |_| unread_log()),
     step(Soak, "soak-mesh", "figures of a mesh of twenty in network namespaces", |_| mesh()),
 ];
 
@@ -154,6 +155,11 @@ fn nextest(more: &[&str]) -> Outcome {
 
 fn unit() -> Outcome {
     nextest(&["--profile", "quick"])
+}
+
+fn unread_log() -> Outcome {
+    build()?;
+    nextest(&["--run-ignored", "only", "-E", "package(zhost-cluster) & binary(quiet)"])
 }
 
 fn processes() -> Outcome {

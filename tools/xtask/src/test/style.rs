@@ -14,13 +14,14 @@ use std::{
 
 /// The crates of the product, each above those that it may use. Tools may use the crates of `tests/`, too, which may use
 /// all.
-const HOUSE: [&str; 15] = [
+const HOUSE: [&str; 16] = [
     "xtask",
     "zhost-bench",
     "zctl",
     "zhost",
     "zhost-init",
     "zhost-hal",
+    "zhost-threads",
     "zhost-node",
     "zhost-web",
     "zhost-control",

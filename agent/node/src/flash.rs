@@ -1,0 +1,166 @@
+//! What is asked of the flash and not answered yet: bounded, so that a slow flash costs refusals, not memory.
+
+use crate::{
+    disk::{DiskReply, DiskRequest, Purpose},
+    node::{Level, Node, Output},
+};
+use litemap::LiteMap;
+use std::collections::VecDeque;
+use zhost_base::{
+    Instant, ZhostId,
+    limits::{BLOB_READS_MAX, BLOB_READS_PER_PEER_MAX, DISK_REQUESTS_MAX, DISK_REQUESTS_RESERVED},
+};
+use zhost_runtime::StoreError;
+
+/// The requests under way.
+#[derive(Default)]
+pub(crate) struct Flash {
+    serial: u64,
+    purposes: LiteMap<u64, Purpose>,
+    /// Those that were not taken: they fail when the input at hand is worked off.
+    refused: VecDeque<Purpose>,
+}
+
+/// Whether somebody else asks for it, who can ask again.
+fn is_for_others(purpose: &Purpose) -> bool {
+    matches!(
+        purpose,
+        Purpose::BlobPiece { .. }
+            | Purpose::BlobRead { .. }
+            | Purpose::SubmittedBlob { .. }
+            | Purpose::DataScan { .. }
+            | Purpose::DataOrder { .. }
+    )
+}
+
+impl Flash {
+    /// Takes a request, if there is room for one more of its sort.
+    fn take(&mut self, purpose: Purpose) -> Option<u64> {
+        let reserved = if is_for_others(&purpose) { DISK_REQUESTS_RESERVED } else { 0 };
+        if self.purposes.len() >= DISK_REQUESTS_MAX - reserved {
+            self.refused.push_back(purpose);
+            return None;
+        }
+        self.serial += 1;
+        self.purposes.insert(self.serial, purpose);
+        Some(self.serial)
+    }
+
+    /// Whether one more piece of a blob may be read for this peer.
+    pub fn may_read_for(&self, peer: ZhostId) -> bool {
+        let (mut all, mut of_peer) = (0, 0);
+        for purpose in self.purposes.values() {
+            if let Purpose::BlobRead { peer: reader, .. } = purpose {
+                all += 1;
+                of_peer += usize::from(*reader == peer);
+            }
+        }
+        all < BLOB_READS_MAX && of_peer < BLOB_READS_PER_PEER_MAX
+    }
+
+    /// Packages and agents that are on their way to the flash.
+    pub fn submitted(&self) -> usize {
+        self.purposes.values().filter(|purpose| matches!(purpose, Purpose::SubmittedBlob { .. })).count()
+    }
+}
+
+impl Node {
+    /// Asks the shell for a disk operation; beyond the limit it fails at once.
+    pub(crate) fn disk(&mut self, request: DiskRequest, purpose: Purpose) {
+        if let Some(token) = self.flash.take(purpose) {
+            self.output(Output::Disk(token, request));
+        }
+    }
+
+    /// A disk request was carried out, or failed.
+    pub fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
+        let now = self.enter(now);
+        if let Some(purpose) = self.flash.purposes.remove(&token) {
+            self.conclude(now, purpose, result);
+        }
+        self.settle(now);
+    }
+
+    /// Has those fail that were not taken.
+    pub(crate) fn drain_refused(&mut self, now: Instant) -> bool {
+        let refused = std::mem::take(&mut self.flash.refused);
+        let progress = !refused.is_empty();
+        refused.into_iter().for_each(|purpose| self.conclude(now, purpose, Err(StoreError::Busy)));
+        progress
+    }
+
+    fn conclude(&mut self, now: Instant, purpose: Purpose, result: Result<DiskReply, StoreError>) {
+        if let Err(error) = &result {
+            self.log(Level::Warn, format!("{error} ({purpose:?})"));
+        }
+        match purpose {
+            Purpose::Nothing => {}
+            Purpose::Document(key, fingerprint) => {
+                self.handle_document_written(now, key, fingerprint, result.is_ok())
+            }
+            Purpose::Ballot(ballot) => {
+                if result.is_ok() {
+                    self.election.handle_ballot_stored(now, ballot);
+                }
+            }
+            Purpose::BlobPiece { digest, last } => {
+                self.handle_blob_piece_written(now, digest, last, result.is_ok())
+            }
+            Purpose::SubmittedBlob { digest, size_bytes, command } => {
+                self.handle_submitted_blob(now, (digest, size_bytes), command, result)
+            }
+            Purpose::DataScan { key, peer, session } => {
+                self.handle_data_scan(now, (key, peer, session), result);
+            }
+            Purpose::Promise(id, floor) => self.handle_promise(now, id, floor, result.is_ok()),
+            Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
+            Purpose::Life(waste, life) => self.handle_life_noted(now, &waste, life, result.is_ok()),
+            Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
+            Purpose::BlobRead { digest, index, peer } => {
+                self.handle_blob_read(now, digest, index, peer, result)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zhost_base::BlobDigest;
+
+    fn read_for(peer: u64) -> Purpose {
+        Purpose::BlobRead { digest: BlobDigest([1; 32]), index: 0, peer: ZhostId(peer) }
+    }
+
+    #[test]
+    fn what_others_ask_for_leaves_room_for_what_must_be_kept() {
+        let mut flash = Flash::default();
+        let others = DISK_REQUESTS_MAX - DISK_REQUESTS_RESERVED;
+        let taken = (0..2 * DISK_REQUESTS_MAX).filter_map(|_| flash.take(read_for(1))).count();
+        assert_eq!(taken, others);
+        let taken = (0..2 * DISK_REQUESTS_MAX).filter_map(|_| flash.take(Purpose::Nothing)).count();
+        assert_eq!(taken, DISK_REQUESTS_RESERVED);
+        assert_eq!(flash.purposes.len(), DISK_REQUESTS_MAX);
+        assert_eq!(flash.refused.len(), 4 * DISK_REQUESTS_MAX - DISK_REQUESTS_MAX);
+    }
+
+    #[test]
+    fn one_peer_that_asks_for_pieces_leaves_the_flash_to_others_and_all_of_them_to_us() {
+        let mut flash = Flash::default();
+        let mut granted = 0;
+        for peer in 0..2 * BLOB_READS_MAX as u64 {
+            for _ in 0..2 * BLOB_READS_PER_PEER_MAX {
+                if flash.may_read_for(ZhostId(peer)) {
+                    flash.take(read_for(peer)).expect("there is room");
+                    granted += 1;
+                }
+            }
+            let most = (peer as usize + 1) * BLOB_READS_PER_PEER_MAX;
+            assert_eq!(granted, most.min(BLOB_READS_MAX));
+        }
+        // As the first is done, there is room for another.
+        let first = *flash.purposes.keys().next().unwrap();
+        flash.purposes.remove(&first);
+        assert!(flash.may_read_for(ZhostId(u64::MAX)));
+    }
+}
