@@ -268,7 +268,7 @@ fn bad_packages_are_refused_with_a_sentence_and_nothing_is_stored() {
         ("untrusted.mex", "publisher this cluster does not trust"),
         ("flipped.mex", "damaged"),
         ("greedy.mex", "space 'store': it imports data.put but does not declare the capability data.write"),
-        ("calm.yaml", "No such file"),
+        ("calm.yaml", "no such file"),
     ] {
         let refusal = site.cluster.ask(&["topo", "submit", &file(mex)]).unwrap_err();
         assert!(refusal.contains(part), "{mex}: {refusal}");
