@@ -21,10 +21,10 @@ struct Size {
 
 /// What is simulated, by size. At twenty and fifty a seed takes many times as long as at seven.
 const SIZES: [Size; 4] = [
-    Size { zhosts: 3, known: 0..100, fresh: 200, soak: 2500 },
-    Size { zhosts: 7, known: 0..200, fresh: 300, soak: 6000 },
-    Size { zhosts: 20, known: 0..0, fresh: 0, soak: 1300 },
-    Size { zhosts: 50, known: 0..0, fresh: 0, soak: 200 },
+    Size { zhosts: 3, known: 0..60, fresh: 60, soak: 2500 },
+    Size { zhosts: 7, known: 0..120, fresh: 120, soak: 6000 },
+    Size { zhosts: 20, known: 0..12, fresh: 12, soak: 1300 },
+    Size { zhosts: 50, known: 0..1, fresh: 1, soak: 200 },
 ];
 /// Seeds of replicated data: of this commit's own, and of a soak.
 const VAULT: [u32; 2] = [60, 1000];
