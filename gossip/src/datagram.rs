@@ -1,13 +1,13 @@
 //! What a sealed gossip datagram carries.
 
 use crate::{
-    membership::{Rumour, Swim},
+    membership::{Claim, Rumour, Swim},
     registry::RegistryMessage,
 };
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
-use zhost_base::{Generation, ZhostId, limits::DATAGRAM_SIZE_MAX_BYTES};
+use zhost_base::{ZhostId, limits::DATAGRAM_SIZE_MAX_BYTES};
 
 use crate::seal::SEAL_OVERHEAD_BYTES;
 
@@ -36,8 +36,8 @@ pub enum Datagram {
         asked: Option<SocketAddr>,
         /// Whom it answers: a replayed answer means nothing to anybody else.
         to: ZhostId,
-        /// The highest generation of the asker known to the answerer.
-        known: Generation,
+        /// Another start of the asker, if the answerer knows of one.
+        known: Option<Rumour>,
         /// The super nodes and some other members, at most [`zhost_base::limits::HELLO_PEERS_MAX`].
         rumours: Vec<Rumour>,
     },
@@ -76,6 +76,8 @@ pub enum Datagram {
         /// Yes, or why not.
         verdict: Verdict,
     },
+    /// To another start of the sender, or to those who may know of one.
+    Claim(Claim),
 }
 
 /// How far a zhost is with its cluster.

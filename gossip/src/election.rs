@@ -29,6 +29,13 @@ const RANK_WAIT: Duration = Duration::from_millis(1000);
 const RESEND: Duration = Duration::from_millis(300);
 /// How long to wait for votes before the term becomes provisional.
 const CAMPAIGN: Duration = Duration::from_millis(2000);
+/// How often a zhost that abstains asks for the terms of those who have not told.
+const ASK_TERMS: Duration = Duration::from_millis(500);
+/// How far above the highest term told a zhost votes that has forgotten its votes: one of them may have been the only other
+/// vote of somebody who was not asked, or not heard of.
+const FORGOTTEN_TERMS: u64 = 100;
+/// A request for a vote in this term, which nobody can give, asks for the highest term.
+const NO_TERM: u64 = 0;
 /// How long a refused proposer waits before it tries again, at least.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -83,6 +90,8 @@ pub enum ElectionOutput {
     Persist(Ballot),
     /// Announce this reign in our registry row, or withdraw it.
     Announce(Option<Reign>),
+    /// We abstained since our votes were lost, and need not any more.
+    Informed,
 }
 
 #[derive(Debug)]
@@ -92,6 +101,15 @@ struct Campaign {
     answers: LiteMap<ZhostId, Verdict>,
     resend_at: Instant,
     ends_at: Instant,
+}
+
+/// What a zhost that has forgotten its votes knows of the terms of others.
+#[derive(Debug)]
+struct Abstention {
+    told: LiteMap<ZhostId, u64>,
+    ask_at: Instant,
+    /// Enough have told; what follows is on its way to flash.
+    is_informed: bool,
 }
 
 /// The election state machine of one zhost.
@@ -106,6 +124,7 @@ pub struct Election {
     /// The supers of the last reign seen: incumbents come first.
     last_supers: Supers,
     campaign: Option<Campaign>,
+    abstention: Option<Abstention>,
     mine: Option<Reign>,
     propose_at: Option<Instant>,
     rng: Rng,
@@ -133,10 +152,62 @@ impl Election {
             view: View::default(),
             last_supers: Supers::new(),
             campaign: None,
+            abstention: None,
             mine: None,
             propose_at: None,
             rng,
             outputs: VecDeque::new(),
+        }
+    }
+
+    /// Votes were given that are forgotten: gives none, and wins no full term, until so many others have told their highest
+    /// terms that every term for which a majority can have voted is known.
+    pub fn abstain(&mut self, now: Instant) {
+        self.abstention = Some(Abstention { told: LiteMap::new(), ask_at: now, is_informed: false });
+    }
+
+    /// While we abstain: how many have told, and how many must.
+    pub fn abstention(&self) -> Option<(usize, usize)> {
+        let others = self.view.roster.iter().filter(|id| **id != self.me).count();
+        // Any majority we were of has one of these in it.
+        let needed = (self.view.roster.len() - self.view.roster.len() / 2).min(others);
+        let told = self.abstention.as_ref()?.told.keys().filter(|id| self.is_in_roster(**id)).count();
+        Some((told, needed))
+    }
+
+    /// Asks those who have not told for their highest terms, or ends the abstention if enough have.
+    fn inform_ourselves(&mut self, now: Instant) {
+        let Some((told, needed)) = self.abstention().filter(|_| self.view.ready) else { return };
+        let Some(abstention) = &mut self.abstention else { return };
+        let is_due = abstention.ask_at <= now;
+        if is_due {
+            abstention.ask_at = now + ASK_TERMS;
+        }
+        // Alone, nobody can be asked; and there is nobody whose term ours could be taken for.
+        if needed > 0 && told >= needed && !abstention.is_informed {
+            abstention.is_informed = true;
+            let highest = abstention.told.values().copied().max().unwrap_or(0).max(self.highest_term);
+            self.campaign = None;
+            self.highest_term = highest.saturating_add(FORGOTTEN_TERMS);
+            self.ballot = Ballot { term: self.highest_term, proposer: None };
+            self.outputs.push_back(ElectionOutput::Persist(self.ballot));
+        } else if is_due && abstention.is_informed {
+            // The flash may have failed.
+            self.outputs.push_back(ElectionOutput::Persist(self.ballot));
+        } else if is_due {
+            let candidates = self.view.candidates.iter().map(|candidate| candidate.id);
+            let unheard = candidates.filter(|id| *id != self.me && !abstention.told.contains_key(id));
+            let question = Datagram::VoteRequest { proposer: self.me, term: NO_TERM };
+            self.outputs.extend(unheard.map(|id| ElectionOutput::Send(id, question.clone())));
+        }
+    }
+
+    /// Leads no more: another start of this zhost takes part in its stead.
+    pub fn retire(&mut self) {
+        self.campaign = None;
+        self.propose_at = None;
+        if self.mine.take().is_some() {
+            self.outputs.push_back(ElectionOutput::Announce(None));
         }
     }
 
@@ -186,7 +257,8 @@ impl Election {
     /// the other, since zhosts that remember different incumbents may each take another for the first.
     fn proposal_wait(&self) -> Option<Duration> {
         let is_led = self.reign().is_some_and(|(leader, _)| leader != self.me);
-        if is_led || !self.view.ready {
+        let has_peers = self.view.roster.iter().any(|id| *id != self.me);
+        if is_led || !self.view.ready || (self.abstention.is_some() && has_peers) {
             return None;
         }
         let rank = self.candidates_in_order().iter().position(|id| *id == self.me)?;
@@ -268,6 +340,10 @@ impl Election {
         let led_by_another =
             self.view.ready && self.reign().is_some_and(|(leader, reign)| leader != proposer && reign.full);
         let may_vote = term > self.ballot.term || self.ballot == Ballot { term, proposer: Some(proposer) };
+        if self.abstention.is_some() && term != NO_TERM {
+            // Neither yes nor no: the others may be enough.
+            return;
+        }
         if planted::has(Bug::VoteTwice) {
             return self.answer(proposer, term, Verdict::Granted);
         }
@@ -303,6 +379,10 @@ impl Election {
                 self.voter_waits = false;
                 self.answer(proposer, ballot.term, Verdict::Granted);
             }
+            None if self.abstention.take().is_some() => {
+                self.outputs.push_back(ElectionOutput::Informed);
+                self.consider(now);
+            }
             _ => {}
         }
     }
@@ -311,6 +391,10 @@ impl Election {
     pub fn handle_vote(&mut self, now: Instant, voter: ZhostId, term: u64, highest: u64, verdict: Verdict) {
         self.highest_term = self.highest_term.max(highest);
         let in_roster = self.is_in_roster(voter);
+        if let Some(abstention) = self.abstention.as_mut().filter(|_| term == NO_TERM) {
+            abstention.told.insert(voter, highest);
+            return self.inform_ourselves(now);
+        }
         let Some(campaign) = self.campaign.as_mut().filter(|campaign| campaign.term == term && in_roster)
         else {
             return;
@@ -318,7 +402,7 @@ impl Election {
         campaign.answers.insert(voter, verdict);
         let granted = campaign.answers.values().filter(|verdict| **verdict == Verdict::Granted).count();
         if self.is_majority(granted) {
-            self.win(true);
+            self.win(self.abstention.is_none());
         } else if verdict != Verdict::Granted {
             self.campaign = None;
             self.propose_at = Some(now + RETRY + Duration::from_millis(self.rng.below(500)));
@@ -335,6 +419,7 @@ impl Election {
 
     /// Repeats requests, ends campaigns, starts those that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.inform_ourselves(now);
         if let Some(campaign) = &mut self.campaign {
             if campaign.ends_at <= now {
                 let own_vote_stored = campaign.answers.contains_key(&self.me);
@@ -358,10 +443,12 @@ impl Election {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        match &self.campaign {
+        let campaign = match &self.campaign {
             Some(campaign) => Some((campaign.resend_at.min(campaign.ends_at), "vote requests")),
             None => self.propose_at.map(|due| (due, "propose a term")),
-        }
+        };
+        let abstention = self.abstention.as_ref().filter(|_| self.view.ready);
+        campaign.into_iter().chain(abstention.map(|abstention| (abstention.ask_at, "ask for terms"))).min()
     }
 
     /// The next thing to do.

@@ -11,6 +11,7 @@
 
 mod addrs;
 mod probe;
+mod rival;
 mod rumour;
 mod search;
 mod way;
@@ -25,6 +26,8 @@ use alloc::{
 use core::{net::SocketAddr, time::Duration};
 use litemap::LiteMap;
 use probe::{Probe, Purpose};
+pub use rival::Claim;
+use rival::Rival;
 use rumour::News;
 pub use rumour::{ACCUSERS_MAX, Accusers, Rumour, Standing};
 use search::Search;
@@ -62,6 +65,8 @@ pub struct Peer {
     pub generation: Generation,
     /// Where it receives gossip datagrams and accepts links, as it says.
     pub addrs: Addrs,
+    /// A random number of that start: two boards with one key may be in the same generation.
+    pub nonce: u32,
 }
 
 /// What members send each other.
@@ -109,6 +114,14 @@ pub enum MembershipEvent {
     AskOverLink(ZhostId),
     /// Nor others' datagrams: open a link to it, and do the same. Most datagrams are lost by chance, and a link costs more.
     OpenLink(ZhostId),
+    /// Another start of this zhost lives; we stay.
+    Rival(Peer),
+    /// That start is gone.
+    RivalGone(Peer),
+    /// Another start of this zhost lives, and stays: this one leaves the cluster to it.
+    StandAside(Peer),
+    /// That start is gone: this one joins again.
+    GoOn,
 }
 
 #[derive(Clone, Debug)]
@@ -159,6 +172,10 @@ pub struct Membership {
     next_probe: Instant,
     probes: LiteMap<u32, Probe>,
     serial: u32,
+    /// Since when we are active.
+    active_since: Instant,
+    /// Another start of this zhost.
+    rival: Option<Rival>,
     /// How much this zhost doubts itself, 0 to [`DOUBT_MAX`].
     doubt: u32,
     news: News,
@@ -193,6 +210,8 @@ impl Membership {
             next_probe: now,
             probes: LiteMap::new(),
             serial: rng.number() as u32,
+            active_since: now,
+            rival: None,
             doubt: 0,
             news: News::default(),
             next_gossip: now,
@@ -218,6 +237,11 @@ impl Membership {
     /// How many other members are alive.
     pub fn peer_count(&self) -> usize {
         self.up
+    }
+
+    /// The addresses at which we were told to look for members.
+    pub fn asked(&self) -> impl Iterator<Item = SocketAddr> {
+        self.search.seeds().filter(|addr| !self.me.addrs.contains(*addr))
     }
 
     /// The live member of that id, ourselves included.
@@ -265,7 +289,8 @@ impl Membership {
 
     /// One number that two memberships share exactly if the same starts are alive in both.
     pub fn hash(&self) -> u64 {
-        let mix = |peer: &Peer| rendezvous(u64::from(peer.generation.0), peer.id);
+        let mix =
+            |peer: &Peer| rendezvous(u64::from(peer.nonce) << 32 | u64::from(peer.generation.0), peer.id);
         self.peers().map(mix).fold(mix(&self.me), |acc, mixed| acc ^ mixed)
     }
 
@@ -277,6 +302,9 @@ impl Membership {
     /// Takes in the [`Self::rumours`] of a peer. Whom it takes for dead and we do not is accused, so that it can
     /// refute.
     pub fn handle_rumours(&mut self, now: Instant, from: ZhostId, rumours: Vec<Rumour>) {
+        if self.stands_aside() {
+            return;
+        }
         for mut rumour in rumours.into_iter().take(MEMBERS_MAX) {
             let held_up = self.peer(rumour.peer.id).is_some();
             if rumour.standing == Standing::Down && held_up && rumour.peer.id != self.me.id {
@@ -297,6 +325,12 @@ impl Membership {
     pub fn handle_swim(&mut self, now: Instant, from: SocketAddr, swim: Swim) {
         if self.left || swim.from == self.me.id {
             return;
+        }
+        if self.stands_aside() {
+            // All that matters is whether the other start of us is still there.
+            let of_us = swim.rumours.iter().filter(|rumour| rumour.peer.id == self.me.id);
+            let of_us: Vec<Rumour> = of_us.cloned().collect();
+            return of_us.iter().for_each(|rumour| self.hear_of_ourselves(now, rumour));
         }
         // Also of what we refuted long ago: whoever did not hear of that would accuse us for ever.
         let accuses_us =
@@ -354,6 +388,7 @@ impl Membership {
         if rumour.peer.id == self.me.id {
             return self.hear_of_ourselves(now, &rumour);
         }
+        self.tell_of_twin(&rumour);
         let held = self.members.get(&rumour.peer.id).map(|held| held.rumour().age());
         let old = held.is_some_and(|held| rumour.age() < held);
         let nobody = held.is_none() && (rumour.standing == Standing::Down || !self.make_room());
@@ -371,6 +406,9 @@ impl Membership {
     fn hear_of_ourselves(&mut self, now: Instant, rumour: &Rumour) {
         if planted::has(Bug::NeverRefute) {
             return;
+        }
+        if rumour.peer.nonce != self.me.nonce {
+            return self.hear_of_another_start(now, rumour, false);
         }
         let theirs = (rumour.peer.generation, rumour.incarnation);
         if theirs > (self.me.generation, self.incarnation) {
@@ -555,6 +593,10 @@ impl Membership {
         if self.left {
             return;
         }
+        self.rival_timeout(now);
+        if self.stands_aside() {
+            return;
+        }
         self.probes_timeout(now);
         let overdue: Vec<ZhostId> =
             self.suspicions().filter(|(due, _)| *due <= now).map(|(_, id)| id).collect();
@@ -638,11 +680,15 @@ impl Membership {
         if self.left {
             return None;
         }
+        let rival = self.rival_poll_timeout();
+        if self.stands_aside() {
+            return rival;
+        }
         let gossip = (!self.news.is_empty()).then_some((self.next_gossip, "pass on news"));
         let suspicion = self.suspicions().map(|(due, _)| (due, "end of a suspicion")).min();
         let probe = self.probes.values().map(|probe| (probe.due, "probe")).min();
         let round = (self.up > 0).then_some((self.next_probe, "next probe"));
-        [gossip, suspicion, probe, round, Some((self.search.next, "ask for peers"))]
+        [rival, gossip, suspicion, probe, round, Some((self.search.next, "ask for peers"))]
             .into_iter()
             .flatten()
             .min()

@@ -110,6 +110,10 @@ pub struct Profile {
     pub eligible: bool,
     /// Whether it runs spaces.
     pub runs_spaces: bool,
+    /// Whether it has lost what it had on flash: it is no place for replicated data until everybody has taken note.
+    pub blank: bool,
+    /// Where another zhost with its identity runs and stands aside for it, if one does.
+    pub rival_addr: Option<SocketAddr>,
     /// Linear memory it gives to spaces.
     pub memory_bytes: u32,
     /// When it started, milliseconds since 1970 by its own clock.

@@ -6,6 +6,7 @@
 use crate::error::MexError;
 use granit_parser::{Event, Parser, ScanError, Span, StrInput};
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use zhost_base::Shown;
 
 /// Size of one YAML file.
 const SIZE_MAX_BYTES: usize = 256 * 1024;
@@ -144,13 +145,18 @@ impl<'a> Reader<'a> {
             let (event, span) = self.next()?;
             let value = self.node(event, &span, depth + 1)?;
             if entries.insert(name.clone(), value).is_some() {
-                return Err(error(key.line, format!("the key {name} occurs twice")));
+                return Err(error(key.line, format!("the key {} occurs twice", Shown(&name))));
             }
         }
     }
 }
 
 impl Node {
+    /// The line it starts at.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// The node as text.
     pub fn text(self) -> Result<String, YamlError> {
         match self.content {
@@ -166,7 +172,7 @@ impl Node {
     {
         let line = self.line;
         let text = self.text()?;
-        text.parse().map_err(|e| error(line, format!("{text:.60?}: {e}")))
+        text.parse().map_err(|e| error(line, format!("{}: {e}", Shown(&text))))
     }
 
     /// Insists on one text.
@@ -174,7 +180,7 @@ impl Node {
         let line = self.line;
         match self.text()? {
             text if text == expected => Ok(()),
-            text => Err(error(line, format!("{text:.60?}: expected {expected}"))),
+            text => Err(error(line, format!("{}: expected {expected}", Shown(&text)))),
         }
     }
 
@@ -238,7 +244,7 @@ impl Mapping {
     {
         let line = self.line;
         let entry = |(key, node): (String, Node)| {
-            let name = key.parse().map_err(|e| error(line, format!("{key:.60?}: {e}")))?;
+            let name = key.parse().map_err(|e| error(line, format!("{}: {e}", Shown(&key))))?;
             Ok((name, node.text()?))
         };
         self.entries.into_iter().map(entry).collect()
@@ -255,7 +261,7 @@ impl Mapping {
             None => Ok(()),
             Some((key, node)) => Err(error(
                 node.line,
-                format!("unknown key {key:.60?}; expected one of {}", self.known.join(", ")),
+                format!("unknown key {}; expected one of {}", Shown(&key), self.known.join(", ")),
             )),
         }
     }

@@ -245,6 +245,8 @@ pub struct Zhost {
     pub addr: String,
     /// Where it answers `zctl`.
     pub control_addr: String,
+    /// That its identity is on two boards, and which.
+    pub conflict: Option<String>,
 }
 
 /// A zhost's place in the mesh.

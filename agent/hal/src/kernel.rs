@@ -36,6 +36,12 @@ fn parse_memory_kib(meminfo: &str) -> Option<(u64, u64)> {
     Some((total.checked_sub(field("MemAvailable")?)?, total))
 }
 
+/// All memory of this machine, in MiB.
+pub fn memory_mib() -> Option<u64> {
+    let (_, total_kib) = parse_memory_kib(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    Some(total_kib / 1024)
+}
+
 /// Processor use between two readings.
 #[derive(Debug, Default)]
 pub struct Cpu(Mutex<Option<(u64, u64)>>);

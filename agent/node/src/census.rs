@@ -187,7 +187,8 @@ impl Node {
         (serial, id): (u64, TopologyId),
         floor: PlacementVersion,
     ) {
-        if self.ledger.topology(id).is_none() {
+        // What we have promised before may be forgotten.
+        if self.ledger.topology(id).is_none() || self.lost.votes {
             return;
         }
         let floor = self.census.floors.get(&id).map_or(floor, |promised| floor.max(*promised));

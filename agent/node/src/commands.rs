@@ -150,6 +150,9 @@ impl Node {
         if self.commands.under_way.len() >= COMMANDS_MAX {
             return self.answer(now, asker, Reply::Refused("too many commands at once; try again".into()));
         }
+        if let Some(reason) = self.refuse_aside(&request) {
+            return self.answer(now, asker, Reply::Refused(reason));
+        }
         if request.writes() && !self.ready {
             let reason = "this zhost is not in step with the cluster yet; wait a moment, or ask another";
             return self.answer(now, asker, Reply::Refused(reason.into()));

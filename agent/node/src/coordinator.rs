@@ -126,7 +126,12 @@ impl Node {
         }
         let lost = topology.spec.spaces.iter().filter_map(last).filter(|keepers| self.is_lost(slot, keepers));
         let mut lines: Vec<(Level, String)> = lost
-            .map(|keepers| (Level::Warn, format!("the data of {} is lost with its zhosts", keepers.space)))
+            .map(|keepers| {
+                (
+                    Level::Warn,
+                    format!("the data of {} is lost with its zhosts, or with their flash", keepers.space),
+                )
+            })
             .collect();
         let revision = topology.revision;
         let earlier = [slot, other].into_iter().filter_map(|slot| self.ledger.placement(id, slot));
@@ -146,11 +151,12 @@ impl Node {
         }
     }
 
-    /// Whether everybody who had the data of a space was taken off the roster: then nobody brings it back, and the space
-    /// begins anew with what is where it is placed.
+    /// Whether everybody who had the data of a space was taken off the roster or has lost it: then nobody brings it back,
+    /// and the space begins anew with what is where it is placed.
     fn is_lost(&self, slot: Slot, keepers: &Keepers) -> bool {
         // One that is not on the roster yet, or not as far as we have heard, is not gone.
-        let is_gone = |id: &ZhostId| self.ledger.was_removed(*id);
+        let is_blank = |id: &ZhostId| self.profile(*id).is_some_and(|profile| profile.blank);
+        let is_gone = |id: &ZhostId| self.ledger.was_removed(*id) || is_blank(id);
         slot == Slot::Full && is_gone(&keepers.primary) && keepers.replicas.iter().all(is_gone)
     }
 

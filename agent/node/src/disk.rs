@@ -19,6 +19,7 @@ const GENERATION: &[u8] = b"generation";
 const BALLOT: &[u8] = b"ballot";
 const PEERS: &[u8] = b"peers";
 const HORIZON: &[u8] = b"horizon";
+const LOST: &[u8] = b"lost";
 const BLOB_INDEX: &str = "blob-index";
 const DATA_VERSIONS: &str = "data-versions";
 const PROMISES: &str = "promises";
@@ -147,9 +148,19 @@ impl DiskRequest {
     }
 }
 
+/// What this zhost had on flash and has no more, so that what follows from it must not be taken for granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub(crate) struct Lost {
+    /// For whom it voted: until it knows which terms are past, it votes for nobody.
+    pub votes: bool,
+    /// The data of spaces: until the others have taken note, it counts as nobody who has any.
+    pub data: bool,
+}
+
 /// What a node found on its flash when it started.
 #[derive(Debug, Default)]
 pub struct Recovered {
+    pub(crate) lost: Lost,
     pub(crate) generation: Generation,
     pub(crate) ballot: Ballot,
     pub(crate) peers: Vec<SocketAddr>,
@@ -162,13 +173,26 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// Whether this zhost has lost what it had on flash, and not yet heard what it needs of others.
+    pub fn has_lost(&self) -> bool {
+        self.lost != Lost::default()
+    }
+
     /// Reads the store and counts this start. An entry that cannot be read is skipped: the cluster has copies.
-    pub fn boot(store: &dyn Store) -> Result<Self, StoreError> {
+    ///
+    /// `was_here` says that this zhost has run before: if its store knows nothing of that, it was lost.
+    pub fn boot(store: &dyn Store, was_here: bool) -> Result<Self, StoreError> {
         let meta = |key: &[u8]| store.get(table::META, key);
-        let generation: Generation = decode(meta(GENERATION)?.as_deref()).unwrap_or_default();
+        let generation = meta(GENERATION)?;
+        let lost = match decode(meta(LOST)?.as_deref()) {
+            Some(lost) => lost,
+            None if was_here && generation.is_none() => Lost { votes: true, data: true },
+            None => Lost::default(),
+        };
+        let generation: Generation = decode(generation.as_deref()).unwrap_or_default();
         let starts = if planted::has(Bug::ReuseGeneration) { 0 } else { 1 };
         let generation = Generation(generation.0.saturating_add(starts).max(1));
-        store.commit(&[generation_write(generation)])?;
+        store.commit(&[generation_write(generation), lost_write(lost)])?;
         let documents = store.scan(table::LEDGER, b"", 3 * TOPOLOGIES_MAX + MEMBERS_MAX)?;
         let documents =
             documents.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
@@ -183,6 +207,7 @@ impl Recovered {
         let promises =
             promises.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         Ok(Self {
+            lost,
             promises: promises.collect(),
             data_lives: lives.collect(),
             data_versions: versions.collect(),
@@ -210,6 +235,10 @@ fn write(table: &str, key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
 
 pub(crate) fn generation_write(generation: Generation) -> Write {
     write(table::META, GENERATION.to_vec(), Some(encode(&generation)))
+}
+
+pub(crate) fn lost_write(lost: Lost) -> Write {
+    write(table::META, LOST.to_vec(), (lost != Lost::default()).then(|| encode(&lost)))
 }
 
 pub(crate) fn ballot_write(ballot: Ballot) -> Write {

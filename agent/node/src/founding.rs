@@ -206,7 +206,7 @@ impl Node {
         if self.ready {
             self.founding.searches = false;
         }
-        if !self.founding.searches || self.is_shutting_down() {
+        if !self.founding.searches || self.is_shutting_down() || self.membership.stands_aside() {
             return false;
         }
         let alive: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();

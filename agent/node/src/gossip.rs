@@ -42,6 +42,8 @@ pub(crate) struct Gossip {
     pushed_version: u64,
     seen_revision: u64,
     strangers: BTreeSet<(IpAddr, String)>,
+    /// Who spoke last in a way we do not understand.
+    foreign_speaker: Option<SocketAddr>,
     ledger_compared: LiteMap<ZhostId, Instant>,
     members_compared: LiteMap<ZhostId, Instant>,
     registry_compared: LiteMap<ZhostId, Instant>,
@@ -58,6 +60,7 @@ impl Gossip {
             pushed_version: 0,
             seen_revision: 0,
             strangers: BTreeSet::new(),
+            foreign_speaker: None,
             ledger_compared: LiteMap::new(),
             members_compared: LiteMap::new(),
             registry_compared: LiteMap::new(),
@@ -69,6 +72,10 @@ impl Gossip {
     /// Something changed: have a round soon.
     pub fn hurry(&mut self, now: Instant) {
         self.next_round = self.next_round.min(now + HURRY_PERIOD);
+    }
+
+    pub fn foreign_speaker(&self) -> Option<SocketAddr> {
+        self.foreign_speaker
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -90,7 +97,9 @@ impl Node {
         let plain = match self.sealer.open(sealed) {
             Ok(plain) => plain,
             Err(OpenError::WrongSecret) => {
-                return self.note_stranger(from, "a datagram sealed with another secret");
+                self.gossip.foreign_speaker = Some(from);
+                return self
+                    .note_stranger(from, "a datagram sealed with another secret or of another cluster");
             }
             Err(OpenError::Malformed) => return,
         };
@@ -110,7 +119,12 @@ impl Node {
     }
 
     fn handle_opened(&mut self, now: Instant, from: SocketAddr, datagram: Datagram) {
+        let concerns_us = matches!(datagram, Datagram::Swim(_) | Datagram::Claim(_));
+        if self.membership.stands_aside() && !concerns_us {
+            return;
+        }
         match datagram {
+            Datagram::Claim(claim) => self.membership.handle_claim(now, from, claim),
             Datagram::Swim(swim) => self.membership.handle_swim(now, from, swim),
             Datagram::Hello { me, asked } => {
                 self.membership.handle_hello(now, from, me, Some(asked), &self.supers());
@@ -347,6 +361,7 @@ impl Node {
                     self.log(Level::Info, format!("leading term {} ({kind})", reign.term));
                     self.set_row(now, RowKey::Reign, Row::Reign(reign));
                 }
+                ElectionOutput::Informed => self.regain_vote(now),
                 ElectionOutput::Announce(None) => {
                     self.log(Level::Info, "stepping down: another term is in force".into());
                     self.registry.remove(now, &RowKey::Reign);

@@ -220,14 +220,15 @@ impl Node {
         let topology = self.ledger.topology(key.topology);
         let wanted =
             |topology: &TopologyDocument| topology.wanted == Wanted::Running && topology.revision == revision;
-        topology.is_some_and(wanted) && !self.is_shutting_down()
+        topology.is_some_and(wanted) && !self.is_shutting_down() && !self.membership.stands_aside()
     }
 
     /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
     fn is_undecided(&self, key: &SpaceKey) -> bool {
         let Some(topology) = self.ledger.topology(key.topology) else { return false };
         let placed = self.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
-        topology.wanted == Wanted::Running && !placed && !self.is_shutting_down()
+        let stays = !self.is_shutting_down() && !self.membership.stands_aside();
+        topology.wanted == Wanted::Running && !placed && stays
     }
 
     /// What the ledger wants to run on this zhost.
@@ -244,7 +245,7 @@ impl Node {
                 continue;
             };
             for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
-                if *home != Home::On(self.id) {
+                if *home != Home::On(self.id) || self.has_lost_data_of(space) {
                     continue;
                 }
                 let key = SpaceKey { topology: id, space: space.name.clone() };

@@ -5,8 +5,9 @@
 //! around a virtual network and disk.
 //!
 //! What happens where: `gossip` (datagrams, membership, registry rounds), `links` (connections), `documents` (ledger
-//! writes and their durability), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `founding` (who
-//! founds a cluster), `placement` (which zhost suits a
+//! writes and their durability), `losses` (a flash that was lost), `solitude` (nobody answers), `rivals` (one identity on
+//! two boards), `burials` (forgetting deleted topologies), `blobs` (packages), `term` (election, heartbeats), `founding`
+//! (who founds a cluster), `placement` (which zhost suits a
 //! space), `coordinator` (placing topologies), `host` (local spaces and their supervision), `mesh` and `routes` (which
 //! links, which ways), `streams` (conversations over them), `messages` (between spaces), `replicas`, `copies`, `keepers`
 //! and `census` (data on other zhosts), `actors`, `spawns`, `bonds` and `names` (call, spawn, link, monitor, global names),
@@ -37,6 +38,7 @@ mod inspection;
 mod keepers;
 mod links;
 mod lookup;
+mod losses;
 mod mesh;
 mod messages;
 mod names;
@@ -45,7 +47,9 @@ mod placement;
 mod profile;
 mod replicas;
 mod reports;
+mod rivals;
 mod routes;
+mod solitude;
 mod spawns;
 mod steady;
 mod streams;

@@ -12,7 +12,7 @@ use crate::{
     config::NodeConfig,
     coordinator::Coordinator,
     copies::Copies,
-    disk::{DiskRequest, Purpose, Recovered, peers_write},
+    disk::{DiskRequest, Lost, Purpose, Recovered, peers_write},
     disposal::Disposal,
     documents::Documents,
     examination::Examination,
@@ -26,6 +26,8 @@ use crate::{
     mesh::Mesh,
     messages::Messages,
     replicas::Replicas,
+    rivals::Rivals,
+    solitude::Solitude,
     steady::Steady,
     streams::Streams,
     topology_state::Histories,
@@ -186,8 +188,12 @@ pub struct Node {
     pub(crate) load: Load,
     pub(crate) concerns: Vec<Service>,
     steady: Steady,
+    pub(crate) solitude: Solitude,
+    pub(crate) rivals: Rivals,
     /// Zhosts taken for dead so far.
     pub(crate) deaths_seen: u64,
+    /// What was on our flash once, and is not any more.
+    pub(crate) lost: Lost,
     /// Whether we know enough of the cluster to start spaces and to vote.
     pub(crate) ready: bool,
     pub(crate) founding: Founding,
@@ -215,11 +221,18 @@ impl Node {
     pub fn new(now: Instant, config: NodeConfig, recovered: Recovered, mut rng: Rng) -> Self {
         let id = config.identity.zhost_id();
         let generation = recovered.generation;
-        let me = Peer { id, generation, addrs: config.addrs.iter().copied().collect() };
+        let me = Peer {
+            id,
+            generation,
+            addrs: config.addrs.iter().copied().collect(),
+            nonce: rng.number() as u32,
+        };
+        let has_lost = recovered.has_lost();
         let ledger = Ledger::restore(recovered.documents, recovered.horizon);
         let knows_others = ledger.roster().any(|(member, _)| member != id);
         let was_member = ledger.roster().any(|(member, _)| member == id);
-        let waits = knows_others || was_member;
+        // One that has forgotten its cluster founds none before the cluster has had time to find it.
+        let waits = knows_others || was_member || has_lost;
         let has_network = !config.addrs.is_empty();
         let founding = Founding::new(now, !waits, config.discover, config.join.clone(), has_network);
         let seeds = founding.seeds().chain(recovered.peers.iter().copied()).collect();
@@ -271,7 +284,10 @@ impl Node {
             load: Load::default(),
             concerns: Vec::new(),
             steady: Steady::default(),
+            solitude: Solitude::new(now),
+            rivals: Rivals::default(),
             deaths_seen: 0,
+            lost: recovered.lost,
             ready: false,
             founding,
             remembered: recovered.peers,
@@ -289,6 +305,9 @@ impl Node {
             rng,
             config,
         };
+        if node.lost.votes {
+            node.election.abstain(now);
+        }
         node.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
         node.write_blob_rows(now);
         node.settle(now);
@@ -474,6 +493,7 @@ impl Node {
         self.commands_timeout(now);
         self.firmware_timeout(now);
         self.clock_timeout(now);
+        self.solitude_timeout(now);
         if self.alone_until.is_some_and(|until| until <= now) {
             self.stop_waiting();
         }
@@ -481,6 +501,12 @@ impl Node {
             self.write_peers(now);
         }
         self.settle(now);
+    }
+
+    /// Takes no part until [`Self::wait_for_cluster`].
+    pub(crate) fn suspend(&mut self) {
+        self.ready = false;
+        self.alone_until = None;
     }
 
     /// What we know does not count any more, until we have heard from others or heard nothing for a while.
@@ -492,7 +518,7 @@ impl Node {
     /// Nobody has told us of the cluster we know of in time.
     fn stop_waiting(&mut self) {
         self.alone_until = None;
-        if !self.ready {
+        if !self.ready && !self.membership.stands_aside() {
             self.log(Level::Warn, "no zhost of the cluster answers: going on alone".into());
             self.ready = true;
         }
@@ -541,6 +567,7 @@ impl Node {
             self.commands.poll_timeout(),
             self.firmware.poll_timeout(),
             self.time_of_day.poll_timeout(),
+            self.solitude.poll_timeout(),
             self.alone_until.map(|until| (until, "waiting for the cluster")),
             self.founding.poll_timeout(),
             self.shutdown_by.map(|by| (by, "shutdown")),

@@ -44,7 +44,8 @@ impl Site<'_> {
 
     /// Whether the space may be there at all, room aside.
     pub fn suits(&self, space: &SpaceSpec) -> bool {
-        self.offers(space) && self.in_region(space) && self.of_kind(space)
+        let may_keep = space.replicas == 0 || !self.profile.blank;
+        may_keep && self.offers(space) && self.in_region(space) && self.of_kind(space)
     }
 
     pub fn add(&mut self, space: &SpaceSpec) {

@@ -59,6 +59,8 @@ impl Node {
             // Who does not know the cluster yet is no candidate that others should wait for.
             eligible: config.eligible && self.ready,
             runs_spaces: config.runs_spaces,
+            blank: self.lost.data,
+            rival_addr: self.rival_addr(),
             memory_bytes: config.memory_bytes,
             started_unix_ms: self.unix_ms(self.started_at),
             agent: config.version.clone(),

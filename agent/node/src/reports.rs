@@ -171,23 +171,32 @@ impl Node {
             uptime_ms: now.since(self.started_at).as_millis() as u64,
             resident_kib: self.load.resident_kib,
             services: vec![
-                service(
-                    "zmesh",
-                    if self.mesh.looks_cut { "may be cut off" } else { ready },
-                    format!("mode {mode}, {} links", self.links.peers().count()),
-                ),
+                self.mesh_service(now, mode, ready),
                 service("zrms", ready, format!("topologies {running}/{} running", states.len())),
                 service("zrun", "ok", self.describe_spaces()),
-                service(
-                    "ledger",
-                    "ok",
-                    format!("{} documents, {} packages", self.ledger.documents().count(), self.blobs.count()),
-                ),
+                service("ledger", if self.lost == Default::default() { "ok" } else { "lost" }, {
+                    let (documents, packages) = (self.ledger.documents().count(), self.blobs.count());
+                    let losses = self.describe_losses().map_or(String::new(), |losses| format!("; {losses}"));
+                    format!("{documents} documents, {packages} packages{losses}")
+                }),
             ]
             .into_iter()
             .chain(self.concerns.iter().cloned())
             .collect(),
         }
+    }
+
+    fn mesh_service(&self, now: Instant, mode: &str, ready: &str) -> Service {
+        let rival = self.describe_rival(self.id).map(|sentence| ("runs twice", format!("; {sentence}")));
+        let solitude = || self.describe_solitude(now).map(|sentence| ("no answer", format!("; {sentence}")));
+        let trouble = rival.or_else(solitude);
+        let (state, more) = match trouble {
+            Some(trouble) => trouble,
+            None if self.mesh.looks_cut => ("may be cut off", String::new()),
+            None => (ready, String::new()),
+        };
+        let detail = format!("mode {mode}, {} links{more}", self.links.peers().count());
+        Service { name: "zmesh".into(), state: state.into(), detail }
     }
 
     fn cluster(&self) -> Cluster {
@@ -249,6 +258,7 @@ impl Node {
             control_addr: text(
                 profile.and_then(|p| self.completed(id, p.control_addr?)).map(|addr| addr.to_string()),
             ),
+            conflict: self.describe_rival(id),
         }
     }
 

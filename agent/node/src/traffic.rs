@@ -65,7 +65,7 @@ impl From<&Datagram> for Kind {
     fn from(datagram: &Datagram) -> Self {
         Self(match datagram {
             Datagram::Swim(_) => 0,
-            Datagram::Hello { .. } | Datagram::Beacon(_) | Datagram::Welcome { .. } => 1,
+            Datagram::Hello { .. } | Datagram::Beacon(_) | Datagram::Welcome { .. } | Datagram::Claim(_) => 1,
             Datagram::Summary { .. } => 2,
             Datagram::Registry(_) => 3,
             Datagram::VoteRequest { .. } | Datagram::Vote { .. } => 4,

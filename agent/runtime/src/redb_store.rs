@@ -2,7 +2,10 @@
 
 use crate::store::{Entries, Range, Store, StoreError, Write};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError, TableHandle};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+};
 
 /// redb's page cache; its default of 1 GiB is more than a board has.
 const CACHE_SIZE_BYTES: usize = 512 * 1024;
@@ -35,14 +38,13 @@ impl<B: StorageBackend> RedbStore<B> {
         let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
             let backend = (self.open)().map_err(|e| io_error(&e))?;
-            let database = Builder::new().set_cache_size(CACHE_SIZE_BYTES).create_with_backend(backend);
-            *slot = Some(database.map_err(|e| store_error(e.into()))?);
+            *slot = Some(create(backend)?);
         }
         let Some(database) = slot.as_ref() else { return Err(StoreError::Failed("not open".into())) };
-        act(database).map_err(|error| {
-            *slot = None;
-            store_error(error)
-        })
+        let outcome = catch_unwind(AssertUnwindSafe(|| act(database)));
+        outcome
+            .map_or_else(|_| Err(panicked()), |result| result.map_err(store_error))
+            .inspect_err(|_| close(&mut slot))
     }
 }
 
@@ -75,16 +77,58 @@ impl<B: StorageBackend> RedbStore<B> {
     }
 }
 
+/// Opens what the backend holds, or makes it a store if it is empty.
+fn create(backend: impl StorageBackend) -> Result<Database, StoreError> {
+    let create = || Builder::new().set_cache_size(CACHE_SIZE_BYTES).create_with_backend(backend);
+    // What flipped bits say must not end the agent, whatever redb makes of them.
+    match catch_unwind(AssertUnwindSafe(create)) {
+        Ok(database) => database.map_err(|e| store_error(e.into())),
+        Err(_) => Err(panicked()),
+    }
+}
+
+/// Closes the database, which may write once more, and come upon damage then.
+fn close(slot: &mut Option<Database>) {
+    let open = slot.take();
+    // There is nothing left to do with one that cannot even be closed.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
+}
+
+impl<B: StorageBackend> Drop for RedbStore<B> {
+    fn drop(&mut self) {
+        close(self.database.get_mut().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What redb makes of flipped bits that it does not expect.
+fn panicked() -> StoreError {
+    StoreError::Damaged("reading it panicked".into())
+}
+
 fn io_error(error: &std::io::Error) -> StoreError {
+    use std::io::ErrorKind;
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        // It ends before it should, or says what cannot be.
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput => {
+            StoreError::Damaged(error.to_string())
+        }
         _ => StoreError::Failed(error.to_string()),
     }
 }
 
 fn store_error(error: redb::Error) -> StoreError {
+    use redb::Error;
     match error {
-        redb::Error::Io(error) => io_error(&error),
+        Error::Io(error) => io_error(&error),
+        Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => StoreError::InUse,
+        // Our tables are all of one type, so another type is no table of ours.
+        Error::Corrupted(_)
+        | Error::RepairAborted
+        | Error::UpgradeRequired(_)
+        | Error::TableTypeMismatch { .. }
+        | Error::TableIsMultimap(_)
+        | Error::TypeDefinitionChanged { .. } => StoreError::Damaged(error.to_string()),
         other => StoreError::Failed(other.to_string()),
     }
 }
@@ -202,6 +246,100 @@ mod tests {
         let is_there = |table: &str| store.get(table, &[1]).unwrap().is_some();
         assert_eq!(["data/a/x", "data/a/y", "data/ab/x"].map(is_there), [false, false, true]);
         store.drop_tables("data/a/").unwrap();
+    }
+
+    /// A store in memory whose bytes a test may damage between two openings.
+    #[derive(Clone, Debug, Default)]
+    struct Bytes(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl StorageBackend for Bytes {
+        fn len(&self) -> std::io::Result<u64> {
+            Ok(self.0.lock().unwrap().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+            let (bytes, from) = (self.0.lock().unwrap(), offset as usize);
+            out.copy_from_slice(bytes.get(from..from + out.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> std::io::Result<()> {
+            self.0.lock().unwrap().resize(len as usize, 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            let from = offset as usize;
+            self.0.lock().unwrap()[from..from + bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    /// Opens the bytes, reads all there is, and writes: what came of it.
+    fn use_all(bytes: Vec<u8>) -> Result<(), StoreError> {
+        let bytes = Bytes(std::sync::Arc::new(Mutex::new(bytes)));
+        let store = RedbStore::open(move || Ok(bytes.clone()))?;
+        store.scan("meta", b"", usize::MAX)?;
+        store.scan("ledger", b"", usize::MAX)?;
+        store.commit(&[Write { table: "meta".into(), key: vec![0], value: Some(vec![1]) }])
+    }
+
+    /// The bytes of a store with some hundred entries, as a kill leaves them or as an orderly end does.
+    fn good_bytes(is_closed: bool) -> Vec<u8> {
+        let bytes = Bytes::default();
+        let shared = bytes.clone();
+        let store = RedbStore::open(move || Ok(shared.clone())).unwrap();
+        for index in 0..100_u8 {
+            let write = |table: &str| Write {
+                table: table.into(),
+                key: vec![index],
+                value: Some(vec![index; 20 * usize::from(index)]),
+            };
+            store.commit(&[write("meta"), write("ledger")]).unwrap();
+        }
+        let as_killed = bytes.0.lock().unwrap().clone();
+        drop(store);
+        let as_closed = bytes.0.lock().unwrap().clone();
+        if is_closed { as_closed } else { as_killed }
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_a_store_and_never_a_panic() {
+        let hush = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let mut rng = zhost_base::Rng::from_number(8);
+        let (mut damaged, mut others) = (0, Vec::new());
+        for round in 0..300 {
+            let mut bytes = good_bytes(round % 2 == 0);
+            let size = bytes.len() as u64;
+            match round % 3 {
+                0 => bytes.truncate(1 + rng.below(size) as usize),
+                1 => {
+                    for _ in 0..1 + rng.below(20) {
+                        bytes[rng.below(size) as usize] ^= 1 << rng.below(8);
+                    }
+                }
+                _ => {
+                    let from = rng.below(size) as usize / 4096 * 4096;
+                    let to = (from + 4096 * (1 + rng.below(4) as usize)).min(bytes.len());
+                    bytes[from..to].fill(0);
+                }
+            }
+            match use_all(bytes) {
+                Ok(()) => {}
+                Err(StoreError::Damaged(_)) => damaged += 1,
+                Err(other) => others.push((round, other)),
+            }
+        }
+        std::panic::set_hook(hush);
+        assert_eq!(others, [], "what damage is taken for");
+        assert!(damaged > 20, "only {damaged} of 300 were found to be damaged");
+        assert!(matches!(use_all(b"a note to myself".to_vec()), Err(StoreError::Damaged(_))));
+        assert_eq!(use_all(Vec::new()), Ok(()), "an empty file becomes an empty store");
     }
 
     #[test]

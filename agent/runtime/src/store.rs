@@ -12,6 +12,10 @@ pub enum StoreError {
     Busy,
     /// The flash failed, for this reason.
     Failed(String),
+    /// What is on the flash cannot be made sense of, for this reason: it is no store, or not a whole one.
+    Damaged(String),
+    /// Somebody else has it open.
+    InUse,
 }
 
 impl fmt::Display for StoreError {
@@ -20,6 +24,8 @@ impl fmt::Display for StoreError {
             Self::Full => f.write_str("there is no room left on the flash"),
             Self::Busy => f.write_str("too much waits for the flash already; try again"),
             Self::Failed(reason) => write!(f, "the flash failed: {reason}"),
+            Self::Damaged(reason) => write!(f, "what is on the flash is damaged: {reason}"),
+            Self::InUse => f.write_str("somebody else has the store open"),
         }
     }
 }

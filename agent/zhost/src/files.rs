@@ -1,14 +1,15 @@
-//! Files the agent keeps or reads: secrets, the identity, the store.
+//! Files the agent reads or keeps: whole, private, of a bounded size, or set aside.
 
-use redb::backends::FileBackend;
+use crate::settings::{Settings, SettingsError};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
-use zhost_link::Identity;
-use zhost_runtime::{RedbStore, StoreError};
+
+/// How many damaged files of one name are kept.
+const ASIDE_MAX: usize = 2;
 
 /// Fills an array from the operating system's randomness.
 pub fn random() -> io::Result<[u8; 32]> {
@@ -25,7 +26,14 @@ pub fn read_secret(file: &Path) -> io::Result<[u8; 32]> {
         return Err(io::Error::other("others may read it; run chmod 600 on it"));
     }
     opened.take(1024).read_to_string(&mut text)?;
-    parse_hex(text.trim()).ok_or_else(|| io::Error::other("expected 64 hexadecimal digits"))
+    parse_hex(text.trim_start_matches('\u{feff}').trim())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "expected 64 hexadecimal digits"))
+}
+
+/// The secret in the file that a setting names.
+pub fn secret(settings: &Settings, name: &str) -> Result<[u8; 32], SettingsError> {
+    let file: PathBuf = settings.parse(name)?;
+    read_secret(&file).map_err(|e| settings.complain(name, &e))
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {
@@ -44,20 +52,6 @@ pub fn parse_operator(text: &str) -> Option<[u8; 32]> {
     parse_hex(text)
 }
 
-/// The zhost's identity, made at its first start.
-pub fn identity(data_dir: &Path) -> io::Result<Identity> {
-    let file = data_dir.join("identity.key");
-    match read_secret(&file) {
-        Ok(private) => Ok(Identity::from_private(private)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let private = random()?;
-            write_secret(&file, &private)?;
-            Ok(Identity::from_private(private))
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Writes a secret that only its owner may read.
 pub fn write_secret(file: &Path, secret: &[u8; 32]) -> io::Result<()> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -72,16 +66,31 @@ pub fn write_private(file: &Path, text: &str) -> io::Result<()> {
     opened.write_all(text.as_bytes())?;
     opened.sync_all()?;
     fs::rename(unfinished, file)?;
-    // The name is on flash when the directory is.
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    sync_dir_of(file)
 }
 
-/// Opens the store in the data directory; only one agent at a time can.
-pub fn open_store(data_dir: &Path) -> Result<RedbStore<FileBackend>, StoreError> {
-    let file: PathBuf = data_dir.join("zhost.redb");
-    RedbStore::open(move || {
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&file)?;
-        FileBackend::new(opened).map_err(io::Error::other)
-    })
+/// Reads a file that has at most so many bytes.
+pub fn read(file: &Path, size_max_bytes: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Some files are longer than they say.
+    File::open(file)?.take(size_max_bytes as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > size_max_bytes {
+        return Err(io::Error::other(format!("it has more than {size_max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Gives a file that cannot be used a name that says so, and tells which. Of several, the first are kept, and the last.
+pub fn set_aside(file: &Path) -> io::Result<PathBuf> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let aside = |number: usize| file.with_file_name(format!("{name}.damaged-{number}"));
+    let free = (1..ASIDE_MAX).map(aside).find(|name| !name.exists()).unwrap_or_else(|| aside(ASIDE_MAX));
+    fs::rename(file, &free)?;
+    sync_dir_of(file)?;
+    Ok(free)
+}
+
+/// A name is on flash when its directory is.
+fn sync_dir_of(file: &Path) -> io::Result<()> {
+    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -4,7 +4,7 @@ use crate::{
     clock::Clock,
     files, firmware, logger, provisioning, run,
     serial::Line,
-    settings::{Invocation, Settings, SettingsError},
+    settings::{self, Invocation, Settings, SettingsError},
 };
 use std::{panic::catch_unwind, path::Path, process::ExitCode, thread, time::Duration};
 use zhost_base::panic_text;
@@ -65,6 +65,7 @@ fn start() -> Result<(Settings, Clock), SettingsError> {
         return Err(SettingsError(format!("{SETTINGS_FILE} asks for something else than to run")));
     };
     settings.overrule(board::told_by_kernel(), "the kernel's command line")?;
+    settings::together(settings.complaints())?;
     logger::start(settings.parse("log")?);
     if !is_from_slot {
         prepare(&settings, kernel)?;

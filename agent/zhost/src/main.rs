@@ -14,6 +14,7 @@ mod serial;
 mod service;
 mod settings;
 mod shell;
+mod state;
 mod tasks;
 mod web;
 mod workers;
@@ -24,8 +25,8 @@ use serial::Line;
 use service::Manager;
 use settings::{Invocation, Settings, SettingsError};
 use shell::Machine;
+use state::State;
 use std::{
-    fmt::Display,
     fs,
     panic::catch_unwind,
     path::{Path, PathBuf},
@@ -36,7 +37,8 @@ use std::{
 use zhost_base::Rng;
 use zhost_gossip::seal::ClusterSecret;
 use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
-use zhost_node::{ClockTrust, Ending, Node, NodeConfig, Recovered, Timing};
+use zhost_link::Identity;
+use zhost_node::{ClockTrust, Ending, Node, NodeConfig, Timing};
 use zhost_runtime::{Devices, Store};
 
 /// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
@@ -58,35 +60,37 @@ fn obey() -> ExitCode {
     match Settings::gather(std::env::args_os()) {
         Ok(Invocation::Help) => print!("{}", settings::help()),
         Ok(Invocation::Version) => println!("zhost {}", env!("CARGO_PKG_VERSION")),
-        Ok(Invocation::Check) => match check::run() {
-            Ok(()) => println!("zhost {} works here", env!("CARGO_PKG_VERSION")),
-            Err(reason) => {
-                eprintln!("zhost: does not work here: {reason}");
-                return ExitCode::FAILURE;
-            }
-        },
+        Ok(Invocation::Check(settings)) => return check::report(settings),
         Ok(Invocation::Run(settings)) => {
             if let Err(error) = run(settings, Clock::start()) {
-                logger::complain(&error.to_string());
+                complain(&error);
                 return ExitCode::FAILURE;
             }
         }
         Err(error) => {
-            eprintln!("zhost: {error}");
+            complain(&error);
             return ExitCode::from(2);
         }
     }
     ExitCode::SUCCESS
 }
 
+fn complain(error: &SettingsError) {
+    error.0.lines().for_each(|line| eprintln!("zhost: {line}"));
+}
+
 fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
+    settings::together(settings.complaints())?;
     logger::start(settings.parse("log")?);
     let data_dir: PathBuf = settings.parse("data-dir")?;
     fs::create_dir_all(&data_dir).map_err(|e| settings.complain("data-dir", &e))?;
     let serial = settings.text("serial").map(Line::parse).transpose();
     let serial = serial.map_err(|reason| settings.complain("serial", &reason))?;
     provisioning::settle(&mut settings, &data_dir, serial.as_ref(), clock)?;
+    settings::together(settings.complaints())?;
     let settings = &settings;
+    settings::together(check::errors(settings))?;
+    check::oddities(settings).iter().for_each(|oddity| log::warn!("{oddity}"));
     if first::is_this() {
         zhost_init::board::set_name(&settings.parse::<String>("name")?);
     }
@@ -94,10 +98,10 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     let board = Arc::new(board(settings)?);
     let place = network::bind(settings)?;
     let (listen, control_addr) = (place.listen, place.control_addr);
-    let config = node_config(settings, &data_dir, board.as_ref(), &place, clock.unix_origin_ms())?;
-    let store: Arc<dyn Store> =
-        Arc::new(files::open_store(&data_dir).map_err(|e| settings.complain("data-dir", &e))?);
-    let recovered = Recovered::boot(store.as_ref()).map_err(|e| settings.complain("data-dir", &e))?;
+    let State { identity, store, recovered } =
+        state::open(&data_dir).map_err(|e| settings.complain("data-dir", &e))?;
+    let config = node_config(settings, identity, board.as_ref(), &place, clock.unix_origin_ms())?;
+    let store: Arc<dyn Store> = Arc::new(store);
     log::info!(
         "zhost {} {}: id {}, links and gossip at {listen}, zctl at {control_addr}",
         env!("CARGO_PKG_VERSION"),
@@ -106,9 +110,15 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     );
     let publishers = config.publishers.clone();
     let Place { sockets, follower, .. } = place;
-    let watchdog =
-        settings.text("watchdog").filter(|file| !file.is_empty()).map(|file| Watchdog::arm(Path::new(file)));
-    let watchdog = watchdog.transpose().map_err(|e| settings.complain("watchdog", &e))?;
+    let watchdog = settings.text("watchdog").filter(|file| !file.is_empty());
+    // A board without its watchdog is better than none.
+    let watchdog = watchdog.and_then(|file| match Watchdog::arm(Path::new(file)) {
+        Ok(watchdog) => Some(watchdog),
+        Err(error) => {
+            log::warn!("{}; going on without", settings.complain("watchdog", &error));
+            None
+        }
+    });
     let manager = Manager::find().unwrap_or_else(|error| {
         log::warn!("NOTIFY_SOCKET: {error}");
         None
@@ -132,7 +142,7 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
         board.wire(&wire).map_err(|e| settings.complain("devices", &e))?;
     }
     if let Some(file) = settings.text("camera-replay") {
-        let period = Duration::from_millis(settings.parse("camera-period-ms")?);
+        let period = Duration::from_millis(settings.number("camera-period-ms")?);
         let camera = ReplayCamera::open(Path::new(file), period)
             .map_err(|e| settings.complain("camera-replay", &e))?;
         board.add("sensors.camera", Arc::new(camera));
@@ -142,24 +152,20 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
 
 fn node_config(
     settings: &Settings,
-    data_dir: &Path,
+    identity: Identity,
     board: &Board,
     place: &Place,
     unix_origin_ms: u64,
 ) -> Result<NodeConfig, SettingsError> {
-    let secret = |name: &str| -> Result<[u8; 32], SettingsError> {
-        let file: PathBuf = settings.parse(name)?;
-        files::read_secret(&file).map_err(|e| settings.complain(name, &e))
-    };
-    let millis = |name: &str| settings.parse::<u64>(name).map(Duration::from_millis);
+    let secret = |name: &str| files::secret(settings, name);
+    let millis = |name: &str| settings.number(name).map(Duration::from_millis);
     let operators: Vec<String> = settings.parse_list("operators")?;
     let operators = operators.iter().map(|text| files::parse_operator(text)).collect::<Option<Vec<_>>>();
-    let memory_mib: u32 = settings.parse("memory-mib")?;
-    let identity_error = |e: &dyn Display| SettingsError(format!("{}/identity.key: {e}", data_dir.display()));
+    let memory_bytes = settings.number("memory-mib")?.saturating_mul(1 << 20);
     Ok(NodeConfig {
         cluster: settings.parse("cluster")?,
         secret: ClusterSecret::new(secret("secret-file")?, settings.parse("cluster")?),
-        identity: files::identity(data_dir).map_err(|e| identity_error(&e))?,
+        identity,
         name: settings.parse("name")?,
         region: settings.parse("region")?,
         kind: settings.parse("kind")?,
@@ -171,7 +177,7 @@ fn node_config(
         broadcasts: place.networks.broadcasts.clone(),
         eligible: settings.parse("eligible")?,
         runs_spaces: settings.parse("run-spaces")?,
-        memory_bytes: memory_mib.saturating_mul(1 << 20),
+        memory_bytes: u32::try_from(memory_bytes).unwrap_or(u32::MAX),
         capabilities: board.capabilities(),
         control_key: secret("control-secret-file")?,
         operators: operators

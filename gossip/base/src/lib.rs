@@ -16,6 +16,7 @@ pub mod planted;
 pub mod recognizer;
 pub mod rng;
 pub mod round_trip;
+pub mod text;
 pub mod time;
 pub mod topology;
 
@@ -28,5 +29,6 @@ pub use pid::{Farewell, Pid};
 pub use recognizer::RecognizerSpec;
 pub use rng::Rng;
 pub use round_trip::RoundTrip;
+pub use text::Shown;
 pub use time::Instant;
 pub use topology::{PathSpec, Restart, SpaceKey, SpaceKind, SpaceSpec, Start, TopologySpec, WEB_CAPABILITY};

@@ -14,6 +14,11 @@ struct Cluster {
     /// Who does not know enough of the cluster to take part.
     unready: Option<usize>,
     placed_term: u64,
+    /// The last ballot that each put on flash.
+    ballots: BTreeMap<usize, Ballot>,
+    /// Who led each full term, and the terms that two led.
+    leaders: BTreeMap<u64, ZhostId>,
+    doubled: Vec<u64>,
 }
 
 fn id(index: usize) -> ZhostId {
@@ -31,6 +36,9 @@ impl Cluster {
             sides: vec![0; count],
             unready: None,
             placed_term: 0,
+            ballots: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            doubled: Vec::new(),
         }
     }
 
@@ -91,18 +99,45 @@ impl Cluster {
         match output {
             ElectionOutput::Send(to, datagram) => self.deliver(index, to, datagram),
             ElectionOutput::Persist(ballot) => {
+                self.ballots.insert(index, ballot);
                 if let Some(election) = &mut self.elections[index] {
                     election.handle_ballot_stored(now, ballot);
                 }
             }
-            ElectionOutput::Announce(Some(reign)) => drop(self.announced.insert(id(index), reign)),
+            ElectionOutput::Announce(Some(reign)) => {
+                if reign.full && *self.leaders.entry(reign.term).or_insert(id(index)) != id(index) {
+                    self.doubled.push(reign.term);
+                }
+                self.announced.insert(id(index), reign);
+            }
             ElectionOutput::Announce(None) => drop(self.announced.remove(&id(index))),
+            ElectionOutput::Informed => {}
         }
     }
 
     fn reign(&self, of: usize) -> Option<(ZhostId, bool, u64)> {
         let (leader, reign) = self.elections[of].as_ref()?.reign()?;
         Some((leader, reign.full, reign.term))
+    }
+
+    /// Starts one again: with what it had on flash, or with nothing and, if it `abstains`, knowing that.
+    fn restart(&mut self, index: usize, is_emptied: bool, abstains: bool) {
+        self.kill(index);
+        let ballot = if is_emptied {
+            Ballot::default()
+        } else {
+            self.ballots.get(&index).copied().unwrap_or_default()
+        };
+        let mut election =
+            Election::new(id(index), ballot, Rng::from_number(index as u64 + ballot.term * 100));
+        if is_emptied && abstains {
+            election.abstain(self.now);
+        }
+        self.elections[index] = Some(election);
+    }
+
+    fn abstention(&self, index: usize) -> Option<(usize, usize)> {
+        self.elections[index].as_ref()?.abstention()
     }
 
     fn kill(&mut self, index: usize) {
@@ -230,4 +265,90 @@ fn larger_clusters_have_more_supers() {
     cluster.run_for(Duration::from_secs(5));
     let reign = cluster.elections[0].as_ref().and_then(Election::reign).unwrap().1;
     assert_eq!(reign.supers.as_slice(), [id(1), id(2), id(3)]);
+}
+
+#[test]
+fn who_forgot_its_votes_gives_none_until_enough_have_told() {
+    for (count, needed) in [(2, 1), (3, 2), (4, 2), (5, 3), (7, 4), (20, 10)] {
+        let mut cluster = Cluster::new(count);
+        cluster.run_for(Duration::from_secs(5));
+        let last = count - 1;
+        // One too few can be reached.
+        cluster.sides = (0..count).map(|index| u8::from(index < last && index + 1 >= needed)).collect();
+        cluster.restart(last, true, true);
+        cluster.run_for(Duration::from_secs(5));
+        assert_eq!(cluster.abstention(last), Some((needed - 1, needed)), "of {count}");
+        let election = cluster.elections[last].as_mut().unwrap();
+        election.handle_vote_request(id(0), 50);
+        assert_eq!(election.poll_output(), None, "neither a vote nor a refusal, of {count}");
+        cluster.sides = vec![0; count];
+        cluster.run_for(Duration::from_secs(2));
+        assert_eq!(cluster.abstention(last), None, "of {count}");
+        let ballot = cluster.ballots[&last];
+        assert!(ballot.term >= 50 + FORGOTTEN_TERMS, "{ballot:?}");
+        // Its vote counts again: with it, and not without it, there is a majority.
+        (0..count - count / 2 - 1).for_each(|index| cluster.kill(index));
+        cluster.run_for(Duration::from_secs(20));
+        assert!(
+            cluster.reign(last).is_some_and(|(_, full, _)| full),
+            "of {count}: {:?}",
+            cluster.reign(last)
+        );
+    }
+}
+
+#[test]
+fn alone_without_its_votes_a_zhost_leads_but_no_full_term() {
+    let mut election = Election::new(id(1), Ballot::default(), Rng::from_number(1));
+    election.abstain(Instant::ZERO);
+    let me = Candidate { id: id(1), eligible: true, capacity: 1 };
+    let view = View { candidates: vec![me], roster: vec![id(1)], ready: true, ..View::default() };
+    let mut announced = None;
+    for second in 0..5 {
+        let now = Instant::ZERO + Duration::from_secs(second);
+        election.handle_view(now, view.clone());
+        election.handle_timeout(now);
+        while let Some(output) = election.poll_output() {
+            match output {
+                ElectionOutput::Persist(ballot) => election.handle_ballot_stored(now, ballot),
+                ElectionOutput::Announce(reign) => announced = reign,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(announced.map(|reign| reign.full), Some(false));
+    assert_eq!(election.abstention(), Some((0, 0)));
+}
+
+/// Restarts, some with an emptied flash, and partitions, as chance has it; the terms that two led.
+fn doubled_terms(count: usize, seed: u64, abstains: bool) -> Vec<u64> {
+    let mut rng = Rng::from_number(seed);
+    let mut cluster = Cluster::new(count);
+    for _ in 0..40 {
+        match rng.below(4) {
+            0 => cluster.sides = (0..count).map(|_| rng.below(2) as u8).collect(),
+            1 => cluster.sides = vec![0; count],
+            choice => {
+                let victim = rng.below(count as u64) as usize;
+                cluster.restart(victim, choice == 2, abstains);
+            }
+        }
+        cluster.run_for(Duration::from_millis(50 + rng.below(3000)));
+    }
+    cluster.sides = vec![0; count];
+    cluster.run_for(Duration::from_secs(20));
+    let leader = cluster.reign(0);
+    assert!(leader.is_some_and(|(_, full, _)| full), "{count}, seed {seed}: {leader:?}");
+    cluster.doubled
+}
+
+#[test]
+fn no_full_term_has_two_leaders_though_flash_is_emptied_in_the_middle_of_elections() {
+    for (count, seeds) in [(3, 200), (7, 100), (20, 20)] {
+        for seed in 0..seeds {
+            assert_eq!(doubled_terms(count, seed, true), [0; 0], "{count} zhosts, seed {seed}");
+        }
+    }
+    let careless = (0..200).filter(|seed| !doubled_terms(3, *seed, false).is_empty()).count();
+    assert!(careless > 0, "who votes as if nothing had happened is never caught: this test is blind");
 }

@@ -1,12 +1,12 @@
 //! Finding each other: addresses that are asked, beacons that everybody on a network hears, and what comes of them.
 
-use super::{Addrs, DOUBT_MAX, Membership, Rumour, State, Swim, SwimMessage};
+use super::{Addrs, DOUBT_MAX, Membership, Purpose, Rumour, State, Swim, SwimMessage};
 use crate::datagram::{Datagram, PLAIN_SIZE_MAX_BYTES};
 use alloc::{vec, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 use litemap::LiteMap;
 use zhost_base::{
-    Generation, Instant, ZhostId,
+    Instant, ZhostId,
     id::rendezvous,
     limits::{HELLO_PEERS_MAX, HELLOS_MAX, MEMBERS_MAX},
 };
@@ -23,8 +23,10 @@ const BEACON_PERIOD: Duration = Duration::from_secs(30);
 const BEACON_ANSWERS: u64 = 6;
 /// How long a dead member is remembered.
 const REMEMBER: Duration = Duration::from_secs(24 * 3600);
-/// Bytes of an answer beside the rumours of others.
-const WELCOME_HEAD_MAX_BYTES: usize = 220;
+/// Addresses that are asked beside those of members, at most, of which we learned ourselves.
+const SEEDS_MAX: usize = 64;
+/// Bytes of an answer beside rumours.
+const WELCOME_HEAD_MAX_BYTES: usize = 60;
 
 /// Whom to ask, and when.
 pub(super) struct Search {
@@ -42,6 +44,20 @@ impl Search {
     pub fn new(now: Instant, seeds: Vec<SocketAddr>, broadcasts: Vec<SocketAddr>) -> Self {
         let answered = LiteMap::new();
         Self { seeds, broadcasts, answered, until: now + LOOK_AROUND, next: now, next_beacon: now }
+    }
+
+    /// Addresses at which there may be members.
+    pub fn seeds(&self) -> impl Iterator<Item = SocketAddr> {
+        self.seeds.iter().copied()
+    }
+
+    /// There is a member at these, too: they are asked as long as nobody says otherwise.
+    pub fn remember(&mut self, addrs: impl Iterator<Item = SocketAddr>) {
+        for addr in addrs {
+            if !self.seeds.contains(&addr) && self.seeds.len() < SEEDS_MAX {
+                self.seeds.push(addr);
+            }
+        }
     }
 
     fn note_answer(&mut self, asked: SocketAddr, id: ZhostId) {
@@ -105,28 +121,41 @@ impl Membership {
         asked: Option<SocketAddr>,
         supers: &[ZhostId],
     ) {
-        if self.left {
+        if self.left || self.stands_aside() {
             return;
         }
         let id = hello.peer.id;
+        if id == self.me.id && hello.peer.nonce != self.me.nonce {
+            return self.hear_ourselves(now, hello.peer);
+        }
         if id == self.me.id {
             asked.into_iter().for_each(|asked| self.search.note_answer(asked, id));
             return;
         }
-        let known = self.members.get(&id).map(|member| member.peer.generation).unwrap_or_default();
+        let known = self.members.get(&id).map(super::Member::rumour);
+        let known = known.filter(|known| known.peer.nonce != hello.peer.nonce);
         let welcome = self.welcome(id, known, asked, supers);
         self.outbox.push_back((from, welcome));
-        self.introduce(now, from, hello);
+        if self.may_be_rivals(&hello.peer) {
+            // The two find out; if the one that we know is gone, we do.
+            self.start_probe(now, id, Purpose::Last);
+        } else {
+            self.introduce(now, from, hello);
+        }
     }
 
     /// Somebody asks everybody on its network. Some of those to whom it is new, or is elsewhere, answer.
     pub fn handle_beacon(&mut self, now: Instant, from: SocketAddr, beacon: Rumour, supers: &[ZhostId]) {
-        if self.left || beacon.peer.id == self.me.id {
+        if self.left || self.stands_aside() {
             return;
+        }
+        if beacon.peer.id == self.me.id {
+            return self.hear_ourselves(now, beacon.peer);
         }
         let held = self.members.get(&beacon.peer.id).filter(|member| member.is_up());
         let is_known = held.is_some_and(|held| {
-            (held.peer.generation, held.incarnation) >= (beacon.peer.generation, beacon.incarnation)
+            held.peer.nonce == beacon.peer.nonce
+                && (held.peer.generation, held.incarnation) >= (beacon.peer.generation, beacon.incarnation)
         });
         if is_known {
             self.handle_source(beacon.peer.id, from);
@@ -139,7 +168,7 @@ impl Membership {
     fn welcome(
         &self,
         to: ZhostId,
-        known: Generation,
+        known: Option<Rumour>,
         asked: Option<SocketAddr>,
         supers: &[ZhostId],
     ) -> Datagram {
@@ -151,13 +180,15 @@ impl Membership {
             (!supers.contains(&id), rendezvous(to.0, id))
         });
         rumours.truncate(HELLO_PEERS_MAX);
-        let mut room = PLAIN_SIZE_MAX_BYTES - WELCOME_HEAD_MAX_BYTES;
+        let me = self.own_rumour();
+        let said = [Some(&me), known.as_ref()].into_iter().flatten().map(Rumour::encoded_size).sum::<usize>();
+        let mut room = PLAIN_SIZE_MAX_BYTES.saturating_sub(WELCOME_HEAD_MAX_BYTES + said);
         rumours.retain(|rumour| {
             let left = room.checked_sub(rumour.encoded_size());
             room = left.unwrap_or(0);
             left.is_some()
         });
-        Datagram::Welcome { me: self.own_rumour(), asked, to, known, rumours }
+        Datagram::Welcome { me, asked, to, known, rumours }
     }
 
     /// Somebody we asked answers.
@@ -166,15 +197,19 @@ impl Membership {
         now: Instant,
         from: SocketAddr,
         (rumour, asked): (Rumour, Option<SocketAddr>),
-        (to, known): (ZhostId, Generation),
+        (to, known): (ZhostId, Option<Rumour>),
         others: Vec<Rumour>,
     ) {
         let welcomer = rumour.peer.id;
-        if self.left || welcomer == self.me.id || to != self.me.id {
+        if self.left || welcomer == self.me.id || to != self.me.id || self.stands_aside() {
             return;
         }
-        if known > self.me.generation {
-            self.regenerate(now, known);
+        if let Some(known) = known.filter(|known| known.peer.id == to && known.peer.nonce != self.me.nonce) {
+            self.hear_of_another_start(now, &known, true);
+        }
+        if self.is_in_doubt() && self.up == 0 {
+            // Not before we know that we are the only start.
+            return;
         }
         asked.into_iter().for_each(|asked| self.search.note_answer(asked, welcomer));
         self.apply(now, rumour, Some(from));

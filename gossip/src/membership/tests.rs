@@ -1,7 +1,7 @@
 //! Membership over a perfect and a lossy network, in virtual time.
 
 use super::*;
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, format};
 use zhost_base::limits::HELLOS_MAX;
 
 struct Net {
@@ -22,7 +22,13 @@ fn addr(index: usize) -> SocketAddr {
 }
 
 fn peer(index: usize, generation: u32) -> Peer {
-    Peer { id: ZhostId(1 + index as u64), generation: Generation(generation), addrs: addr(index).into() }
+    let nonce = 100 * generation + index as u32;
+    Peer {
+        id: ZhostId(1 + index as u64),
+        generation: Generation(generation),
+        addrs: addr(index).into(),
+        nonce,
+    }
 }
 
 /// An address in a network of that number.
@@ -118,6 +124,7 @@ impl Net {
                 if let Some(node) = &mut self.nodes[index] {
                     match datagram {
                         Datagram::Swim(swim) => node.handle_swim(now, from, swim),
+                        Datagram::Claim(claim) => node.handle_claim(now, from, claim),
                         Datagram::Hello { me, asked } => node.handle_hello(now, from, me, Some(asked), &[]),
                         Datagram::Beacon(me) => node.handle_beacon(now, from, me, &[]),
                         Datagram::Welcome { me, asked, to, known, rumours } => {
@@ -389,7 +396,8 @@ fn an_answer_meant_for_somebody_else_means_nothing() {
     let now = net.now;
     let node = net.nodes[0].as_mut().unwrap();
     let me = Rumour { peer: peer(1, 1), incarnation: 0, standing: Standing::Alive };
-    node.handle_welcome(now, addr(1), (me, None), (ZhostId(77), Generation(500)), Vec::new());
+    let known = Rumour { peer: Peer { id: ZhostId(77), ..peer(0, 500) }, ..me.clone() };
+    node.handle_welcome(now, addr(1), (me, None), (ZhostId(77), Some(known)), Vec::new());
     assert_eq!(node.me().generation, Generation(1));
 }
 
@@ -470,4 +478,125 @@ fn a_suspect_that_answers_and_does_not_refute_is_asked_at_the_pace_of_suspicions
     }
     assert!(node.peer(ZhostId(2)).is_some(), "it answers, so it is there");
     assert!((10..40).contains(&pings), "{pings} pings in ten seconds");
+}
+
+impl Net {
+    /// Starts a copy of a board, with what it had on flash, at the place of another.
+    fn start_copy(&mut self, of: usize, generation: u32, at: usize, nonce: u32) {
+        while self.nodes.len() <= at {
+            self.addrs.push(vec![addr(self.nodes.len())]);
+            self.nodes.push(None);
+        }
+        let copy = Peer { addrs: addr(at).into(), nonce, ..peer(of, generation) };
+        let rng = self.rng.fork();
+        self.nodes[at] = Some(Membership::new(self.now, copy, vec![addr(0), addr(1)], Vec::new(), rng));
+    }
+
+    fn is_aside(&self, index: usize) -> bool {
+        self.nodes[index].as_ref().is_some_and(Membership::stands_aside)
+    }
+
+    /// Where the others take a zhost to be.
+    fn seen_at(&self, of: usize) -> Vec<SocketAddr> {
+        let id = peer(of, 1).id;
+        let others = self.nodes.iter().flatten().filter(|node| node.me().id != id);
+        others.filter_map(|node| node.addr(id)).collect()
+    }
+}
+
+/// Copies the card of board 2 to another one, at these sizes and generations, and with either order of the nonces.
+fn copied(count: usize, generation: u32, nonce: u32, seed: u64) -> Net {
+    let mut net = Net::new(count, 50, seed);
+    net.nodes[2] = None;
+    net.start(2, 3);
+    net.run_for(Duration::from_secs(10));
+    net.start_copy(2, generation, count, nonce);
+    net.run_for(Duration::from_secs(8));
+    net
+}
+
+#[test]
+fn of_two_starts_of_one_key_the_one_that_was_there_stays() {
+    for count in [3, 7, 20] {
+        // Started as often as the original, less often, and more often.
+        for (generation, nonce) in [(3, 1), (3, 9999), (2, 1), (2, 9999), (4, 1), (4, 9999), (9, 1)] {
+            for seed in 0..3 {
+                let what = format!("{count} zhosts, start {generation}, nonce {nonce}, seed {seed}");
+                let mut net = copied(count, generation, nonce, seed);
+                assert!(net.is_aside(count) && !net.is_aside(2), "{what}");
+                assert_eq!(net.seen_at(2), vec![addr(2); count - 1], "{what}");
+                let rivals = net.count(|event| matches!(event, MembershipEvent::Rival(_)));
+                assert_eq!(rivals, 1, "{what}");
+                // And so it stays.
+                net.run_for(Duration::from_secs(120));
+                assert!(net.is_aside(count) && !net.is_aside(2), "{what}, later");
+                // Until the one that stayed is gone.
+                net.nodes[2] = None;
+                net.run_for(Duration::from_secs(40));
+                assert!(!net.is_aside(count), "{what}, alone");
+                assert_eq!(net.seen_at(2), vec![addr(count); count - 1], "{what}, alone");
+                // Whoever comes second now is the other one.
+                net.start(2, 4);
+                net.run_for(Duration::from_secs(10));
+                assert!(net.is_aside(2) && !net.is_aside(count), "{what}, the other way round");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_copies_that_start_at_once_are_one_in_the_end() {
+    for seed in 0..20 {
+        let mut net = Net::new(5, 50, seed);
+        net.nodes[2] = None;
+        net.run_for(Duration::from_secs(10));
+        let nonces = if seed % 2 == 0 { [7, 8] } else { [8, 7] };
+        net.start_copy(2, 3, 2, nonces[0]);
+        net.start_copy(2, 3, 5, nonces[1]);
+        net.run_for(Duration::from_secs(12));
+        assert_ne!(net.is_aside(2), net.is_aside(5), "seed {seed}");
+        let at = addr(if net.is_aside(2) { 5 } else { 2 });
+        assert_eq!(net.seen_at(2), vec![at; 4], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_card_that_was_moved_is_no_copy() {
+    for (generation, within) in [(4, 8), (3, 12), (1, 12)] {
+        for seed in 0..10 {
+            let mut net = Net::new(5, 50, seed);
+            net.nodes[2] = None;
+            net.start(2, 3);
+            net.run_for(Duration::from_secs(10));
+            net.count(|_| true);
+            net.nodes[2] = None;
+            net.start_copy(2, generation, 5, 9999);
+            net.run_for(Duration::from_secs(within));
+            assert_eq!(net.seen_at(2), vec![addr(5); 4], "start {generation}, seed {seed}");
+            let is_conflict = |event: &MembershipEvent| {
+                matches!(event, MembershipEvent::Rival(_) | MembershipEvent::StandAside(_))
+            };
+            assert_eq!(net.count(is_conflict), 0, "start {generation}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_claim_out_of_an_earlier_life_moves_nobody() {
+    let mut net = Net::new(3, 0, 1);
+    net.run_for(Duration::from_secs(5));
+    let now = net.now;
+    let node = net.nodes[0].as_mut().unwrap();
+    for to in [0, 1, u32::MAX] {
+        let claim = Claim {
+            peer: Peer { nonce: 77, ..peer(0, 9) },
+            to,
+            active_ms: Some(u64::MAX),
+            stays: Some(77),
+            asks: false,
+        };
+        node.handle_claim(now, addr(7), claim);
+    }
+    net.run_for(Duration::from_secs(30));
+    assert!(net.everybody_sees(3) && net.nodes[0].as_ref().unwrap().rival().is_none());
 }

@@ -105,6 +105,7 @@ fn strange_news(rng: &mut Rng) -> Datagram {
         id: ZhostId(rng.number()),
         generation: Generation(rng.number() as u32),
         addrs: SocketAddr::from(([192, 0, 2, 1], 9)).into(),
+        nonce: rng.number() as u32,
     };
     let rumour = |rng: &mut Rng| Rumour { peer: peer(rng), incarnation: 0, standing: Standing::Down };
     let rumours = (0..rng.below(20)).map(|_| rumour(rng)).collect();

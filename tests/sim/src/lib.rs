@@ -15,6 +15,7 @@ mod network;
 mod operator;
 mod referee;
 pub mod rest;
+pub mod rivals;
 pub mod rollout;
 pub mod scenario;
 pub mod slots;

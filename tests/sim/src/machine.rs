@@ -91,6 +91,8 @@ pub struct Machine {
     /// Its slots for agents.
     pub slots: SimSlots,
     config: NodeConfig,
+    /// Whether it has started before with this identity.
+    pub was_here: bool,
     measured: bool,
 }
 
@@ -155,6 +157,7 @@ impl Machine {
             life: 0,
             slots: SimSlots::default(),
             config,
+            was_here: false,
             measured,
         }
     }
@@ -186,12 +189,21 @@ impl Machine {
         }
     }
 
+    /// The board gets a copy of another one's card: its identity, its settings and what it has stored.
+    pub fn copy_card(&mut self, of: &Self) {
+        let (addrs, control_addr) = (self.config.addrs.clone(), self.config.control_addr);
+        self.config = NodeConfig { addrs, control_addr, ..of.config.clone() };
+        self.disk.restore(of.disk.snapshot());
+        self.was_here = true;
+    }
+
     /// Another board takes this one's place.
     pub fn replace(&mut self, rng: &mut Rng) {
         let mut private = [0; 32];
         rng.fill(&mut private);
         self.disk = SimDisk::default();
         self.config.identity = Identity::from_private(private);
+        self.was_here = false;
     }
 
     /// Whether its clock goes on without power.
@@ -223,7 +235,8 @@ impl Machine {
             let store = RedbStore::open(move || Ok(disk.clone()));
             Arc::new(store.expect("the disk can always be opened after a power cut"))
         };
-        let recovered = Recovered::boot(store.as_ref()).expect("the disk can be read");
+        let recovered = Recovered::boot(store.as_ref(), self.was_here).expect("the disk can be read");
+        self.was_here = true;
         let publishers = self.config.publishers.clone();
         let worker = Worker::new(
             Box::new(Wasmi),

@@ -118,7 +118,8 @@ impl Referee {
         self.further_clusters = count.saturating_sub(1);
     }
 
-    fn object(&mut self, objection: String) {
+    /// Something went against the rules.
+    pub fn object(&mut self, objection: String) {
         if self.objections.len() < OBJECTIONS_MAX && !self.objections.contains(&objection) {
             self.objections.push(objection);
         }

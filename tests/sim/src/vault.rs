@@ -298,8 +298,24 @@ pub fn resubmitted(seed: u64) -> Result<u32, String> {
     compare(&world, home, (0, 0), n).map_or(Ok(n), Err)
 }
 
+/// What happens to the board of the vault that loses its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wipe {
+    /// Another board takes its place.
+    Replaced,
+    /// It stays who it is, and knows that it has lost something.
+    Emptied,
+    /// It stays who it is, and takes it for its first start.
+    Unnoticed,
+}
+
 /// Runs the vault through `mishaps` mishaps drawn from the seed.
 pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
+    run_wiping(seed, mishaps, verbose, Wipe::Replaced)
+}
+
+/// As [`run`], with another way of losing a disk.
+pub fn run_wiping(seed: u64, mishaps: u32, verbose: bool, wipe: Wipe) -> Vault {
     let mut world = site(seed);
     world.verbose = verbose;
     submit(&mut world);
@@ -331,7 +347,13 @@ pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
                 wipes += 1;
                 kills += 1;
                 world.cut_power(victim);
-                world.replace_board(victim);
+                match wipe {
+                    Wipe::Replaced => world.replace_board(victim),
+                    Wipe::Emptied | Wipe::Unnoticed => world.empty_disk(victim),
+                }
+                if wipe == Wipe::Unnoticed {
+                    world.forget_start(victim);
+                }
                 world.run_for(pause);
                 world.start(victim);
             }

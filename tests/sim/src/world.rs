@@ -93,6 +93,8 @@ pub struct World {
     trace_hash: u64,
     referee: referee::Referee,
     is_judged: bool,
+    /// Whether a card was copied.
+    has_copies: bool,
     /// Whether the trace is printed as it happens.
     pub verbose: bool,
 }
@@ -124,6 +126,7 @@ impl World {
             trace_hash: 0xcbf2_9ce4_8422_2325,
             referee: referee::Referee::default(),
             is_judged: !measured,
+            has_copies: false,
             verbose: false,
         }
     }
@@ -547,7 +550,12 @@ impl World {
                     running.worker.handle_command(local, command);
                 }
             }
-            Output::Log(level, text) => self.note(format!("z{index} {level:?}: {text}")),
+            Output::Log(level, text) => {
+                if text.contains("runs twice") && !self.has_copies {
+                    self.referee.object(format!("z{index} sees a copied card where there is none"));
+                }
+                self.note(format!("z{index} {level:?}: {text}"));
+            }
             // There are no names here.
             Output::Resolve(_) => {}
             // There are no browsers here.

@@ -53,3 +53,20 @@ fn data_of_a_forgotten_topology_is_none_of_a_new_one() {
         vault::exhumed(seed).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
     }
 }
+
+#[test]
+fn a_board_whose_store_is_emptied_passes_nothing_for_everything() {
+    for seed in 0..25 {
+        let vault = vault::run_wiping(seed, vault::MISHAPS, false, vault::Wipe::Emptied);
+        assert!(vault.report.flaws.is_empty(), "seed {seed}: {:?}", vault.report.flaws);
+        assert!(vault.acknowledged >= 160, "seed {seed}: {} acknowledged", vault.acknowledged);
+    }
+    let careless = |seed: &u64| {
+        let vault = vault::run_wiping(*seed, vault::MISHAPS, false, vault::Wipe::Unnoticed);
+        vault.report.flaws.iter().any(|flaw| flaw.contains("lost"))
+    };
+    assert!(
+        (0..25).any(|seed| careless(&seed)),
+        "a board that does not know costs nothing: this test is blind"
+    );
+}

@@ -194,7 +194,10 @@ fn zhosts(zhosts: &[Zhost]) -> String {
             hardware.join(" "),
         ]
     });
-    table(&["ZHOST_ID", "ROLE", "STATE", "REGION", "SUPER", "SPACES", "ADDRESS", "HARDWARE"], rows)
+    let table =
+        table(&["ZHOST_ID", "ROLE", "STATE", "REGION", "SUPER", "SPACES", "ADDRESS", "HARDWARE"], rows);
+    let conflicts = zhosts.iter().filter_map(|z| Some((z, z.conflict.as_ref()?)));
+    conflicts.fold(table, |text, (z, conflict)| format!("{text}\n{} ({}) {conflict}", z.name, z.id))
 }
 
 fn firmware(status: &FirmwareStatus) -> String {

@@ -69,6 +69,8 @@ impl Node {
         self.seen = seen;
         self.join_roster(now);
         self.refresh_election(now);
+        self.refresh_losses(now);
+        self.note_rivals();
         self.choose_super(now);
         self.refresh_links(now);
         self.write_link_row(now);
@@ -128,6 +130,7 @@ impl Node {
                         ),
                     );
                     self.founding.handle_up(now);
+                    self.end_solitude();
                     self.gossip.hurry(now);
                     self.note_up(now, peer.id);
                     self.lose_zhost(now, peer.id, Some(peer.generation), false);
@@ -156,6 +159,10 @@ impl Node {
                     let addrs = self.membership.addrs(peer);
                     self.links.handle_moved(now, peer, &addrs);
                 }
+                MembershipEvent::Rival(_) => self.meet_rival(now),
+                MembershipEvent::RivalGone(other) => self.lose_rival(now, other),
+                MembershipEvent::StandAside(_) => self.stand_aside(now),
+                MembershipEvent::GoOn => self.go_on(now),
                 MembershipEvent::Refuted => {
                     self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
                 }
@@ -226,6 +233,9 @@ impl Node {
 
     /// Something came over a link.
     fn handle_hop(&mut self, now: Instant, peer: ZhostId, hop: Hop) {
+        if self.membership.stands_aside() {
+            return;
+        }
         match hop {
             Hop::Parcel(parcel) => self.handle_parcel(now, peer, parcel),
             Hop::Relay(relayed) => self.handle_relayed(now, peer, relayed),

@@ -17,6 +17,8 @@ fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -
         web_addr: None,
         eligible: true,
         runs_spaces: true,
+        blank: false,
+        rival_addr: None,
         memory_bytes,
         started_unix_ms: 0,
         agent: name("1"),
@@ -120,4 +122,20 @@ fn slow_and_freshly_returned_zhosts_are_the_last_choice() {
     // With nobody else they do.
     sites.remove(&ZhostId(2));
     assert!(matches!(place(ID, &spaces[..1], &[], &LiteMap::new(), &mut sites)[0], Home::On(_)));
+}
+
+#[test]
+fn a_zhost_that_lost_its_flash_is_no_place_for_replicated_data() {
+    let blank = Profile { blank: true, ..profile("a", "b", &["data.read", "data.write"], 64 << 20) };
+    let site = Site {
+        profile: &blank,
+        load: LoadBand::default(),
+        is_slow: false,
+        is_fresh: false,
+        spaces: 0,
+        memory_bytes: 0,
+    };
+    let plain = SpaceSpec::new(name("s"), zhost_base::SpaceKind::Data);
+    assert!(site.suits(&plain));
+    assert!(!site.suits(&SpaceSpec { replicas: 1, ..plain }));
 }

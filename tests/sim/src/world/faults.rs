@@ -40,6 +40,27 @@ impl World {
         self.referee.forget(index);
     }
 
+    /// Empties the disk of a board without power, which stays who it is.
+    pub fn empty_disk(&mut self, index: usize) {
+        self.note(format!("== emptied disk in z{index}"));
+        self.machines[index].disk.restore(Vec::new());
+        self.referee.forget(index);
+    }
+
+    /// Lets a board take it for its first start when its disk is empty, as if it could not know better.
+    pub fn forget_start(&mut self, index: usize) {
+        self.machines[index].was_here = false;
+    }
+
+    /// Puts a copy of a board's card into another one without power.
+    pub fn copy_card(&mut self, of: usize, into: usize) {
+        self.note(format!("== copy of the card of z{of} in z{into}"));
+        let [of, copy] = self.machines.get_disjoint_mut([of, into]).expect("two boards");
+        copy.copy_card(of);
+        self.has_copies = true;
+        self.referee.forget(into);
+    }
+
     /// A board's process is stopped for a while, and everything it is sent waits.
     pub fn pause(&mut self, index: usize, duration: Duration) {
         self.note(format!("== pause z{index} for {duration:?}"));

@@ -165,6 +165,7 @@ Topologies: 1 degraded, 2 running
         capabilities: capabilities.iter().map(ToString::to_string).collect(),
         addr: "10.0.0.1:9200".into(),
         control_addr: "10.0.0.1:9000".into(),
+        conflict: None,
     };
     let zhosts =
         vec![zhost("a", "super", "alive", &["data.read"]), zhost("b", "local", "dead", &["sensors.camera"])];

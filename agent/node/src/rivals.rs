@@ -1,0 +1,117 @@
+//! One identity on two boards: a flash card was copied. The membership finds out, and which of the two stays
+//! (`gossip/src/membership/rival.rs`); here is what follows.
+
+use crate::node::{Level, Node};
+use std::{collections::BTreeSet, net::SocketAddr};
+use zhost_base::{Instant, ZhostId, limits::MEMBERS_MAX};
+use zhost_control::protocol::Request;
+use zhost_gossip::membership::Peer;
+
+/// What an operator is to do about it.
+const ADVICE: &str =
+    "give each board an identity of its own: remove identity.key and zhost.redb from one of them";
+
+/// The copied zhosts we have told our operator of.
+#[derive(Debug, Default)]
+pub(crate) struct Rivals(BTreeSet<(ZhostId, SocketAddr)>);
+
+impl Node {
+    /// Another start of us lives, and leaves us the cluster.
+    pub(crate) fn meet_rival(&mut self, now: Instant) {
+        self.log(
+            Level::Warn,
+            format!(
+                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stays; {ADVICE}",
+                self.at(self.id), self.rival_place()
+            ),
+        );
+        self.write_profile(now);
+    }
+
+    pub(crate) fn lose_rival(&mut self, now: Instant, other: Peer) {
+        let place = other.addrs.iter().next().map_or_else(|| "-".into(), |addr| addr.to_string());
+        self.log(Level::Info, format!("this zhost does not run at {place} any more"));
+        self.write_profile(now);
+    }
+
+    /// Another start of us lives, and takes part in our stead.
+    pub(crate) fn stand_aside(&mut self, now: Instant) {
+        self.log(
+            Level::Warn,
+            format!(
+                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stands aside: it closes \
+                 its spaces and takes no commands until the other is gone; {ADVICE}",
+                self.at(self.id), self.rival_place()
+            ),
+        );
+        self.suspend();
+        self.election.retire();
+        self.reconcile_spaces(now);
+    }
+
+    /// The other start of us is gone.
+    pub(crate) fn go_on(&mut self, now: Instant) {
+        self.log(Level::Warn, "this zhost runs nowhere else any more: joining again".into());
+        self.wait_for_cluster(now);
+    }
+
+    /// Tells our operator of zhosts that run twice.
+    pub(crate) fn note_rivals(&mut self) {
+        let seen = self.known_zhosts().filter_map(|(id, profile)| Some((id, profile.rival_addr?)));
+        let seen: BTreeSet<(ZhostId, SocketAddr)> = seen.take(MEMBERS_MAX).collect();
+        for (id, addr) in seen.difference(&self.rivals.0).copied().collect::<Vec<_>>() {
+            let Some(at) = self.membership.addr(id).filter(|_| id != self.id) else {
+                continue;
+            };
+            let text = format!(
+                "zhost {} ({id}) runs twice, at {at} and at {addr}: was its flash card copied?",
+                self.zhost_name(id)
+            );
+            self.log(Level::Warn, text);
+        }
+        self.rivals.0 = seen;
+    }
+
+    /// Where the other start of us lives that stands aside for us.
+    pub(crate) fn rival_addr(&self) -> Option<SocketAddr> {
+        self.membership.rival_addr().filter(|_| !self.membership.stands_aside())
+    }
+
+    fn rival_place(&self) -> String {
+        self.membership.rival_addr().map_or_else(|| "-".into(), |addr| addr.to_string())
+    }
+
+    /// What an operator should know of a zhost that runs twice.
+    pub(crate) fn describe_rival(&self, id: ZhostId) -> Option<String> {
+        if id == self.id && self.membership.stands_aside() {
+            return Some(format!(
+                "runs also at {}; the one asked, at {}, stands aside",
+                self.rival_place(),
+                self.at(id)
+            ));
+        }
+        let addr = self.profile(id)?.rival_addr?;
+        Some(format!("runs also at {addr}, which stands aside: was its flash card copied?"))
+    }
+
+    /// Why a request is not carried out while another start of us takes part in our stead.
+    pub(crate) fn refuse_aside(&self, request: &Request) -> Option<String> {
+        if !self.membership.stands_aside() {
+            return None;
+        }
+        let acts_on_space = matches!(
+            request,
+            Request::TopoRestart(_)
+                | Request::SpaceRestart(_)
+                | Request::SpaceRepair(_)
+                | Request::SpaceOpen(_)
+        );
+        (request.writes() || acts_on_space).then(|| {
+            format!(
+                "this zhost stands aside, since another with its identity runs at {} (a copied flash card?); nothing \
+                 changed. Ask another zhost, and {ADVICE}",
+                self.rival_place()
+            )
+        })
+    }
+}
