@@ -10,6 +10,7 @@
 //! nobody listens any more ([`Membership::handle_refused`]) is asked so at once: no suspicion is needed.
 
 mod addrs;
+mod comeback;
 mod probe;
 mod rival;
 mod rumour;
@@ -23,6 +24,7 @@ use alloc::{
     vec,
     vec::Vec,
 };
+use comeback::Returning;
 use core::{net::SocketAddr, time::Duration};
 use litemap::LiteMap;
 use probe::{Probe, Purpose};
@@ -171,6 +173,8 @@ pub struct Membership {
     ring: bool,
     next_probe: Instant,
     probes: LiteMap<u32, Probe>,
+    /// Members that were taken for dead and say that they live.
+    returning: Returning,
     serial: u32,
     /// Since when we are active.
     active_since: Instant,
@@ -209,6 +213,7 @@ impl Membership {
             ring: false,
             next_probe: now,
             probes: LiteMap::new(),
+            returning: Returning::default(),
             serial: rng.number() as u32,
             active_since: now,
             rival: None,
@@ -312,7 +317,9 @@ impl Membership {
                 accusers.push(from);
                 rumour.standing = Standing::Suspect(accusers);
             }
-            self.apply(now, rumour, None);
+            let source = Some(from).filter(|from| rumour.peer.id == *from);
+            let source = source.and_then(|from| self.members.get(&from)?.way.at);
+            self.apply(now, rumour, source);
         }
     }
 
@@ -335,6 +342,8 @@ impl Membership {
         // Also of what we refuted long ago: whoever did not hear of that would accuse us for ever.
         let accuses_us =
             swim.rumours.iter().any(|r| r.peer.id == self.me.id && r.standing != Standing::Alive);
+        let defends_itself =
+            swim.rumours.iter().any(|rumour| rumour.peer.id == swim.from && self.is_news(rumour));
         for rumour in swim.rumours {
             let source = Some(from).filter(|_| rumour.peer.id == swim.from);
             self.apply(now, rumour, source);
@@ -348,7 +357,10 @@ impl Membership {
         }
         if self.peer(swim.from).is_none() {
             // Whom we take for dead, or do not know, learns it and comes back.
-            return self.answer_stranger(from, swim.from);
+            return match self.members.contains_key(&swim.from) {
+                true => self.answer_dead(now, from, swim.from, swim.message, defends_itself),
+                false => self.answer_stranger(from),
+            };
         }
         self.handle_source(swim.from, from);
         match swim.message {
@@ -383,8 +395,17 @@ impl Membership {
         }
     }
 
-    /// Takes in a piece of news, and passes it on if it is new. With where it came from, if that is whom it is about.
+    /// Takes in a piece of news. With where it came from, if that is whom it is about: one that was taken for dead has to
+    /// be heard well first.
     fn apply(&mut self, now: Instant, rumour: Rumour, source: Option<SocketAddr>) {
+        match source.filter(|_| self.is_back_from_the_dead(&rumour)) {
+            Some(from) => self.ask_whether_back(now, rumour, from),
+            None => self.take_in(now, rumour, source),
+        }
+    }
+
+    /// Takes in a piece of news, and passes it on if it is new.
+    fn take_in(&mut self, now: Instant, rumour: Rumour, source: Option<SocketAddr>) {
         if rumour.peer.id == self.me.id {
             return self.hear_of_ourselves(now, &rumour);
         }

@@ -140,6 +140,11 @@ impl Node {
         self.send(now, to, &Frame::Errand(topology, errand))
     }
 
+    /// Whether a local space still waits for the answer to this question.
+    pub(crate) fn is_asking(&self, number: u32, serial: u32) -> bool {
+        self.actors.asking.get(&number).is_some_and(|asking| asking.serial == serial)
+    }
+
     /// Remembers whom a local space asked.
     pub(crate) fn note_asking(&mut self, number: u32, serial: u32, whom: ZhostId) {
         self.actors.asking.insert(number, Asking { serial, whom });

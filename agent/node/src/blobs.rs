@@ -12,9 +12,10 @@ use zhost_base::{
     BlobDigest, Instant, ZhostId,
     id::rendezvous,
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, MEX_SIZE_MAX_BYTES},
+    planted::{self, Bug},
 };
 use zhost_gossip::{
-    document::Home,
+    document::{Home, TopologyDocument, Wanted},
     row::{Row, RowKey},
 };
 use zhost_runtime::{StoreError, table};
@@ -72,6 +73,11 @@ impl Blobs {
         self.complete.contains_key(&digest)
     }
 
+    /// Those that are held.
+    pub fn digests(&self) -> impl Iterator<Item = BlobDigest> {
+        self.complete.keys().copied()
+    }
+
     /// How many blobs are held.
     pub fn count(&self) -> usize {
         self.complete.len()
@@ -99,7 +105,8 @@ impl Node {
     fn keepers(&self, digest: BlobDigest) -> BTreeSet<ZhostId> {
         let mut order: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).chain([self.id]).collect();
         order.sort_by_key(|id| std::cmp::Reverse(rendezvous(digest.seed(), *id)));
-        order.into_iter().take(COPIES).collect()
+        let copies = if planted::has(Bug::KeepOneCopy) { 1 } else { COPIES };
+        order.into_iter().take(copies).collect()
     }
 
     /// The blobs this zhost should have, with their sizes.
@@ -306,8 +313,11 @@ impl Node {
         if !self.ready {
             return;
         }
-        let mut wanted: BTreeSet<BlobDigest> =
-            self.ledger.topologies().map(|(_, topology)| topology.package).collect();
+        let counts = |topology: &&TopologyDocument| {
+            topology.wanted == Wanted::Running || !planted::has(Bug::DropStopped)
+        };
+        let topologies = self.ledger.topologies().map(|(_, topology)| topology).filter(counts);
+        let mut wanted: BTreeSet<BlobDigest> = topologies.map(|topology| topology.package).collect();
         wanted.extend(self.commands.blobs());
         wanted
             .extend(self.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images).map(|i| i.blob));

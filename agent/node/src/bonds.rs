@@ -11,7 +11,9 @@ use crate::{
 };
 use litemap::LiteMap;
 use zhost_base::{
-    Farewell, Generation, Instant, Name, Pid, TopologyId, ZhostId, limits::BONDS_PER_SPACE_MAX,
+    Farewell, Generation, Instant, Name, Pid, TopologyId, ZhostId,
+    limits::BONDS_PER_SPACE_MAX,
+    planted::{self, Bug},
 };
 use zhost_runtime::Signal;
 
@@ -52,6 +54,15 @@ impl Bonds {
     /// Whether the space can be tied to no further one.
     pub fn is_full(&self, number: u32) -> bool {
         self.of(number).count() >= BONDS_PER_SPACE_MAX
+    }
+
+    /// A tie goes with the first word about it; whether there was one.
+    fn undo(&mut self, tie: (u32, Pid, Tie)) -> bool {
+        let was_there = self.ties.contains_key(&tie);
+        if !planted::has(Bug::KeepTies) {
+            self.ties.remove(&tie);
+        }
+        was_there
     }
 
     fn of(&self, number: u32) -> impl Iterator<Item = &(u32, Pid, Tie)> {
@@ -127,7 +138,7 @@ impl Node {
         let ties: &[Tie] = if bond == Bond::Link { &[Tie::Link] } else { &[Tie::Watches] };
         for tie in ties {
             if to == self.pid(to.number)
-                && self.actors.bonds.ties.remove(&(to.number, from, *tie)).is_some()
+                && self.actors.bonds.undo((to.number, from, *tie))
                 && let Some(signal) = signal(from, *tie, farewell.clone())
             {
                 self.signal(to.number, signal);
@@ -171,6 +182,9 @@ impl Node {
 
     /// Ties to a zhost are lost: ours are told, and the other side when it is back.
     pub(crate) fn lose_ties(&mut self, peer: ZhostId, alive: Option<Generation>, tell_it: bool) {
+        if planted::has(Bug::ForgetTies) {
+            return;
+        }
         let is_gone = |pid: &Pid| pid.zhost == peer && Some(pid.generation) != alive;
         let ties: Vec<_> =
             self.actors.bonds.ties.keys().filter(|(_, other, _)| is_gone(other)).copied().collect();

@@ -7,7 +7,10 @@ use crate::{
     node::{Level, Node},
 };
 use litemap::LiteMap;
-use zhost_base::{Instant, SpaceKey, TopologyId};
+use zhost_base::{
+    Instant, SpaceKey, TopologyId,
+    planted::{self, Bug},
+};
 use zhost_gossip::{
     document::{DataLife, TopologyDocument},
     ledger::Ledger,
@@ -88,7 +91,9 @@ impl Disposal {
 
     /// The data of topologies that are listed no more.
     fn orphans(&self, ledger: &Ledger) -> Vec<Waste> {
-        let is_listed = |id: TopologyId| ledger.topology(id).is_some_and(TopologyDocument::is_listed);
+        let is_listed = |id: TopologyId| {
+            ledger.topology(id).is_some_and(TopologyDocument::is_listed) || planted::has(Bug::KeepWaste)
+        };
         let mut ids: Vec<_> =
             self.lives.keys().map(|key| key.topology).filter(|id| !is_listed(*id)).collect();
         ids.dedup();

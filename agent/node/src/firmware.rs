@@ -8,7 +8,11 @@
 
 use crate::node::{Ending, Level, Node, Output};
 use std::time::Duration;
-use zhost_base::{BlobDigest, Instant, Name, ZhostId, limits::FIRMWARE_REASON_MAX_BYTES};
+use zhost_base::{
+    BlobDigest, Instant, Name, ZhostId,
+    limits::FIRMWARE_REASON_MAX_BYTES,
+    planted::{self, Bug},
+};
 use zhost_control::protocol::{FirmwareLine, FirmwareStatus};
 use zhost_gossip::{
     document::{FirmwareDocument, FirmwareImage, Placement},
@@ -93,8 +97,9 @@ fn lacking<'a>(document: &'a FirmwareDocument, board: &Board) -> Option<&'a Firm
 
 /// What is to happen next among these boards, which are sorted by id.
 fn next<'a>(document: &'a FirmwareDocument, boards: &[Board]) -> Next<'a> {
+    let counts = |revision: u64| revision == document.revision && !planted::has(Bug::IgnoreFailure);
     let failure = |board: &Board| match &board.row.as_ref()?.attempt {
-        Attempt::Failed { revision, reason } if *revision == document.revision => {
+        Attempt::Failed { revision, reason } if counts(*revision) => {
             Some(format!("{} does not run it: {reason}", board.name))
         }
         _ => None,
@@ -108,7 +113,7 @@ fn next<'a>(document: &'a FirmwareDocument, boards: &[Board]) -> Next<'a> {
     let is_at_it = |board: &&Board| {
         board.row.as_ref().is_some_and(|row| matches!(row.attempt, Attempt::Installing | Attempt::Trying))
     };
-    if let Some(board) = boards.iter().find(is_at_it) {
+    if let Some(board) = boards.iter().find(is_at_it).filter(|_| !planted::has(Bug::TryTogether)) {
         return Next::Waits(format!("{} takes it up", board.name));
     }
     match boards.iter().find_map(|board| Some((board.id, lacking(document, board)?))) {
@@ -229,7 +234,8 @@ impl Node {
         }
         if self.firmware.attempt == Attempt::Trying {
             let is_alone = self.ledger.roster().all(|(id, _)| id == self.id);
-            if (is_alone || self.firmware.is_in_step) && !self.firmware.is_keeping {
+            let is_found = is_alone || self.firmware.is_in_step || planted::has(Bug::KeepUntried);
+            if is_found && !self.firmware.is_keeping {
                 self.firmware.is_keeping = true;
                 self.output(Output::Firmware(FirmwareOrder::Keep));
             }

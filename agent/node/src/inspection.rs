@@ -3,7 +3,7 @@
 use crate::node::Node;
 use litemap::LiteMap;
 use std::collections::BTreeSet;
-use zhost_base::{Instant, SpaceKey, ZhostId, limits};
+use zhost_base::{BlobDigest, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId, limits};
 use zhost_gossip::{
     document::{DocumentKey, PlacementVersion},
     row::{Reign, Row, RowKey},
@@ -22,6 +22,8 @@ pub struct Inspection {
     pub ledger_hash: u64,
     /// Documents it holds of topologies, deleted ones and placements included.
     pub topology_documents: usize,
+    /// The packages of those topologies.
+    pub packages: BTreeSet<BlobDigest>,
     /// Version, state and reason of every topology, by name.
     pub topologies: LiteMap<String, (String, &'static str, Option<String>)>,
     /// The spaces it runs.
@@ -76,6 +78,16 @@ impl Node {
     /// How many global names local spaces hold.
     pub fn inspect_names(&self) -> usize {
         self.actors.grants.held()
+    }
+
+    /// Who holds a name, as this node sees it.
+    pub fn inspect_holder(&self, topology: TopologyId, name: &Name) -> Option<Pid> {
+        self.whereis(topology, name)
+    }
+
+    /// The packages and agents that this node has on its flash in full.
+    pub fn inspect_blobs(&self) -> impl Iterator<Item = BlobDigest> {
+        self.blobs.digests()
     }
 
     /// Packets this node passed on for others.
@@ -154,6 +166,7 @@ impl Node {
             reign: self.election.reign().map(|(leader, reign)| (leader, reign.clone())),
             registry_hash: self.registry.hash(),
             ledger_hash: self.ledger.hash(),
+            packages: self.ledger.topologies().map(|(_, topology)| topology.package).collect(),
             topologies: topologies.collect(),
             running: self.host.running().map(|(key, _)| key.clone()).collect(),
             starts: self.host.starts(),

@@ -11,7 +11,12 @@ use crate::{
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
-use zhost_base::{Instant, Name, Pid, TopologyId, ZhostId, id::rendezvous, limits::NAMES_PER_SPACE_MAX};
+use zhost_base::{
+    Instant, Name, Pid, TopologyId, ZhostId,
+    id::rendezvous,
+    limits::NAMES_PER_SPACE_MAX,
+    planted::{self, Bug},
+};
 use zhost_gossip::{
     document::PlacementVersion,
     row::{Row, RowKey},
@@ -139,7 +144,9 @@ impl Node {
         if grants.granted.len() >= GRANTS_MAX {
             return Err(Refusal::TryAgain);
         }
-        grants.granted.insert(key, (pid, now + GRANT_TTL));
+        if !planted::has(Bug::ForgetGrants) {
+            grants.granted.insert(key, (pid, now + GRANT_TTL));
+        }
         grants.counter += 1;
         // Of two starts of this zhost, the later one's grants are the later ones.
         let counter = u64::from(self.generation.0) << 32 | u64::from(grants.counter);
@@ -185,6 +192,9 @@ impl Node {
 
     /// A local space ended: its names are free.
     pub(crate) fn release_names(&mut self, now: Instant, topology: TopologyId, number: u32) {
+        if planted::has(Bug::KeepNames) {
+            return;
+        }
         let held = self.actors.grants.held.iter().filter(|(_, (holder, _))| *holder == number);
         let names: Vec<Name> = held.map(|((_, name), _)| name.clone()).collect();
         names.iter().for_each(|name| self.unregister(now, topology, number, name));

@@ -32,11 +32,37 @@ pub enum Bug {
     Usurp,
     /// A replica obeys whoever writes to it.
     ObeyAnybody,
+    /// A spawned space whose parent is gone meanwhile is left alone.
+    OrphanSpawned,
+    /// A spawned space goes on when its topology has another version.
+    OutliveVersion,
+    /// A super does not remember to whom it has granted a name a moment ago.
+    ForgetGrants,
+    /// A space that ends does not give its names back.
+    KeepNames,
+    /// What is bound to another space stays so when it was told of its end.
+    KeepTies,
+    /// Who is bound to the spaces of a zhost is not told that it is lost.
+    ForgetTies,
+    /// Only one zhost keeps a package that it does not run.
+    KeepOneCopy,
+    /// A package is let go when its topology is stopped.
+    DropStopped,
+    /// A board takes up an agent while another tries it.
+    TryTogether,
+    /// A board takes up an agent that has failed on another.
+    IgnoreFailure,
+    /// A board keeps an agent before it has found the cluster with it.
+    KeepUntried,
+    /// Data of deleted topologies stays where it was.
+    KeepWaste,
+    /// A deleted topology is forgotten although a zhost that is away has not heard of it.
+    ForgetEarly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 26] = [
         Self::SkipFence,
         Self::ForgetDelivered,
         Self::ReuseGeneration,
@@ -50,6 +76,19 @@ impl Bug {
         Self::AcknowledgeEarly,
         Self::Usurp,
         Self::ObeyAnybody,
+        Self::OrphanSpawned,
+        Self::OutliveVersion,
+        Self::ForgetGrants,
+        Self::KeepNames,
+        Self::KeepTies,
+        Self::ForgetTies,
+        Self::KeepOneCopy,
+        Self::DropStopped,
+        Self::TryTogether,
+        Self::IgnoreFailure,
+        Self::KeepUntried,
+        Self::KeepWaste,
+        Self::ForgetEarly,
     ];
 
     /// Its name on the command line.
@@ -68,12 +107,20 @@ impl Bug {
             Self::AcknowledgeEarly => "acknowledge-early",
             Self::Usurp => "usurp",
             Self::ObeyAnybody => "obey-anybody",
+            Self::OrphanSpawned => "orphan-spawned",
+            Self::OutliveVersion => "outlive-version",
+            Self::ForgetGrants => "forget-grants",
+            Self::KeepNames => "keep-names",
+            Self::KeepTies => "keep-ties",
+            Self::ForgetTies => "forget-ties",
+            Self::KeepOneCopy => "keep-one-copy",
+            Self::DropStopped => "drop-stopped",
+            Self::TryTogether => "try-together",
+            Self::IgnoreFailure => "ignore-failure",
+            Self::KeepUntried => "keep-untried",
+            Self::KeepWaste => "keep-waste",
+            Self::ForgetEarly => "forget-early",
         }
-    }
-
-    /// Whether it harms replicated data, and is looked for there.
-    pub fn harms_data(self) -> bool {
-        matches!(self, Self::AcknowledgeEarly | Self::Usurp | Self::ObeyAnybody)
     }
 }
 

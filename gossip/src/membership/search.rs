@@ -268,14 +268,8 @@ impl Membership {
         missing
     }
 
-    /// Says to whom is down in our eyes that it is, so that it can refute; or asks a stranger who it is.
-    pub(super) fn answer_stranger(&mut self, from: SocketAddr, id: ZhostId) {
-        match self.members.get(&id).map(super::Member::rumour) {
-            Some(rumour) => {
-                let rumours = vec![rumour];
-                self.send(from, Swim { from: self.me.id, message: SwimMessage::News, rumours });
-            }
-            None => self.outbox.push_back((from, Datagram::Hello { me: self.own_rumour(), asked: from })),
-        }
+    /// Asks a stranger who it is.
+    pub(super) fn answer_stranger(&mut self, from: SocketAddr) {
+        self.outbox.push_back((from, Datagram::Hello { me: self.own_rumour(), asked: from }));
     }
 }

@@ -14,6 +14,8 @@ struct Net {
     loss_per_mille: u64,
     /// Nodes below this index and the others do not hear each other.
     cut: Option<usize>,
+    /// Of what this node sends, so many of a thousand datagrams are lost.
+    mumbles: Option<(usize, u64)>,
     rng: Rng,
 }
 
@@ -58,6 +60,7 @@ impl Net {
             serial: 0,
             loss_per_mille,
             cut: None,
+            mumbles: None,
             rng: Rng::from_number(seed),
         };
         for index in 0..count {
@@ -102,7 +105,9 @@ impl Net {
                     false => *addr == to,
                 });
                 let severed = self.cut.is_some_and(|cut| (index < cut) != (target < cut));
-                if hears && !self.rng.chance(self.loss_per_mille) && !severed {
+                let mumbles = self.mumbles.filter(|(who, _)| *who == index);
+                let loss = mumbles.map_or(self.loss_per_mille, |(_, loss)| loss);
+                if hears && !self.rng.chance(loss) && !severed {
                     self.serial += 1;
                     let delay = Duration::from_micros(500 + self.rng.below(20_000));
                     self.events.insert((self.now + delay, self.serial), (source, target, datagram.clone()));
@@ -363,6 +368,59 @@ fn halves_that_took_each_other_for_dead_find_together() {
     net.cut = None;
     net.run_for(Duration::from_secs(15));
     assert!(net.everybody_sees(6));
+}
+
+#[test]
+fn who_is_hardly_heard_does_not_come_and_go() {
+    for (loss, seed) in [(800, 1), (800, 2), (900, 3), (950, 4), (1000, 5)] {
+        let mut net = Net::new(7, 0, seed);
+        net.run_for(Duration::from_secs(20));
+        net.count(|_| true);
+        net.mumbles = Some((3, loss));
+        net.run_for(Duration::from_secs(120));
+        let deaths = net.count(|event| matches!(event, MembershipEvent::Down(peer) if peer.id == ZhostId(4)));
+        let others = net.count(|event| matches!(event, MembershipEvent::Down(peer) if peer.id != ZhostId(4)));
+        assert!(
+            deaths <= 12 && others == 0,
+            "loss {loss}: {deaths} deaths of one among seven, {others} of others"
+        );
+        net.mumbles = None;
+        net.run_for(Duration::from_secs(40));
+        assert!(net.everybody_sees(7), "loss {loss}");
+    }
+}
+
+#[test]
+fn one_word_does_not_raise_the_dead() {
+    let mut net = Net::new(3, 0, 1);
+    net.run_for(Duration::from_secs(10));
+    let now = net.now;
+    let node = net.nodes[0].as_mut().unwrap();
+    let rumour = |incarnation, standing| Rumour { peer: peer(2, 1), incarnation, standing };
+    let says = |from, rumour: Rumour| Swim { from, message: SwimMessage::News, rumours: vec![rumour] };
+    node.handle_swim(now, addr(1), says(ZhostId(2), rumour(7, Standing::Down)));
+    assert_eq!(node.peer(ZhostId(3)), None);
+    while node.poll_output().is_some() {}
+    let word = says(ZhostId(3), rumour(8, Standing::Alive));
+    node.handle_swim(now, addr(2), word.clone());
+    let mut pings = Vec::new();
+    while let Some((to, datagram)) = node.poll_output() {
+        if let Datagram::Swim(Swim { message: SwimMessage::Ping(number), .. }) = datagram {
+            assert_eq!(to, addr(2));
+            pings.push(number);
+        }
+    }
+    assert_eq!(pings.len(), 8);
+    // Said again at once, it is not asked again.
+    node.handle_swim(now, addr(2), word);
+    assert!(core::iter::from_fn(|| node.poll_output()).all(|(_, datagram)| {
+        !matches!(datagram, Datagram::Swim(Swim { message: SwimMessage::Ping(_), .. }))
+    }));
+    for (answered, number) in pings.into_iter().enumerate() {
+        assert_eq!(node.peer(ZhostId(3)).is_some(), answered >= 6, "after {answered} answers");
+        let ack = Swim { from: ZhostId(3), message: SwimMessage::Ack(number), rumours: Vec::new() };
+        node.handle_swim(now, addr(2), ack);
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ const IMPORTS: &str = r#"
   (import "sys" "log" (func $log (param i32 i32 i32)))
   (import "sys" "sleep" (func $sleep (param i32)))
   (import "sys" "now_us" (func $now (result i64)))
+  (import "sys" "random" (func $random (param i32 i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "target")
   (data (i32.const 16) "bound")

@@ -3,6 +3,7 @@
 
 use crate::{
     machine::addrs,
+    promise::Promise,
     scenario::{Report, Run, network},
     world::{Machines, World},
 };
@@ -54,11 +55,11 @@ pub fn all_start(seed: u64, told: Told) -> Report {
     let mut run = site(seed, told);
     run.power_on();
     if !is_one(&mut run, Duration::from_secs(15), told.zhosts) {
-        run.object("there is no cluster of all after 15 s".into());
+        run.object(Promise::Agreement, "there is no cluster of all after 15 s");
     }
     if foundings(&run) != 1 {
         let count = foundings(&run);
-        run.object(format!("{count} clusters were founded"));
+        run.object(Promise::Agreement, format!("{count} clusters were founded"));
     }
     run.report(Some(Duration::ZERO))
 }
@@ -70,18 +71,18 @@ pub fn one_is_missing(seed: u64, told: Told) -> Report {
     (0..told.zhosts).filter(|index| *index != missing).for_each(|index| run.world.start(index));
     run.world.run_for(Duration::from_secs(25));
     if foundings(&run) > 0 {
-        run.object("nobody waited for the one that is missing".into());
+        run.object(Promise::Agreement, "nobody waited for the one that is missing");
     }
     if !is_one(&mut run, Duration::from_secs(20), told.zhosts - 1) {
-        run.object("there is no cluster without the one that is missing".into());
+        run.object(Promise::Agreement, "there is no cluster without the one that is missing");
     }
     let count = foundings(&run);
     if count != 1 {
-        run.object(format!("{count} clusters were founded"));
+        run.object(Promise::Agreement, format!("{count} clusters were founded"));
     }
     run.world.start(missing);
     if !is_one(&mut run, Duration::from_secs(15), told.zhosts) {
-        run.object("who comes late does not join".into());
+        run.object(Promise::Agreement, "who comes late does not join");
     }
     run.report(Some(Duration::ZERO))
 }
@@ -99,7 +100,7 @@ pub fn in_two(seed: u64, told: Told) -> Report {
     let founded = run.world.run_until(end, |world| world.inspect().values().all(|view| view.ready));
     if !founded || foundings(&run) != 2 {
         let count = foundings(&run);
-        run.object(format!("{count} clusters were founded in two halves"));
+        run.object(Promise::Agreement, format!("{count} clusters were founded in two halves"));
     }
     run.world.run_for(Duration::from_secs(5));
     run.submit_at(0, "alpha", "data.read");
@@ -110,7 +111,10 @@ pub fn in_two(seed: u64, told: Told) -> Report {
     let quiet_after = united.then(|| run.world.now().since(before));
     for (index, view) in run.world.inspect() {
         if view.roster != told.zhosts || !view.reign.as_ref().is_some_and(|(_, reign)| reign.full) {
-            run.object(format!("z{index} has a roster of {} and the reign {:?}", view.roster, view.reign));
+            run.object(
+                Promise::Agreement,
+                format!("z{index} has a roster of {} and the reign {:?}", view.roster, view.reign),
+            );
         }
     }
     run.check_flow();

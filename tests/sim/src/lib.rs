@@ -5,15 +5,22 @@
 
 pub mod actors;
 pub mod bonds;
+mod cast;
 mod disk;
+mod expectation;
+pub mod family;
 pub mod figures;
 pub mod founding;
 mod guests;
+pub mod loss;
 mod machine;
 mod mishaps;
 mod network;
 mod operator;
+pub mod promise;
+pub mod purge;
 mod referee;
+pub mod repertoire;
 pub mod rest;
 pub mod rivals;
 pub mod rollout;

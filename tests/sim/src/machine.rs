@@ -206,6 +206,11 @@ impl Machine {
         self.was_here = false;
     }
 
+    /// Whether its network carries broadcasts.
+    pub fn has_broadcasts(&self) -> bool {
+        !self.config.broadcasts.is_empty()
+    }
+
     /// Whether its clock goes on without power.
     pub fn has_time(&self) -> bool {
         self.config.clock_trust == ClockTrust::Own
@@ -248,6 +253,15 @@ impl Machine {
         );
         let node = Node::new(now, self.config.clone(), recovered, rng);
         self.running = Some(Running { node, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });
+    }
+
+    /// What was drawn for this start.
+    pub fn draws(&self) -> String {
+        let trust = self.config.clock_trust;
+        format!(
+            "a clock {} ppm fast, time {trust:?} from {}",
+            self.clock.drift_ppm, self.config.unix_origin_ms
+        )
     }
 
     /// Examines what an operator sent.

@@ -1,7 +1,12 @@
-//! Runs the fault scenario over many seeds and prints those that fail.
+//! Runs scenarios over many seeds and prints those that fail.
+
+mod hunt;
 
 use clap::Parser;
 use std::{
+    any::Any,
+    ops::ControlFlow,
+    process::ExitCode,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -10,18 +15,21 @@ use std::{
     time::{Duration, Instant},
 };
 use zhost_sim::{
+    promise::Promise,
+    repertoire::{self, Scenario, Seeds, Series},
     scenario::{self, Report},
-    vault,
 };
 
 /// Lines of the trace shown of the first seed that fails.
 const TRACE_LINES_SHOWN: usize = 60;
+/// Flaws shown of a seed that fails.
+const FLAWS_SHOWN: usize = 8;
 
 #[derive(Parser)]
 #[command(name = "sim", about = "Simulates clusters under faults drawn from seeds, and judges them.")]
 struct Options {
     /// Seeds, such as 0..500 or 17 or 3,17,0..100.
-    #[arg(long, default_value = "0..200", value_parser = parse_seeds)]
+    #[arg(long, default_value = "0..200")]
     seeds: Seeds,
     /// Boards in the cluster.
     #[arg(long, default_value_t = 7)]
@@ -29,93 +37,131 @@ struct Options {
     /// Print the whole trace of every seed.
     #[arg(long)]
     trace: bool,
-    /// Instead of a cluster under all sorts of faults: a space with replicated data whose board dies again and again.
-    #[arg(long)]
-    vault: bool,
+    /// What happens to the cluster.
+    #[arg(long, value_enum, default_value = "faults")]
+    scenario: Scenario,
     /// Instead of faults: leave a cluster alone for that many simulated seconds, and say what it still does.
     #[arg(long)]
     rest: Option<u64>,
     /// Before that, kill so many boards and pull so many cables.
     #[arg(long, requires = "rest")]
     battered: Option<usize>,
-    /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`.
+    /// Instead of these seeds: all those that ever failed, of every scenario, each at its size.
+    #[arg(long, conflicts_with_all = ["seeds", "scenario", "bug"])]
+    failed: bool,
+    /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`. Each is
+    /// looked for in the scenario that is made for it, and the seed must pass without it.
     #[arg(long)]
     bug: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-struct Seeds(Vec<u64>);
-
-fn parse_seeds(text: &str) -> Result<Seeds, String> {
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| format!("{text:?} is not a seed"));
-    let mut seeds = Vec::new();
-    for part in text.split(',') {
-        match part.split_once("..") {
-            Some((from, to)) => seeds.extend(number(from)?..number(to)?),
-            None => seeds.push(number(part)?),
-        }
-    }
-    Ok(Seeds(seeds))
-}
-
-/// What came of all seeds.
+/// What came of some seeds.
 #[derive(Default)]
 struct Tally {
     failed: Vec<u64>,
+    /// How many seeds were run.
+    run: usize,
     simulated_s: f64,
     slowest_s: f64,
+    /// The trace of the last one.
+    trace_hash: u64,
 }
 
-fn main() {
-    let mut options = Options::parse();
-    if let Some(name) = options.bug.clone() {
-        return hunt(&name, &mut options);
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Some(name) = &options.bug {
+        return hunt::run(name, &options);
     }
     if let Some(seconds) = options.rest {
-        for seed in &options.seeds.0 {
-            let length = Duration::from_secs(seconds);
-            let (rest, report) = match options.battered {
-                Some(mishaps) => scenario::battered(*seed, options.zhosts, mishaps, length),
-                None => scenario::rest(*seed, options.zhosts, length),
-            };
-            println!("seed {seed}: {rest}");
-            report.flaws.iter().for_each(|flaw| println!("  {flaw}"));
-        }
-        return;
+        rest(&options, Duration::from_secs(seconds));
+        return ExitCode::SUCCESS;
     }
+    let series = match options.failed {
+        true => repertoire::failed(),
+        false => Ok(vec![options.series()]),
+    };
+    let series = match series {
+        Ok(series) => series,
+        Err(reason) => {
+            eprintln!("failed-seeds.txt: {reason}");
+            return ExitCode::from(2);
+        }
+    };
+    let failed = series.iter().filter(|series| !passes(series, options.trace)).count();
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+impl Options {
+    fn series(&self) -> Series {
+        Series { scenario: self.scenario, zhosts: self.zhosts, seeds: self.seeds.clone() }
+    }
+}
+
+/// Leaves clusters alone, and says what they still do.
+fn rest(options: &Options, length: Duration) {
+    for seed in &options.seeds.0 {
+        let (rest, report) = match options.battered {
+            Some(mishaps) => scenario::battered(*seed, options.zhosts, mishaps, length),
+            None => scenario::rest(*seed, options.zhosts, length),
+        };
+        println!("seed {seed}: {rest}");
+        report.flaws.iter().for_each(|flaw| println!("  {flaw}"));
+    }
+}
+
+/// Runs seeds and says what came of them; whether all passed.
+fn passes(series: &Series, trace: bool) -> bool {
     let started = Instant::now();
-    let tally = run_all(&options, false);
+    let shown = AtomicUsize::new(0);
+    let tally = run_all(series, trace, &|seed, report| {
+        let is_first = shown.fetch_add(1, Ordering::Relaxed) == 0;
+        show(seed, report, is_first && !trace);
+        ControlFlow::Continue(())
+    });
     let wall = started.elapsed().as_secs_f64();
     let hours = tally.simulated_s / 3600.0;
     println!(
-        "{} seeds of {} zhosts, {} failed{}; {hours:.1} simulated hours in {wall:.0} s ({:.2} h/s); slowest quiet {:.1} s",
-        options.seeds.0.len(),
-        options.zhosts,
+        "{}: {} seeds of {} zhosts, {} failed{}; {hours:.1} simulated hours in {wall:.0} s ({:.2} h/s); slowest quiet {:.1} s",
+        series.scenario.name(),
+        series.seeds.0.len(),
+        series.zhosts,
         tally.failed.len(),
         if tally.failed.is_empty() { String::new() } else { format!(": {:?}", tally.failed) },
         hours / wall,
         tally.slowest_s
     );
-    if let Some(first) = tally.failed.first() {
-        println!("reproduce one with: cargo xtask sim --seeds {first} --zhosts {} --trace", options.zhosts);
-        std::process::exit(1);
+    if series.seeds.0.len() == 1 {
+        println!("trace hash {:016x}", tally.trace_hash);
     }
+    if let Some(first) = tally.failed.first() {
+        println!(
+            "reproduce one with: cargo xtask sim --scenario {} --seeds {first} --zhosts {} --trace",
+            series.scenario.name(),
+            series.zhosts
+        );
+    }
+    tally.failed.is_empty()
 }
 
-/// Runs the seeds on all processors; up to the first that fails, if `first_only`.
-fn run_all(options: &Options, first_only: bool) -> Tally {
+/// Runs the seeds in their order, on all processors, until one fails after which `on_failure` wants no more.
+fn run_all(
+    series: &Series,
+    trace: bool,
+    on_failure: &(dyn Fn(u64, &Report) -> ControlFlow<()> + Sync),
+) -> Tally {
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
-    let threads = if options.trace { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    let threads = if trace { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    let seeds = &series.seeds.0;
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(seed) = options.seeds.0.get(index).copied() else { return };
-                    let failed = run(seed, options, &tally, first_only);
-                    if failed && first_only {
-                        next.store(options.seeds.0.len(), Ordering::Relaxed);
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
+                    let report = run(series, seed, trace);
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.add(seed, &report);
+                    if !report.flaws.is_empty() && on_failure(seed, &report).is_break() {
+                        next.store(seeds.len(), Ordering::Relaxed);
                     }
                 }
             });
@@ -126,70 +172,40 @@ fn run_all(options: &Options, first_only: bool) -> Tally {
     tally
 }
 
-/// Runs one seed; whether it failed.
-fn run(seed: u64, options: &Options, tally: &Mutex<Tally>, is_hunt: bool) -> bool {
-    let run = std::panic::catch_unwind(|| match options.vault {
-        true => vault::run(seed, vault::MISHAPS, options.trace).report,
-        false => scenario::faults(seed, options.zhosts, options.trace),
-    });
-    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-    let failed = match &run {
-        Ok(report) => {
-            tally.simulated_s += report.simulated.as_secs_f64();
-            tally.slowest_s =
-                tally.slowest_s.max(report.quiet_after.map_or(0.0, |quiet| quiet.as_secs_f64()));
-            !report.flaws.is_empty()
-        }
-        Err(_) => true,
-    };
-    if failed {
-        let shows_trace = tally.failed.is_empty() && !options.trace && !is_hunt;
-        tally.failed.push(seed);
-        if let Ok(report) = &run {
-            show(seed, report, shows_trace, if is_hunt { 1 } else { 8 });
-        }
-    } else if let (Ok(report), 1) = (&run, options.seeds.0.len()) {
-        println!(
-            "seed {seed} passes (trace hash {:016x}, quiet after {:?})",
-            report.trace_hash, report.quiet_after
-        );
-    }
-    failed
+/// Runs one seed. A panic breaks a promise, too.
+fn run(series: &Series, seed: u64, trace: bool) -> Report {
+    let run = std::panic::catch_unwind(|| series.scenario.run(seed, series.zhosts, trace));
+    run.unwrap_or_else(|panic| Report {
+        flaws: vec![Promise::Sanity.broken(format!("panicked: {}", panic_text(panic.as_ref())))],
+        trace_hash: 0,
+        simulated: Duration::ZERO,
+        quiet_after: None,
+        trace: Vec::new(),
+    })
 }
 
-fn show(seed: u64, report: &Report, with_trace: bool, flaws: usize) {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}
+
+impl Tally {
+    fn add(&mut self, seed: u64, report: &Report) {
+        self.run += 1;
+        self.simulated_s += report.simulated.as_secs_f64();
+        self.slowest_s = self.slowest_s.max(report.quiet_after.map_or(0.0, |quiet| quiet.as_secs_f64()));
+        self.trace_hash = report.trace_hash;
+        if !report.flaws.is_empty() {
+            self.failed.push(seed);
+        }
+    }
+}
+
+fn show(seed: u64, report: &Report, with_trace: bool) {
     println!("seed {seed} fails (trace hash {:016x}):", report.trace_hash);
-    report.flaws.iter().take(flaws).for_each(|flaw| println!("  {flaw}"));
+    report.flaws.iter().take(FLAWS_SHOWN).for_each(|flaw| println!("  {flaw}"));
     if with_trace {
         let skipped = report.trace.len().saturating_sub(TRACE_LINES_SHOWN);
         report.trace.iter().skip(skipped).for_each(|line| println!("  | {line}"));
-    }
-}
-
-/// Plants bugs: a referee that does not find them is none.
-fn hunt(name: &str, options: &mut Options) {
-    let bugs: Vec<zhost_base::planted::Bug> =
-        zhost_base::planted::Bug::ALL.into_iter().filter(|bug| name == "all" || bug.name() == name).collect();
-    if bugs.is_empty() {
-        let names: Vec<_> = zhost_base::planted::Bug::ALL.iter().map(|bug| bug.name()).collect();
-        eprintln!("there is no bug {name:?}; there are {}", names.join(", "));
-        std::process::exit(2);
-    }
-    // A panic is a way to be found; its text is not of interest here.
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut unfound = Vec::new();
-    for bug in bugs {
-        zhost_base::planted::plant(Some(bug));
-        options.vault = bug.harms_data();
-        let found = run_all(options, true).failed.first().copied();
-        match found {
-            Some(seed) => println!("{}: found by seed {seed}", bug.name()),
-            None => unfound.push(bug.name()),
-        }
-    }
-    zhost_base::planted::plant(None);
-    if !unfound.is_empty() {
-        println!("not found: {}", unfound.join(", "));
-        std::process::exit(1);
     }
 }

@@ -8,31 +8,33 @@ const MISHAPS_MAX: u64 = 5;
 /// Longest pause between two of them.
 const PAUSE_MAX_MS: u64 = 4000;
 
+/// How long loss lasts that lasts: at least, and at most so much longer.
+const LASTING_LOSS_MS: (u64, u64) = (60_000, 40_000);
+
 /// What went wrong and has to be put right again.
-#[derive(Default)]
 struct Damage {
     down: Vec<usize>,
-    old_disk: bool,
+    /// One board, and what its disk once held.
+    backup: (usize, Vec<u8>),
+    /// Whether it comes back with that.
+    has_old_disk: bool,
 }
 
 impl Run {
-    /// Some mishaps, one after the other, each on top of those before; then everything is put right.
-    pub(crate) fn trouble(&mut self) {
-        let mut damage = Damage::default();
+    /// Some mishaps, one after the other, each on top of those before, and an operator's `chore` after each; then
+    /// everything is put right.
+    pub(crate) fn trouble(&mut self, mut chore: impl FnMut(&mut Self)) {
         let backup = self.backup_of_one();
+        let mut damage = Damage { down: Vec::new(), backup, has_old_disk: false };
         for _ in 0..=self.below(MISHAPS_MAX) {
             self.mishap(&mut damage);
             self.pass(PAUSE_MAX_MS);
-        }
-        match self.below(4) {
-            0 => self.submit("alpha", 2, "sensors.camera"),
-            1 => self.stop("beta"),
-            _ => {}
+            chore(self);
         }
         if self.world.rng().chance(100) {
             self.blackout(&mut damage);
         }
-        self.repair(damage, backup);
+        self.repair(damage);
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -62,7 +64,7 @@ impl Run {
     }
 
     fn mishap(&mut self, damage: &mut Damage) {
-        match self.below(12) {
+        match self.below(13) {
             0 | 1 if damage.down.len() < 2 => {
                 let victim = self.somebody();
                 self.world.kill(victim);
@@ -99,12 +101,15 @@ impl Run {
                 self.world.readdress(victim);
             }
             11 if damage.down.len() < 2 => {
-                // Off and on again at once, perhaps with the disk of an earlier day.
-                let victim = self.somebody();
+                // Off, and on again perhaps with the disk of an earlier day.
+                let (board, is_it) = (damage.backup.0, self.world.rng().chance(500));
+                let victim =
+                    if is_it && self.world.live().contains(&board) { board } else { self.somebody() };
                 self.world.kill(victim);
                 damage.down.push(victim);
-                damage.old_disk |= self.world.rng().chance(300);
+                damage.has_old_disk |= self.world.rng().chance(500);
             }
+            12 => self.spoil_lastingly(),
             _ => {}
         }
     }
@@ -145,6 +150,32 @@ impl Run {
         self.world.heal();
     }
 
+    /// For a minute or more, little or nothing gets through from one board to others, or from others to it.
+    fn spoil_lastingly(&mut self) {
+        let board = self.somebody();
+        self.spoil_ways_of(board);
+        let (least, more) = LASTING_LOSS_MS;
+        let length = least + self.below(more);
+        self.world.run_for(Duration::from_millis(length));
+        self.world.heal();
+    }
+
+    /// Heavy loss in one direction between a board and all or some others: of datagrams, or of everything.
+    pub(crate) fn spoil_ways_of(&mut self, board: usize) {
+        let loss = 800 + 50 * self.below(5);
+        let (is_outward, with_streams) = (self.world.rng().chance(500), self.world.rng().chance(500));
+        let share = if self.world.rng().chance(500) { 1000 } else { 600 };
+        for other in (0..self.world.size()).filter(|other| *other != board) {
+            let (from, to) = if is_outward { (board, other) } else { (other, board) };
+            if self.world.rng().chance(share) {
+                self.world.spoil(from, to, loss);
+                if with_streams {
+                    self.world.spoil_streams(from, to, loss);
+                }
+            }
+        }
+    }
+
     fn hurt_a_disk(&mut self) {
         let (victim, times) = (self.somebody(), 2 + self.below(200) as u32);
         if self.world.rng().chance(500) {
@@ -167,12 +198,13 @@ impl Run {
         self.pass(5000);
     }
 
-    fn repair(&mut self, damage: Damage, (board, backup): (usize, Vec<u8>)) {
+    fn repair(&mut self, damage: Damage) {
+        let (board, mut backup) = damage.backup;
         self.world.heal();
         for victim in damage.down {
             self.pass(8000);
-            if damage.old_disk && victim == board {
-                self.world.restore_disk(victim, backup.clone());
+            if damage.has_old_disk && victim == board {
+                self.world.restore_disk(victim, std::mem::take(&mut backup));
             }
             self.world.start(victim);
         }

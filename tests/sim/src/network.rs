@@ -38,8 +38,12 @@ impl Default for NetworkFaults {
 const BURST_LOSS_PER_MILLE: u64 = 800;
 /// Longest burst.
 const BURST_MAX_MS: u64 = 600;
-/// A broken stream is noticed at the latest after this time.
+/// After this time a lost segment is sent again, and after twice the time if it is lost again.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
+/// How often, at most: what is sent then is not lost.
+const RETRANSMISSIONS_MAX: u32 = 8;
+/// Tries to open a connection before one gives up.
+const CONNECT_TRIES: u32 = 3;
 
 /// One end of a connection.
 pub type End = (usize, ConnectionId);
@@ -49,10 +53,14 @@ pub struct Network {
     pub faults: NetworkFaults,
     /// Ways that carry nothing.
     cuts: BTreeSet<(usize, usize)>,
+    /// Boards that reach nobody and are reached by nobody.
+    isolated: BTreeSet<usize>,
     /// Boards between which no stream can be opened, as by a firewall.
     walls: BTreeSet<(usize, usize)>,
-    /// Ways that lose more than the others.
+    /// Ways that lose more datagrams than the others.
     lossy: BTreeMap<(usize, usize), u64>,
+    /// Ways that lose more segments of streams.
+    slow: BTreeMap<(usize, usize), u64>,
     bursts: BTreeMap<(usize, usize), Instant>,
     peers: BTreeMap<End, End>,
     /// When the last bytes sent towards an end arrive, so that streams stay in order.
@@ -66,8 +74,10 @@ impl Network {
         Self {
             faults,
             cuts: BTreeSet::new(),
+            isolated: BTreeSet::new(),
             walls: BTreeSet::new(),
             lossy: BTreeMap::new(),
+            slow: BTreeMap::new(),
             bursts: BTreeMap::new(),
             peers: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -85,16 +95,32 @@ impl Network {
         self.lossy.insert((from, to), loss_per_mille);
     }
 
+    /// Makes the way from one board to another lose that many of a thousand segments of streams.
+    pub fn spoil_streams(&mut self, from: usize, to: usize, loss_per_mille: u64) {
+        self.slow.insert((from, to), loss_per_mille);
+    }
+
     /// Mends everything; gives the streams that were held up, with what they hold.
     pub fn mend(&mut self) -> Vec<(End, Vec<u8>)> {
         self.cuts.clear();
         self.lossy.clear();
+        self.slow.clear();
         self.bursts.clear();
         std::mem::take(&mut self.stalled).into_iter().collect()
     }
 
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cuts.contains(&(from, to))
+        let is_alone = from != to && (self.isolated.contains(&from) || self.isolated.contains(&to));
+        is_alone || self.cuts.contains(&(from, to))
+    }
+
+    /// Takes a board off the network whatever is mended, or puts it back.
+    pub fn isolate(&mut self, board: usize, is_isolated: bool) {
+        if is_isolated {
+            self.isolated.insert(board)
+        } else {
+            self.isolated.remove(&board)
+        };
     }
 
     /// Lets no streams be opened between two boards, for good.
@@ -131,13 +157,26 @@ impl Network {
         (0..copies).map(|_| now + self.delay(rng)).collect()
     }
 
-    /// When bytes sent to `end` arrive: a lost segment comes late, never out of order.
+    /// When bytes sent to `end` arrive: a lost segment comes late, and later each time, but never out of order.
     pub fn stream_arrival(&mut self, now: Instant, end: End, rng: &mut Rng) -> Instant {
-        let retransmissions = (0..5).take_while(|_| rng.chance(self.faults.loss_per_mille)).count() as u32;
-        let delay = self.delay(rng) + RETRANSMISSION * retransmissions;
+        let way = self.peer(end).map(|other| (other.0, end.0));
+        let loss = self.segment_loss_per_mille(way);
+        let losses = (0..RETRANSMISSIONS_MAX).take_while(|_| rng.chance(loss)).count() as u32;
+        let delay = self.delay(rng) + RETRANSMISSION * (2_u32.pow(losses) - 1);
         let last = self.arrivals.entry(end).or_default();
         *last = (now + delay).max(*last);
         *last
+    }
+
+    fn segment_loss_per_mille(&self, way: Option<(usize, usize)>) -> u64 {
+        let slow = way.and_then(|way| self.slow.get(&way)).copied().unwrap_or(0);
+        slow.max(self.faults.loss_per_mille)
+    }
+
+    /// Whether a connection comes about: question and answer have to get through, in one of a few tries.
+    pub fn gets_through(&self, from: usize, to: usize, rng: &mut Rng) -> bool {
+        let ways = [(from, to), (to, from)].map(|way| self.segment_loss_per_mille(Some(way)));
+        (0..CONNECT_TRIES).any(|_| ways.iter().all(|loss| !rng.chance(*loss)))
     }
 
     /// Keeps bytes that a cut holds up, or that follow such bytes; gives back those that can go.

@@ -1,10 +1,17 @@
 //! What must be true of a cluster, at every moment and after quiet.
 
-use crate::world::World;
+use crate::{
+    cast::Cast,
+    expectation::{Expectation, Outcome},
+    promise::{Flaw, Promise},
+    slots::SimSlots,
+    world::World,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use zhost_base::TopologyId;
+use zhost_base::{BlobDigest, Instant, SpaceKey, TopologyId};
 use zhost_gossip::document::{PlacementVersion, Slot};
 use zhost_node::Node;
+use zhost_runtime::WorkerCommand;
 
 /// Objections of one run that are kept.
 const OBJECTIONS_MAX: usize = 20;
@@ -21,7 +28,15 @@ pub struct Referee {
     /// By start of a sender, what arrived of its messages.
     senders: BTreeMap<u64, Sender>,
     delivered: u64,
-    objections: Vec<String>,
+    /// Flashes that lost what they held, or some of it.
+    lost_flashes: u32,
+    /// Boards that try an agent, or are about to.
+    trying: BTreeMap<usize, BlobDigest>,
+    /// Where agents that do not work were tried.
+    failed_on: BTreeMap<BlobDigest, usize>,
+    /// The spaces, and what they have to do with each other.
+    pub cast: Cast,
+    objections: Vec<Flaw>,
 }
 
 /// Messages of one start of a sender, wherever they arrived.
@@ -45,15 +60,17 @@ impl Referee {
             let leaders = self.full_terms.entry(term).or_default();
             if leaders.insert(index) && leaders.len() > 1 + self.further_clusters {
                 let text = format!("full term {term} is led by {leaders:?}");
-                self.object(text);
+                self.object(Promise::OneLeader.broken(text));
             }
         }
-        for (key, version) in node.inspect_orders() {
+        for (key, version) in node.inspect_orders().filter(|(key, _)| is_placed(key)) {
             let newest = self.executed.entry((index, key.topology, version.slot)).or_insert(version);
             let (old, stale) = (*newest, version < *newest);
             *newest = version.max(old);
             if stale {
-                self.object(format!("z{index} runs {key:?} by {version:?} after {old:?}"));
+                self.object(
+                    Promise::Order.broken(format!("z{index} runs {key:?} by {version:?} after {old:?}")),
+                );
             }
         }
     }
@@ -62,8 +79,17 @@ impl Referee {
     pub fn measure(&mut self, index: usize, node: &Node) {
         for (what, size, limit) in node.inspect_sizes() {
             if size > limit {
-                self.object(format!("z{index} holds {size} {what}, more than {limit}"));
+                self.object(
+                    Promise::Bounds.broken(format!("z{index} holds {size} {what}, more than {limit}")),
+                );
             }
+        }
+    }
+
+    /// A zhost tells the workers of its board something.
+    pub fn see_command(&mut self, now: Instant, index: usize, command: &WorkerCommand) {
+        if let Some(flaw) = self.cast.see_command(now, index, command) {
+            self.object(flaw);
         }
     }
 
@@ -81,10 +107,11 @@ impl Referee {
         sender.told = sender.told.max(told);
         sender.at = self.delivered;
         let before = sender.last.insert(place, number).unwrap_or(0);
+        let what = format!("message {number} of {nonce:x} arrives at z{}", place.0);
         if twice {
-            self.object(format!("message {number} of {nonce:x} arrives at z{} again", place.0));
+            self.object(Promise::Delivery.broken(format!("{what} again")));
         } else if number < before {
-            self.object(format!("message {number} of {nonce:x} arrives at z{} after {before}", place.0));
+            self.object(Promise::Delivery.broken(format!("{what} after {before}")));
         }
     }
 
@@ -103,13 +130,40 @@ impl Referee {
         let lacking = heard.filter(|(_, sender)| sender.missing.len() > sender.told as usize);
         let flaw = |(nonce, sender): (&u64, &Sender)| {
             let numbers: Vec<&u32> = sender.missing.iter().take(10).collect();
-            format!("messages {numbers:?} of {nonce:x} are missing, and it was told of {}", sender.told)
+            Promise::Flow.broken(format!(
+                "messages {numbers:?} of {nonce:x} are missing, and it was told of {}",
+                sender.told
+            ))
         };
         lacking.map(flaw).collect()
     }
 
+    /// Boards try new agents one after the other. What has failed on one is tried on no other, and kept on none.
+    pub fn see_slots(&mut self, index: usize, slots: &SimSlots, bad: &BTreeSet<BlobDigest>) {
+        match slots.trial {
+            Some(trial) => self.trying.insert(index, trial.blob),
+            None => self.trying.remove(&index),
+        };
+        if self.trying.len() > 1 {
+            let trying: Vec<String> = self.trying.keys().map(|index| format!("z{index}")).collect();
+            self.object(Promise::Rollout.broken(format!("{} try agents at once", trying.join(" and "))));
+        }
+        for agent in slots.started.iter().flatten().filter(|agent| bad.contains(agent)) {
+            let first = *self.failed_on.entry(*agent).or_insert(index);
+            let times = slots.started.iter().filter(|started| **started == Some(*agent)).count();
+            if first != index || times > 1 {
+                let text = format!("z{index} tries agent {agent}, which has failed on z{first}");
+                self.object(Promise::Rollout.broken(text));
+            }
+        }
+        if let Some(kept) = slots.kept.filter(|kept| bad.contains(kept)) {
+            self.object(Promise::Rollout.broken(format!("z{index} keeps agent {kept}, which does not work")));
+        }
+    }
+
     /// A board lost what it knew: it got an old disk.
     pub fn forget(&mut self, index: usize) {
+        self.lost_flashes += 1;
         self.executed.retain(|(board, _, _), _| *board != index);
     }
 
@@ -118,107 +172,120 @@ impl Referee {
         self.further_clusters = count.saturating_sub(1);
     }
 
-    /// Something went against the rules.
-    pub fn object(&mut self, objection: String) {
+    /// How many flashes lost what they held, or some of it.
+    pub fn lost_flashes(&self) -> u32 {
+        self.lost_flashes
+    }
+
+    /// Something happened that never may.
+    pub fn object(&mut self, objection: Flaw) {
         if self.objections.len() < OBJECTIONS_MAX && !self.objections.contains(&objection) {
             self.objections.push(objection);
         }
     }
 
     /// What went against the rules.
-    pub fn objections(&self) -> &[String] {
+    pub fn objections(&self) -> &[Flaw] {
         &self.objections
     }
 }
 
-/// What should be true of one topology after quiet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expectation {
-    /// Its name.
-    pub name: String,
-    /// The version that was acknowledged last.
-    pub version: String,
-    /// Its state.
-    pub state: &'static str,
-    /// How many of its spaces run.
-    pub running: usize,
+/// Those that were spawned have a dot in their names, and are as many as they like.
+fn is_placed(key: &SpaceKey) -> bool {
+    !key.space.as_str().contains('.')
 }
 
 /// What is not (yet) as it should be; empty when all is well.
-pub type Verdict = Vec<String>;
+pub type Verdict = Vec<Flaw>;
 
-/// Compares the boards with each other and with what is expected of them.
-pub fn judge(world: &World, expected: &[Expectation]) -> Verdict {
+/// Compares the boards with each other and with what is expected of them; their registries, if those rest.
+pub fn judge(world: &World, expected: &[Expectation], rests: bool) -> Verdict {
     let mut verdict: Verdict = world.objections().to_vec();
     let views = world.inspect();
     let live = world.live_ids();
-    let Some((first, model)) = views.iter().next() else { return vec!["no board has power".into()] };
+    let Some((first, model)) = views.iter().next() else {
+        return vec![Promise::Agreement.broken("no board has power")];
+    };
+    let mut disagree = |text: String| verdict.push(Promise::Agreement.broken(text));
     for (index, view) in &views {
         if view.members != live {
-            verdict.push(format!("z{index} sees {} members of {}", view.members.len(), live.len()));
+            disagree(format!("z{index} sees {} members of {}", view.members.len(), live.len()));
         }
         let comparisons = [
             ("the reign", view.reign == model.reign),
-            ("the registry", view.registry_hash == model.registry_hash),
+            ("the registry", !rests || view.registry_hash == model.registry_hash),
             ("the ledger", view.ledger_hash == model.ledger_hash),
             ("the topologies", view.topologies == model.topologies),
         ];
         let differing = comparisons.iter().filter(|(_, same)| !same);
-        verdict.extend(differing.map(|(what, _)| format!("z{index} and z{first} differ on {what}")));
+        differing.for_each(|(what, _)| disagree(format!("z{index} and z{first} differ on {what}")));
         if !view.ready {
-            verdict.push(format!("z{index} is not ready"));
+            disagree(format!("z{index} is not ready"));
         }
     }
     match &model.reign {
-        None => verdict.push("nobody leads".into()),
+        None => disagree("nobody leads".into()),
         Some((leader, reign)) => {
             if !live.contains(leader) {
-                verdict.push("a dead zhost leads".into());
+                disagree("a dead zhost leads".into());
             }
-            if reign.full != (live.len() * 2 > model.roster) {
-                verdict.push(format!(
-                    "the term is full: {}, with {} of {}",
-                    reign.full,
-                    live.len(),
-                    model.roster
-                ));
+            let (alive, roster) = (live.len(), model.roster);
+            if reign.full != (alive * 2 > roster) {
+                disagree(format!("the term is full: {}, with {alive} of {roster}", reign.full));
             }
         }
     }
-    for expectation in expected {
-        match model.topologies.get(&expectation.name) {
-            None => verdict.push(format!("topology {} is lost", expectation.name)),
-            Some((version, _, _)) if *version != expectation.version => {
-                verdict.push(format!(
-                    "topology {} is at {version}, not {}",
-                    expectation.name, expectation.version
-                ));
-            }
-            Some((_, state, reason)) if *state != expectation.state => {
-                verdict.push(format!(
-                    "topology {} is {state} ({reason:?}), not {}",
-                    expectation.name, expectation.state
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    let mut seen = BTreeSet::new();
+    let mut running = BTreeSet::new();
     for (index, view) in &views {
-        for key in &view.running {
-            if !seen.insert(key.clone()) {
-                verdict.push(format!("space {key:?} runs twice, once on z{index}"));
+        for key in view.running.iter().filter(|key| is_placed(key)) {
+            if !running.insert(key.clone()) {
+                let twice = format!("space {key:?} runs twice, once on z{index}");
+                verdict.push(Promise::Running.broken(twice));
             }
         }
     }
+    let placed = |name: &str| {
+        let id = zhost_mex::topology_id(&name.parse().expect("a topology's name"));
+        running.iter().filter(|key| key.topology == id).count()
+    };
     for expectation in expected {
-        let Ok(name) = expectation.name.parse() else { continue };
-        let id = zhost_mex::topology_id(&name);
-        let running = seen.iter().filter(|key| key.topology == id).count();
-        if running != expectation.running {
-            verdict
-                .push(format!("{running} spaces of {} run, not {}", expectation.name, expectation.running));
+        let seen = model.topologies.get(&expectation.name);
+        let seen = seen.map(|(version, state, reason)| (version, *state, reason));
+        let fits = |outcome: &Option<&Outcome>| match (outcome, seen) {
+            (None, None) => true,
+            (Some(outcome), Some((version, state, _))) => {
+                (&outcome.version, outcome.state, outcome.running)
+                    == (version, state, placed(&expectation.name))
+            }
+            _ => false,
+        };
+        let possible = expectation.possible(world.lost_flashes());
+        if !possible.iter().any(fits) {
+            let seen = seen.map(|(version, state, reason)| (version.as_str(), state, reason));
+            verdict.push(missed(&expectation.name, placed(&expectation.name), seen, possible[0]));
         }
     }
     verdict
+}
+
+/// In what a topology is not as it was left.
+fn missed(
+    name: &str,
+    running: usize,
+    seen: Option<(&str, &str, &Option<String>)>,
+    wanted: Option<&Outcome>,
+) -> Flaw {
+    match (seen, wanted) {
+        (Some(_), None) => Promise::Kept.broken(format!("topology {name} is there, and was deleted")),
+        (None, _) => Promise::Kept.broken(format!("topology {name} is lost")),
+        (Some((version, ..)), Some(wanted)) if version != wanted.version => {
+            Promise::Kept.broken(format!("topology {name} is at {version}, not {}", wanted.version))
+        }
+        (Some((_, state, reason)), Some(wanted)) if state != wanted.state => {
+            Promise::Running.broken(format!("topology {name} is {state} ({reason:?}), not {}", wanted.state))
+        }
+        (Some(_), Some(wanted)) => {
+            Promise::Running.broken(format!("{running} spaces of {name} run, not {}", wanted.running))
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     guests,
-    scenario::network,
+    promise::Promise,
+    scenario::{Report, Run, network},
     slots::SimSlots,
     world::{Machines, World},
 };
@@ -97,5 +98,75 @@ impl Site {
             }
         }
         panic!("nobody tries it");
+    }
+}
+
+/// A push, now and then, of a thousand.
+const PUSH_PER_MILLE: u64 = 500;
+/// How often the last one is pushed until it is durable.
+const PUSHES_MAX: u32 = 20;
+/// Pushes of agents that have no network, of a thousand.
+const BAD_PER_MILLE: u64 = 400;
+
+/// Join, pushes of agents good and bad and mishaps, and in the end a good one that all boards take up.
+pub fn run(seed: u64, zhosts: usize, verbose: bool) -> Report {
+    let mut world = World::new(seed, Machines { zhosts, cameras: 0, measured: false }, network(20, 20));
+    world.verbose = verbose;
+    (0..zhosts).for_each(|index| *world.slots(index) = SimSlots::new(name(TARGET)));
+    let mut run = Run::new(world);
+    run.power_on();
+    run.wait_for_quiet("after the start");
+    let mut number = 0;
+    if run.flaws.is_empty() {
+        run.trouble(|run| {
+            if run.world.rng().chance(PUSH_PER_MILLE) {
+                number += 1;
+                let is_bad = run.world.rng().chance(BAD_PER_MILLE);
+                run.push(number, is_bad);
+                // Long enough for some board to have its turn.
+                let pause = run.world.rng().below(60);
+                run.world.run_for(Duration::from_secs(pause));
+            }
+        });
+    }
+    let start = run.world.now();
+    let blob = run.push_durably(number + 1);
+    let everywhere = |world: &World| (0..zhosts).all(|index| world.agent(index) == (Some(blob), Some(blob)));
+    if !run.world.run_until(start + PATIENCE, everywhere) {
+        let lacking: Vec<String> = (0..zhosts)
+            .filter(|index| run.world.agent(*index).1 != Some(blob))
+            .map(|i| format!("z{i}"))
+            .collect();
+        run.object(Promise::Update, format!("{lacking:?} have not taken up what was pushed last"));
+    }
+    let quiet = run.wait_for_quiet("after the rollout");
+    let quiet_after = quiet.then(|| run.world.now().since(start));
+    run.report(quiet_after)
+}
+
+impl Run {
+    /// Pushes a good agent until enough boards know of it: of two pushes that do not know of each other one counts.
+    fn push_durably(&mut self, number: u8) -> BlobDigest {
+        let agent = agent(number);
+        for _ in 0..PUSHES_MAX {
+            if let Some(Reply::Done(durability)) = self.command(&Request::FirmwarePush(agent.clone()))
+                && durability.copies >= durability.wanted
+            {
+                break;
+            }
+            self.world.run_for(Duration::from_secs(15));
+        }
+        zhost_mex::digest(&agent)
+    }
+
+    /// Pushes the agent of that number; a bad one has no network.
+    fn push(&mut self, number: u8, is_bad: bool) -> BlobDigest {
+        let agent = agent(number);
+        let blob = zhost_mex::digest(&agent);
+        if is_bad {
+            self.world.spoil_agent(blob);
+        }
+        self.command(&Request::FirmwarePush(agent));
+        blob
     }
 }

@@ -1,9 +1,11 @@
 //! What happens to a simulated site, drawn from its seed.
 
 use crate::{
+    expectation::{Expectation, Outcome},
     guests,
     network::NetworkFaults,
-    referee::{self, Expectation},
+    promise::{Flaw, Promise},
+    referee,
     rest::Rest,
     world::{Machines, World},
 };
@@ -33,13 +35,13 @@ const REST: Duration = Duration::from_secs(30);
 const FLOW_WITHIN: Duration = Duration::from_secs(10);
 
 /// Longer than anything is kept for the sake of those who have not heard of it.
-const LONG: Duration = Duration::from_secs(900);
+pub(crate) const LONG: Duration = Duration::from_secs(900);
 
 /// What came of a run.
 #[derive(Debug)]
 pub struct Report {
     /// Everything that was not as it should be; empty for a good run.
-    pub flaws: Vec<String>,
+    pub flaws: Vec<Flaw>,
     /// Hash of the trace.
     pub trace_hash: u64,
     /// Simulated time.
@@ -58,21 +60,23 @@ pub fn network(loss_per_mille: u64, jitter_ms: u64) -> NetworkFaults {
 /// A site under judgement.
 pub(crate) struct Run {
     pub(crate) world: World,
-    expected: Vec<Expectation>,
-    flaws: Vec<String>,
+    pub(crate) expected: Vec<Expectation>,
+    pub(crate) flaws: Vec<Flaw>,
+    /// Whether the registry rests when nothing goes wrong.
+    pub(crate) rests: bool,
 }
 
 /// A cluster to which nothing happens: every space starts exactly once, and messages flow.
 pub fn calm(seed: u64, zhosts: usize) -> Report {
     let world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(0, 5));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
     let quiet = run.wait_for_quiet("after the submit");
     run.check_flow();
     let starts: u32 = run.world.inspect().values().map(|view| view.starts).sum();
     if starts != 3 {
-        run.flaws.push(format!("3 spaces were started {starts} times"));
+        run.object(Promise::Running, format!("3 spaces were started {starts} times"));
     }
     run.report(quiet.then_some(Duration::ZERO))
 }
@@ -80,7 +84,7 @@ pub fn calm(seed: u64, zhosts: usize) -> Report {
 /// A cluster on a bad network to which nothing happens: what it does in that time, after some minutes of settling.
 pub fn rest(seed: u64, zhosts: usize, length: Duration) -> (Rest, Report) {
     let world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
     run.submit("beta", 1, "data.read");
@@ -94,7 +98,7 @@ pub fn rest(seed: u64, zhosts: usize, length: Duration) -> (Rest, Report) {
 /// nothing happens any more.
 pub fn battered(seed: u64, zhosts: usize, mishaps: usize, length: Duration) -> (Rest, Report) {
     let world = World::new(seed, Machines { zhosts, cameras: 0, measured: true }, network(0, 5));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     run.power_on();
     run.agree("after the start");
     for mishap in 0..2 * mishaps {
@@ -130,19 +134,19 @@ fn idle(zhosts: usize) -> Rest {
 /// A topology asks for a capability nobody has: it fails with the reason, and runs as soon as a zhost with it joins.
 pub fn late_capability(seed: u64) -> Report {
     let world = World::new(seed, Machines { zhosts: 4, cameras: 1, measured: false }, network(20, 20));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     // The last board is the only one with a camera.
     (0..3).for_each(|index| run.world.start(index));
     run.submit("alpha", 1, "sensors.camera");
-    run.expect("alpha", "failed", 2);
+    run.change("alpha", "failed", 2);
     run.wait_for_quiet("without a camera");
     let reasons =
         run.world.inspect().into_values().filter_map(|view| view.topologies.get("alpha")?.2.clone());
     let wanted = "no zhost satisfies capability requirement 'sensors.camera'";
     let others: Vec<String> = reasons.filter(|reason| reason != wanted).collect();
-    run.flaws.extend(others.into_iter().map(|reason| format!("the reason is {reason:?}")));
+    others.into_iter().for_each(|reason| run.object(Promise::Running, format!("the reason is {reason:?}")));
     run.world.start(3);
-    run.expect("alpha", "running", 3);
+    run.change("alpha", "running", 3);
     let quiet = run.wait_for_quiet("with a camera");
     run.check_flow();
     run.report(quiet.then_some(Duration::ZERO))
@@ -152,13 +156,13 @@ pub fn late_capability(seed: u64) -> Report {
 /// super judges it failed and its spaces run elsewhere; when it speaks again, it is trusted again.
 pub fn wedged(seed: u64) -> Report {
     let world = World::new(seed, Machines { zhosts: 5, cameras: 2, measured: false }, network(0, 5));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
     run.wait_for_quiet("after the submit");
     let victim = run.world.live().into_iter().find(|index| run.world.runs(*index, "alpha", "eye"));
     let Some(victim) = victim else {
-        run.flaws.push("the camera space runs nowhere".into());
+        run.object(Promise::Running, "the camera space runs nowhere");
         return run.report(None);
     };
     run.world.mute_links(victim, true);
@@ -169,7 +173,7 @@ pub fn wedged(seed: u64) -> Report {
             && world.inspect().values().all(|view| view.members.len() == 5)
     });
     if !moved {
-        run.flaws.push("the wedged zhost keeps its spaces, or gossip lost it".into());
+        run.object(Promise::Running, "the wedged zhost keeps its spaces, or gossip lost it");
     }
     run.world.mute_links(victim, false);
     let quiet = run.wait_for_quiet("after it spoke again");
@@ -180,10 +184,10 @@ pub fn wedged(seed: u64) -> Report {
 /// while links break again and again. All of them arrive, once and in order.
 pub fn three_hops(seed: u64, messages: u64, breaks: u32) -> Report {
     let world = World::new(seed, Machines { zhosts: 4, cameras: 1, measured: false }, network(10, 2));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     [(0, 2), (0, 3), (1, 3)].into_iter().for_each(|(a, b)| run.world.wall_off(a, b));
     run.power_on();
-    run.submit_package("flood", 1, guests::flood("flood"));
+    run.submit_package("flood", 1, 3, guests::flood("flood"));
     run.wait_for_quiet("after the submit");
     let start = run.world.delivered();
     for broken in 1..=breaks {
@@ -192,16 +196,17 @@ pub fn three_hops(seed: u64, messages: u64, breaks: u32) -> Report {
         let goal = start + messages * u64::from(broken) / u64::from(breaks);
         let end = run.world.now() + FLOW_WITHIN;
         if !run.world.run_until(end, |world| world.delivered() >= goal) {
-            run.flaws.push(format!("after {broken} breaks, messages stop at {}", run.world.delivered()));
+            let stop = format!("after {broken} breaks, messages stop at {}", run.world.delivered());
+            run.object(Promise::Flow, stop);
             return run.report(None);
         }
     }
     let (told, relayed) = (run.world.told_undelivered(), run.world.relayed());
     if told > 0 {
-        run.flaws.push(format!("{told} messages were given up"));
+        run.object(Promise::Flow, format!("{told} messages were given up"));
     }
     if relayed == 0 {
-        run.flaws.push("nothing was relayed".into());
+        run.object(Promise::Flow, "nothing was relayed");
     }
     run.flaws.extend(run.world.unexplained(start));
     run.report(Some(Duration::ZERO))
@@ -211,7 +216,7 @@ pub fn three_hops(seed: u64, messages: u64, breaks: u32) -> Report {
 /// a zhost brings back later never does harm to a new topology of the same name.
 pub fn forgotten(seed: u64) -> Report {
     let world = World::new(seed, Machines { zhosts: 5, cameras: 2, measured: false }, network(20, 20));
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
     run.wait_for_quiet("after the submit");
@@ -220,13 +225,14 @@ pub fn forgotten(seed: u64) -> Report {
     run.delete("alpha");
     run.world.run_for(LONG);
     if run.topology_documents().contains(&0) {
-        run.flaws.push("the topology is forgotten although a zhost that is away holds it".into());
+        run.object(Promise::Purge, "the topology is forgotten although a zhost that is away holds it");
     }
     run.world.start(away);
     run.wait_for_quiet("after the zhost came back");
     run.world.run_for(LONG);
     if run.topology_documents() != [0; 5] {
-        run.flaws.push(format!("documents of a deleted topology are kept: {:?}", run.topology_documents()));
+        let kept = run.topology_documents();
+        run.object(Promise::Purge, format!("documents of a deleted topology are kept: {kept:?}"));
     }
     run.submit("alpha", 1, "sensors.camera");
     run.wait_for_quiet("after the second submit");
@@ -248,13 +254,14 @@ pub fn forgotten(seed: u64) -> Report {
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
     world.verbose = verbose;
-    let mut run = Run { world, expected: Vec::new(), flaws: Vec::new() };
+    let mut run = Run::new(world);
     run.power_on();
     run.submit("alpha", 1, "sensors.camera");
     run.wait_for_quiet("after the first submit");
     run.submit("beta", 1, "data.read");
     if run.flaws.is_empty() {
-        run.trouble();
+        let mut done = 0;
+        run.trouble(|run| chore(run, &mut done));
     }
     let start = run.world.now();
     let quiet = run.wait_for_quiet("after the faults");
@@ -266,14 +273,25 @@ pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     run.report(quiet_after)
 }
 
+/// What an operator does in between, now and then.
+fn chore(run: &mut Run, done: &mut u32) {
+    let what = run.world.rng().below(12);
+    *done += u32::from(what < 2);
+    match what {
+        0 => run.submit("alpha", 1 + *done, "sensors.camera"),
+        1 => run.stop("beta"),
+        _ => {}
+    }
+}
+
 impl Run {
-    pub(crate) fn new(world: World) -> Self {
-        Self { world, expected: Vec::new(), flaws: Vec::new() }
+    pub(crate) fn new(mut world: World) -> Self {
+        world.tell_options();
+        Self { world, expected: Vec::new(), flaws: Vec::new(), rests: true }
     }
 
-    /// Something is not as it should be.
-    pub(crate) fn object(&mut self, flaw: String) {
-        self.flaws.push(flaw);
+    pub(crate) fn object(&mut self, promise: Promise, text: impl Into<String>) {
+        self.flaws.push(promise.broken(text));
     }
 
     pub(crate) fn report(mut self, quiet_after: Option<Duration>) -> Report {
@@ -290,8 +308,7 @@ impl Run {
     /// Messages must flow into the stores of running topologies, and no sender may lack what it was not told of.
     pub(crate) fn check_flow(&mut self) {
         let seen = self.world.delivered();
-        let running = self.expected.iter().filter(|expectation| expectation.state == "running");
-        let names: Vec<String> = running.map(|expectation| expectation.name.clone()).collect();
+        let names = self.running();
         for (name, path) in names.iter().flat_map(|name| [(name, "look"), (name, "tick")]) {
             // The first that arrives may be old; a second one proves that they flow.
             for _ in 0..2 {
@@ -300,7 +317,7 @@ impl Run {
                 let moves =
                     |world: &World| world.stored_count(name, path).is_some_and(|count| Some(count) != before);
                 if !self.world.run_until(end, moves) {
-                    self.flaws.push(format!("no messages reach the store of {name} along {path}"));
+                    self.object(Promise::Flow, format!("no messages reach the store of {name} along {path}"));
                 }
             }
         }
@@ -312,7 +329,7 @@ impl Run {
         let idle = idle(self.world.size());
         self.world.run_for(CALM_DOWN);
         let rest = self.world.rest(REST);
-        self.flaws.extend(rest.busier_than(&idle));
+        rest.busier_than(&idle).into_iter().for_each(|flaw| self.object(Promise::Rest, flaw));
     }
 
     pub(crate) fn power_on(&mut self) {
@@ -326,7 +343,8 @@ impl Run {
     pub(crate) fn wait_for_quiet(&mut self, when: &str) -> bool {
         let end = self.world.now() + QUIET_WITHIN;
         let expected = self.expected.clone();
-        let well = |world: &World| referee::judge(world, &expected).is_empty();
+        let rests = self.rests;
+        let well = |world: &World| referee::judge(world, &expected, rests).is_empty();
         // Quiet must last: what only passes through a good state is not well.
         let mut quiet = false;
         while !quiet && self.world.run_until(end, well) {
@@ -334,8 +352,8 @@ impl Run {
             quiet = !self.world.run_until(lasts_until, |world| !well(world));
         }
         if !quiet {
-            let verdict = referee::judge(&self.world, &expected);
-            self.flaws.extend(verdict.into_iter().map(|flaw| format!("{when}: {flaw}")));
+            let verdict = referee::judge(&self.world, &expected, rests);
+            self.flaws.extend(verdict.into_iter().map(|flaw| flaw.at(when)));
         }
         quiet
     }
@@ -343,12 +361,12 @@ impl Run {
     fn agree(&mut self, when: &str) {
         let end = self.world.now() + QUIET_WITHIN;
         if !self.world.run_until(end, World::is_agreed) {
-            self.flaws.push(format!("{when}: the boards do not agree"));
+            self.object(Promise::Agreement, format!("{when}: the boards do not agree"));
         }
     }
 
     /// Asks live boards until one answers with anything but a refusal.
-    fn command(&mut self, request: &Request) -> Option<Reply> {
+    pub(crate) fn command(&mut self, request: &Request) -> Option<Reply> {
         for _ in 0..10 {
             let live = self.world.live();
             let index = *self.world.rng().pick(&live)?;
@@ -362,12 +380,12 @@ impl Run {
                 Some(Some(reply)) => return Some(reply.clone()),
             }
         }
-        self.flaws.push(format!("no board took the command {request:.40?}"));
+        self.object(Promise::Answer, format!("no board took the command {request:.40?}"));
         None
     }
 
     pub(crate) fn submit(&mut self, name: &str, version: u32, capability: &str) {
-        self.submit_package(name, version, guests::package(name, version, capability));
+        self.submit_package(name, version, 3, guests::package(name, version, capability));
     }
 
     /// Has one board take a topology.
@@ -376,30 +394,56 @@ impl Run {
         let number = self.world.ask(index, &request);
         let end = self.world.now() + Duration::from_secs(40);
         self.world.run_until(end, |world| world.reply(number).is_some());
-        match self.world.reply(number) {
-            Some(Some(Reply::Submitted(_))) => self.expect(name, "running", 3),
-            reply => self.flaws.push(format!("z{index} does not take {name}: {reply:.200?}")),
+        let durability = match self.world.reply(number) {
+            Some(Some(Reply::Submitted(submitted))) => submitted.durability,
+            reply => {
+                let text = format!("z{index} does not take {name}: {reply:.200?}");
+                return self.object(Promise::Answer, text);
+            }
+        };
+        let outcome = Outcome { version: "0.0.1".into(), state: "running", running: 3 };
+        self.note(name, Some(outcome), durability);
+    }
+
+    /// Submits a package of which so many spaces are placed.
+    pub(crate) fn submit_package(&mut self, name: &str, version: u32, placed: usize, package: Vec<u8>) {
+        if let Some(Reply::Submitted(submitted)) = self.command(&Request::TopoSubmit(package)) {
+            let outcome = Outcome { version: format!("0.0.{version}"), state: "running", running: placed };
+            self.note(name, Some(outcome), submitted.durability);
         }
     }
 
-    fn submit_package(&mut self, name: &str, version: u32, package: Vec<u8>) {
-        if let Some(Reply::Submitted(_)) = self.command(&Request::TopoSubmit(package)) {
-            self.expect(name, "running", 3);
-            let expectation = self.expected.iter_mut().find(|expectation| expectation.name == name);
-            expectation.into_iter().for_each(|expectation| expectation.version = format!("0.0.{version}"));
-        }
+    /// An operator was told what became of a write.
+    fn note(&mut self, name: &str, outcome: Option<Outcome>, durability: Durability) {
+        let lost = self.world.lost_flashes();
+        self.expectation(name).note(outcome, durability, lost);
     }
 
-    fn expect(&mut self, name: &str, state: &'static str, running: usize) {
-        let before = self.expected.iter().find(|expectation| expectation.name == name);
-        let version = before.map_or_else(|| "0.0.1".into(), |expectation| expectation.version.clone());
-        self.expected.retain(|expectation| expectation.name != name);
-        self.expected.push(Expectation { name: name.into(), version, state, running });
+    fn expectation(&mut self, name: &str) -> &mut Expectation {
+        let known = self.expected.iter().position(|expectation| expectation.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.expected.push(Expectation::new(name));
+            self.expected.len() - 1
+        });
+        &mut self.expected[index]
     }
 
-    fn delete(&mut self, name: &str) {
-        if let Some(Reply::Done(_)) = self.command(&Request::TopoDelete(name.into())) {
-            self.expected.retain(|expectation| expectation.name != name);
+    /// A topology is in another state, although nobody has written anything.
+    fn change(&mut self, name: &str, state: &'static str, running: usize) {
+        self.expectation(name).change(state, running);
+    }
+
+    /// The topologies that run, as the first board sees it.
+    fn running(&self) -> Vec<String> {
+        let views = self.world.inspect();
+        let known = views.values().next().map(|view| &view.topologies);
+        let states = known.into_iter().flat_map(|known| known.iter());
+        states.filter(|(_, (_, state, _))| *state == "running").map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) {
+        if let Some(Reply::Done(durability)) = self.command(&Request::TopoDelete(name.into())) {
+            self.note(name, None, durability);
         }
     }
 
@@ -409,8 +453,10 @@ impl Run {
     }
 
     pub(crate) fn stop(&mut self, name: &str) {
-        if let Some(Reply::Done(Durability { .. })) = self.command(&Request::TopoStop(name.into())) {
-            self.expect(name, "stopped", 0);
+        if let Some(Reply::Done(durability)) = self.command(&Request::TopoStop(name.into())) {
+            let last = self.expectation(name).last().cloned();
+            let outcome = last.map(|last| Outcome { state: "stopped", running: 0, ..last });
+            self.note(name, outcome, durability);
         }
     }
 }

@@ -35,6 +35,11 @@ impl SimSlots {
         Self { target: Some(target), ..Self::default() }
     }
 
+    /// The agent that runs, or ran last; none is that of the image.
+    pub fn running(&self) -> Option<BlobDigest> {
+        self.started.last().copied().flatten()
+    }
+
     /// Whether there are any.
     pub fn is_board(&self) -> bool {
         self.target.is_some()

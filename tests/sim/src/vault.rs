@@ -7,6 +7,7 @@
 use crate::{
     bonds::IDLER,
     guests,
+    promise::Promise,
     scenario::{Report, network},
     world::{Machines, World},
 };
@@ -69,6 +70,9 @@ const STRAGGLER: &str = r#"(module
 const BOARDS: usize = 5;
 /// Mishaps of an ordinary run.
 pub const MISHAPS: u32 = 7;
+
+/// Keys shown of those that are lost, or should be.
+const KEYS_SHOWN: usize = 10;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -324,7 +328,9 @@ pub fn run_wiping(seed: u64, mishaps: u32, verbose: bool, wipe: Wipe) -> Vault {
         let goal = acknowledged(&world) + 20;
         let end = world.now() + Duration::from_secs(120);
         if !world.run_until(end, |world| acknowledged(world) >= goal) {
-            flaws.push(format!("mishap {mishap}: writes stop at {}", acknowledged(&world)));
+            flaws.push(
+                Promise::Flow.broken(format!("mishap {mishap}: writes stop at {}", acknowledged(&world))),
+            );
             break;
         }
         let Some(victim) = home(&world) else { continue };
@@ -368,15 +374,16 @@ pub fn run_wiping(seed: u64, mishaps: u32, verbose: bool, wipe: Wipe) -> Vault {
     let goal = acknowledged(&world) + 20;
     let end = world.now() + Duration::from_secs(120);
     if !world.run_until(end, |world| acknowledged(world) >= goal) {
-        flaws.push(format!("in the end, writes stop at {}", acknowledged(&world)));
+        flaws.push(Promise::Flow.broken(format!("in the end, writes stop at {}", acknowledged(&world))));
     }
     // Long enough for whoever ran it before to have heard that it runs elsewhere.
     world.run_for(Duration::from_secs(15));
     let n = acknowledged(&world);
     if let Some(home) = home(&world) {
-        flaws.extend(compare(&world, home, (0, 0), n));
+        let flaw = compare(&world, home, (0, 0), n);
+        flaws.extend(flaw.map(|flaw| Promise::Kept.broken(flaw)));
     } else {
-        flaws.push("the vault runs nowhere".into());
+        flaws.push(Promise::Running.broken("the vault runs nowhere"));
     }
     flaws.extend(world.objections().iter().cloned());
     let report = Report {
@@ -401,7 +408,8 @@ fn compare(world: &World, home: usize, (forgotten, kept): (u32, u32), n: u32) ->
     if is_clean && (known == wanted || known == behind(&expected(n + 1))) {
         return None;
     }
-    let lost: Vec<&u32> = wanted.difference(&known).collect();
-    let risen: Vec<&u32> = stored.iter().filter(|key| **key <= forgotten || !wanted.contains(key)).collect();
+    let lost: Vec<&u32> = wanted.difference(&known).take(KEYS_SHOWN).collect();
+    let risen: Vec<&u32> =
+        stored.iter().filter(|key| **key <= forgotten || !wanted.contains(key)).take(KEYS_SHOWN).collect();
     Some(format!("of {n} acknowledged, lost: {lost:?}; there, but should not be: {risen:?}"))
 }

@@ -6,6 +6,8 @@ use crate::{
     machine::{Machine, Running, UNIX_ORIGIN_MS, addrs},
     network::{End, Network, NetworkFaults},
     operator::Operator,
+    promise::Flaw,
+    promise::Promise,
     referee,
     slots::SimSlots,
 };
@@ -14,7 +16,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use zhost_base::{Instant, Rng, SpaceKey, ZhostId};
+use zhost_base::{BlobDigest, Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
 use zhost_node::{Ending, Examination, FirmwareOrder, Inspection, Output, Port};
 use zhost_runtime::{Slice, WorkerCommand};
@@ -80,6 +82,8 @@ pub struct World {
     network: Network,
     /// Ends whose other end vanished without a word, and the board it was on.
     orphans: BTreeMap<End, usize>,
+    /// Agents with which a board has no network.
+    bad_agents: BTreeSet<BlobDigest>,
     /// Boards whose links carry nothing outwards.
     muted: BTreeSet<usize>,
     operators: Vec<Operator>,
@@ -117,6 +121,7 @@ impl World {
             wakes_at_once: 0,
             network: Network::new(faults),
             orphans: BTreeMap::new(),
+            bad_agents: BTreeSet::new(),
             muted: BTreeSet::new(),
             operators: Vec::new(),
             sent_bytes: vec![0; zhosts],
@@ -174,6 +179,40 @@ impl World {
         entries.unwrap_or_default().into_iter().collect()
     }
 
+    /// The blobs that a board with power says it has.
+    pub fn blobs(&self, index: usize) -> Vec<BlobDigest> {
+        let running = self.machines[index].running.as_ref();
+        running.map(|running| running.node.inspect_blobs().collect()).unwrap_or_default()
+    }
+
+    /// The agent that runs on a board, and the one that starts from now on.
+    pub fn agent(&self, index: usize) -> (Option<BlobDigest>, Option<BlobDigest>) {
+        let slots = &self.machines[index].slots;
+        (slots.running(), slots.kept)
+    }
+
+    /// Whether all of a blob is on a board's flash.
+    pub fn has_blob(&self, index: usize, blob: BlobDigest) -> bool {
+        let Some(running) = &self.machines[index].running else { return false };
+        let pieces = running.store.scan(zhost_runtime::table::BLOBS, &blob.0, usize::MAX).unwrap_or_default();
+        let pieces = pieces.into_iter().take_while(|(key, _)| key.starts_with(&blob.0));
+        let bytes: Vec<u8> = pieces.flat_map(|(_, piece)| piece).collect();
+        zhost_mex::digest(&bytes) == blob
+    }
+
+    /// Says whether the network is whole, and has been for a while.
+    pub fn set_calm(&mut self, is_calm: bool) {
+        self.referee.cast.is_calm = is_calm;
+    }
+
+    /// What spaces should have been told, or should see, after a while in which nothing was wrong.
+    pub fn cast_verdict(&self) -> referee::Verdict {
+        let live =
+            self.machines.iter().enumerate().filter_map(|(index, m)| Some((index, m.running.as_ref()?)));
+        let views = live.flat_map(|(index, running)| self.referee.cast.names_verdict(index, &running.node));
+        self.referee.cast.verdict().into_iter().chain(views).collect()
+    }
+
     /// Hash of everything that happened.
     pub fn trace_hash(&self) -> u64 {
         self.trace_hash
@@ -206,8 +245,13 @@ impl World {
     }
 
     /// What went against the rules so far.
-    pub fn objections(&self) -> &[String] {
+    pub fn objections(&self) -> &[Flaw] {
         self.referee.objections()
+    }
+
+    /// How many flashes lost what they held, or some of it.
+    pub fn lost_flashes(&self) -> u32 {
+        self.referee.lost_flashes()
     }
 
     fn note(&mut self, line: String) {
@@ -234,6 +278,9 @@ impl World {
         self.note(format!("== start z{index}"));
         let rng = self.rng.fork();
         self.machines[index].start(self.now, rng);
+        let agent = self.machines[index].slots.running();
+        self.network.isolate(index, agent.is_some_and(|agent| self.bad_agents.contains(&agent)));
+        self.note(format!("== z{index} has {}", self.machines[index].draws()));
         self.after(index);
     }
 
@@ -315,6 +362,7 @@ impl World {
             if let Some(running) = &machine.running {
                 self.referee.measure(index, &running.node);
             }
+            self.referee.see_slots(index, &machine.slots, &self.bad_agents);
         }
     }
 
@@ -467,6 +515,7 @@ impl World {
     fn happen_connect(&mut self, from: End, life: u32, to: SocketAddr) {
         let target = self.addresses.get(&to).copied();
         let reached = target.filter(|to| !self.network.is_severed(from.0, *to));
+        let reached = reached.filter(|to| self.network.gets_through(from.0, *to, &mut self.rng));
         let open = reached.filter(|to| self.machines[*to].running.is_some());
         let Some(to) = open else {
             // The kernel of a board that has power says at once that nobody listens; from others comes nothing.
@@ -497,6 +546,7 @@ impl World {
                 progress = true;
             }
             while let Some(event) = running.worker.poll_event() {
+                self.referee.cast.see_event(self.now, index, &event);
                 running.node.handle_worker(now, event);
                 progress = true;
             }
@@ -543,6 +593,7 @@ impl World {
                 self.schedule(done, Event::Disk { machine: index, life, token });
             }
             Output::Worker(command) => {
+                self.referee.see_command(now, index, &command);
                 if let WorkerCommand::Deliver { payloads, .. } = &command {
                     payloads.iter().for_each(|payload| self.referee.see_message((index, life), payload));
                 }
@@ -552,7 +603,8 @@ impl World {
             }
             Output::Log(level, text) => {
                 if text.contains("runs twice") && !self.has_copies {
-                    self.referee.object(format!("z{index} sees a copied card where there is none"));
+                    let text = format!("z{index} sees a copied card where there is none");
+                    self.referee.object(Promise::Stability.broken(text));
                 }
                 self.note(format!("z{index} {level:?}: {text}"));
             }

@@ -40,7 +40,7 @@ fn a_board_whose_store_is_emptied_comes_back_and_no_term_has_two_leaders() {
         for seed in 0..seeds {
             let what = format!("{zhosts} zhosts, seed {seed}");
             let world = run(seed, zhosts);
-            assert_eq!(world.objections(), [""; 0], "{what}");
+            assert_eq!(world.objections(), [], "{what}");
             assert!(world.is_agreed(), "{what}: they do not agree");
             for (index, view) in world.inspect() {
                 assert!(view.ready, "{what}: z{index} is not ready");

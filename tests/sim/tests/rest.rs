@@ -7,7 +7,7 @@ use zhost_sim::scenario;
 fn on_a_bad_network_next_to_nothing_is_announced() {
     for (zhosts, minutes) in [(3, 20), (7, 20), (20, 10)] {
         let (rest, report) = scenario::rest(1, zhosts, Duration::from_secs(60 * minutes));
-        assert_eq!(report.flaws, Vec::<String>::new());
+        assert_eq!(report.flaws, []);
         // Six in an hour at most.
         assert!(rest.rows_max <= minutes.div_ceil(10), "{zhosts} zhosts in {minutes} minutes: {rest}");
     }
@@ -18,7 +18,7 @@ fn on_a_bad_network_next_to_nothing_is_announced() {
 fn after_many_deaths_and_pulled_cables_it_is_as_quiet_as_ever() {
     for (seed, zhosts) in [(0, 20), (1, 7), (2, 3)] {
         let (rest, report) = scenario::battered(seed, zhosts, 20, Duration::from_secs(60));
-        assert_eq!(report.flaws, Vec::<String>::new());
+        assert_eq!(report.flaws, []);
         assert!(rest.bytes_per_second_max <= 2.0 * rest.bytes_per_second, "{zhosts} zhosts: {rest}");
         assert!(rest.bytes_per_second <= 600.0, "{zhosts} zhosts: {rest}");
     }

@@ -71,9 +71,12 @@ enum Task {
         /// Print the whole trace of every seed.
         #[arg(long)]
         trace: bool,
-        /// Instead of a cluster under all sorts of faults: a space with replicated data whose board dies again and again.
+        /// What happens to the cluster: faults, vault, family, purge, rollout or loss.
+        #[arg(long, default_value = "faults")]
+        scenario: String,
+        /// Instead of these: all seeds that ever failed, each in its scenario and at its size.
         #[arg(long)]
-        vault: bool,
+        failed: bool,
         /// Plant this bug, or `all` one after the other, and see that the simulator finds it.
         #[arg(long)]
         bug: Option<String>,
@@ -141,8 +144,8 @@ fn main() -> ExitCode {
         Task::Bench { command } => bench::run(&command),
         Task::Test(options) => test::run(&options),
         Task::Sim { bug: Some(bug), .. } => simulate::hunt(&bug, simulate::HUNT),
-        Task::Sim { seeds, trace, vault: true, .. } => simulate::vault(&seeds, trace),
-        Task::Sim { seeds, zhosts, trace, .. } => simulate::run(&seeds, zhosts, trace),
+        Task::Sim { failed: true, .. } => simulate::failed(),
+        Task::Sim { scenario, seeds, zhosts, trace, .. } => simulate::run(&scenario, &seeds, zhosts, trace),
         Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
         Task::Modules { count } => simulate::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),

@@ -3,10 +3,10 @@
 use crate::{Outcome, artifacts, steps, test::Effort};
 use std::{ops::Range, process::Command, time::SystemTime};
 
-/// Seeds that ever failed: what they found is fixed, and stays so.
-const FAILED_SEEDS: &str = include_str!("../../../tests/sim/failed-seeds.txt");
-/// How many zhosts those had.
-const FAILED_SEEDS_ZHOSTS: usize = 7;
+/// Scenarios beside the ordinary one, and the zhosts of each.
+const SCENARIOS: [(&str, usize); 4] = [("family", 5), ("purge", 5), ("rollout", 5), ("loss", 7)];
+/// Seeds of each: the same in every run, and of a soak.
+const SCENARIO_SEEDS: (Range<u64>, u32) = (0..20, 1000);
 
 /// Seeds of clusters of one size.
 struct Size {
@@ -38,7 +38,15 @@ pub fn known() -> Outcome {
     for Size { zhosts, known, .. } in SIZES {
         simulate(known, zhosts)?;
     }
-    run(FAILED_SEEDS.trim(), FAILED_SEEDS_ZHOSTS, false)
+    for (scenario, zhosts) in SCENARIOS {
+        run(scenario, &text(SCENARIO_SEEDS.0), zhosts, false)?;
+    }
+    failed()
+}
+
+/// All seeds that ever failed.
+pub fn failed() -> Outcome {
+    steps::run(&mut simulator(&["--failed"])?)
 }
 
 /// Seeds that only this commit has: other commits have others, but the same commit never fails only sometimes.
@@ -68,6 +76,9 @@ pub fn soak(effort: &Effort) -> Outcome {
     for Size { zhosts, soak, .. } in SIZES {
         simulate(first..first + u64::from(effort.of(soak)), zhosts)?;
     }
+    for (scenario, zhosts) in SCENARIOS {
+        run(scenario, &text(first..first + u64::from(effort.of(SCENARIO_SEEDS.1))), zhosts, false)?;
+    }
     Ok(())
 }
 
@@ -87,7 +98,7 @@ pub fn soak_hunt(effort: &Effort) -> Outcome {
 }
 
 fn simulate(seeds: Range<u64>, zhosts: usize) -> Outcome {
-    if seeds.is_empty() { Ok(()) } else { run(&text(seeds), zhosts, false) }
+    if seeds.is_empty() { Ok(()) } else { run("faults", &text(seeds), zhosts, false) }
 }
 
 fn text(seeds: Range<u64>) -> String {
@@ -99,15 +110,16 @@ fn simulator(args: &[&str]) -> Outcome<Command> {
     Ok(steps::command(&program.display().to_string(), args))
 }
 
-/// Simulates clusters.
-pub fn run(seeds: &str, zhosts: usize, trace: bool) -> Outcome {
+/// Simulates clusters to which happens what the scenario says.
+pub fn run(scenario: &str, seeds: &str, zhosts: usize, trace: bool) -> Outcome {
     let zhosts = zhosts.to_string();
-    steps::run(simulator(&["--seeds", seeds, "--zhosts", &zhosts])?.args(trace.then_some("--trace")))
+    let args = ["--scenario", scenario, "--seeds", seeds, "--zhosts", &zhosts];
+    steps::run(simulator(&args)?.args(trace.then_some("--trace")))
 }
 
 /// Simulates replicated data.
-pub fn vault(seeds: &str, trace: bool) -> Outcome {
-    steps::run(simulator(&["--vault", "--seeds", seeds])?.args(trace.then_some("--trace")))
+fn vault(seeds: &str, trace: bool) -> Outcome {
+    steps::run(simulator(&["--scenario", "vault", "--seeds", seeds])?.args(trace.then_some("--trace")))
 }
 
 /// Plants bugs, one after the other, and sees whether the simulator finds them.

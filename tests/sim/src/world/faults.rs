@@ -3,9 +3,16 @@
 use super::{Event, World};
 use crate::network::End;
 use std::{net::SocketAddr, time::Duration};
-use zhost_base::Instant;
+use zhost_base::{BlobDigest, Instant};
 
 impl World {
+    /// Notes what was drawn for this site.
+    pub fn tell_options(&mut self) {
+        let (boards, faults) = (self.machines.len(), self.network.faults);
+        let broadcasts = self.machines.iter().any(|machine| machine.has_broadcasts());
+        self.note(format!("== {boards} boards; broadcasts: {broadcasts}; everywhere {faults:?}"));
+    }
+
     /// Ends a board's zhost, perhaps in the middle of a write; its kernel hangs up for it.
     pub fn kill(&mut self, index: usize) {
         self.note(format!("== kill z{index}"));
@@ -30,7 +37,14 @@ impl World {
     fn stop_machine(&mut self, index: usize) {
         let mut rng = self.rng.fork();
         self.machines[index].kill(&mut rng);
+        self.referee.cast.lose_board(self.now, index);
         self.set_wake(index, None);
+    }
+
+    /// A board with this agent has no network.
+    pub fn spoil_agent(&mut self, agent: BlobDigest) {
+        self.note(format!("== agent {agent} has no network"));
+        self.bad_agents.insert(agent);
     }
 
     /// Puts another board, with an empty disk and an identity of its own, in the place of one without power.
@@ -162,6 +176,12 @@ impl World {
     pub fn spoil(&mut self, from: usize, to: usize, loss_per_mille: u64) {
         self.note(format!("== loss z{from} -> z{to}: {loss_per_mille}"));
         self.network.spoil(from, to, loss_per_mille);
+    }
+
+    /// Makes streams from one board to another as slow as that loss of segments makes them.
+    pub fn spoil_streams(&mut self, from: usize, to: usize, loss_per_mille: u64) {
+        self.note(format!("== streams, too: z{from} -> z{to}"));
+        self.network.spoil_streams(from, to, loss_per_mille);
     }
 
     /// Bursts of loss begin with that many of a thousand datagrams.
