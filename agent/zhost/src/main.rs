@@ -76,7 +76,7 @@ fn obey() -> ExitCode {
 }
 
 fn complain(error: &SettingsError) {
-    error.0.lines().for_each(|line| eprintln!("zhost: {line}"));
+    error.0.lines().for_each(logger::complain);
 }
 
 fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {

@@ -63,7 +63,7 @@ fn a_board_whose_store_is_emptied_passes_nothing_for_everything() {
     }
     let careless = |seed: &u64| {
         let vault = vault::run_wiping(*seed, vault::MISHAPS, false, vault::Wipe::Unnoticed);
-        vault.report.flaws.iter().any(|flaw| flaw.contains("lost"))
+        vault.report.flaws.iter().any(|flaw| flaw.text.contains("lost"))
     };
     assert!(
         (0..25).any(|seed| careless(&seed)),
