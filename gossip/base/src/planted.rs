@@ -91,6 +91,11 @@ impl Bug {
         Self::ForgetEarly,
     ];
 
+    /// Whether it takes hundreds of seeds to find it, and so a soak.
+    pub fn is_rare(self) -> bool {
+        matches!(self, Self::ReuseGeneration | Self::ObeyAnybody | Self::OutliveVersion | Self::IgnoreFailure)
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -23,9 +23,14 @@ struct Find {
     run: usize,
 }
 
-/// Looks for the bug of that name, or for all of them.
+/// Looks for the bug of that name, for all of them, or for those that are not rare.
 pub fn run(name: &str, options: &Options) -> ExitCode {
-    let bugs: Vec<Bug> = Bug::ALL.into_iter().filter(|bug| name == "all" || bug.name() == name).collect();
+    let is_meant = |bug: &Bug| match name {
+        "all" => true,
+        "common" => !bug.is_rare(),
+        name => bug.name() == name,
+    };
+    let bugs: Vec<Bug> = Bug::ALL.into_iter().filter(is_meant).collect();
     if bugs.is_empty() {
         let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         eprintln!("there is no bug {name:?}; there are {}", names.join(", "));

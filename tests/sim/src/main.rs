@@ -49,7 +49,8 @@ struct Options {
     /// Instead of these seeds: all those that ever failed, of every scenario, each at its size.
     #[arg(long, conflicts_with_all = ["seeds", "scenario", "bug"])]
     failed: bool,
-    /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`. Each is
+    /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`, those that are
+    /// not rare with `common`. Each is
     /// looked for in the scenario that is made for it, and the seed must pass without it.
     #[arg(long)]
     bug: Option<String>,

@@ -179,16 +179,16 @@ fn a_name_taken_on_both_sides_of_a_partition_has_one_holder_after_it() {
     for seed in 0..SEEDS {
         let (taken, found_out, holders, told) = contest(seed);
         assert_eq!(holders, 1, "seed {seed}");
-        assert_eq!(
-            taken >= 2,
-            found_out >= 1,
+        // Nobody has to find out if the one space ended before the two sides heard of each other.
+        assert!(
+            taken >= 2 || found_out == 0,
             "seed {seed}: taken {taken} times, found out {found_out} times"
         );
         assert!(told <= found_out, "seed {seed}: the loss is told {told} times");
-        contested += u64::from(taken >= 2);
+        contested += u64::from(found_out >= 1);
         losses_told += told;
     }
-    assert!(contested > SEEDS / 2, "only {contested} seeds let both sides take it");
+    assert!(contested > SEEDS / 2, "only in {contested} seeds it is found out that both sides took it");
     assert!(losses_told > 0, "no space that lost its name was there to be told");
 }
 

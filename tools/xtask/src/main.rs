@@ -143,7 +143,7 @@ fn main() -> ExitCode {
         Task::Cluster { command } => cluster::run(&command),
         Task::Bench { command } => bench::run(&command),
         Task::Test(options) => test::run(&options),
-        Task::Sim { bug: Some(bug), .. } => simulate::hunt(&bug, simulate::HUNT),
+        Task::Sim { bug: Some(bug), .. } => simulate::hunt(&bug, simulate::HUNT_AT_LENGTH),
         Task::Sim { failed: true, .. } => simulate::failed(),
         Task::Sim { scenario, seeds, zhosts, trace, .. } => simulate::run(&scenario, &seeds, zhosts, trace),
         Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
