@@ -267,6 +267,11 @@ impl Membership {
         self.suspects.contains(&id)
     }
 
+    /// The live members that are accused of not answering.
+    pub fn suspects(&self) -> impl Iterator<Item = ZhostId> {
+        self.suspects.iter().copied()
+    }
+
     /// How many live members are accused of not answering.
     pub fn suspect_count(&self) -> usize {
         self.suspects.len()

@@ -95,6 +95,11 @@ impl Node {
         self.streams.relayed
     }
 
+    /// Whom this node suspects of not answering.
+    pub fn inspect_suspects(&self) -> impl Iterator<Item = ZhostId> {
+        self.membership.suspects()
+    }
+
     /// Rows this start of the node wrote about itself.
     pub fn inspect_rows_written(&self) -> u64 {
         self.registry.own_version()

@@ -1,6 +1,6 @@
 //! A family under all sorts of mishaps: two placed spaces spawn linked children wherever they like, the children take
 //! names, lose them, crash and end, and everybody monitors whoever has a name. What each is told is compared with a model
-//! ([`crate::cast`]).
+//! (`cast.rs`).
 
 use crate::{
     actors::{CAPABILITIES, module},

@@ -1,13 +1,19 @@
 //! Whether a cluster that nothing happens to is at rest: what it still writes and says.
 
 use crate::world::World;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use zhost_base::ZhostId;
 
 /// What a cluster does while nothing happens.
 #[derive(Clone, Debug, Default)]
 pub struct Rest {
     /// How many boards have power.
     pub boards: usize,
+    /// How often a board accuses another at the end that it accused at the beginning: who lives refutes.
+    pub accusations: usize,
     /// Rows that each zhost wrote about itself, the most of any.
     pub rows_max: u64,
     /// Rows of all.
@@ -29,6 +35,7 @@ struct Mark {
     bytes: u64,
     packets: u64,
     kinds: BTreeMap<String, u64>,
+    suspects: BTreeSet<ZhostId>,
 }
 
 fn marks(world: &World) -> Vec<Mark> {
@@ -37,6 +44,7 @@ fn marks(world: &World) -> Vec<Mark> {
         bytes: world.sent_bytes(index),
         packets: world.sent_packets(index),
         kinds: world.traffic(index),
+        suspects: world.suspects(index),
     };
     world.live().into_iter().map(mark).collect()
 }
@@ -53,6 +61,7 @@ impl World {
             // One that took up a later start of its own counts anew.
             let rows = after.rows.saturating_sub(before.rows);
             let bytes_per_second = (after.bytes - before.bytes) as f64 / seconds;
+            rest.accusations += before.suspects.intersection(&after.suspects).count();
             rest.rows += rows;
             rest.rows_max = rest.rows_max.max(rows);
             rest.bytes_per_second += bytes_per_second / boards;
@@ -80,6 +89,7 @@ impl Rest {
             ("bytes a second of one", self.bytes_per_second_max, TIMES_IDLE_MAX * idle.bytes_per_second_max),
             ("packets a second each", self.packets_per_second, TIMES_IDLE_MAX * idle.packets_per_second),
             ("rows", self.rows as f64, rows_max as f64),
+            ("accusations that are never refuted", self.accusations as f64, 0.0),
         ];
         let broken = rules.iter().filter(|(_, is, most)| is > most);
         let broken =

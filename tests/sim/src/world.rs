@@ -710,6 +710,12 @@ impl World {
         self.sent_packets[index]
     }
 
+    /// Whom a board suspects of not answering.
+    pub fn suspects(&self, index: usize) -> BTreeSet<ZhostId> {
+        let running = self.machines[index].running.as_ref();
+        running.map_or_else(BTreeSet::new, |running| running.node.inspect_suspects().collect())
+    }
+
     /// Rows that a board's present start wrote about itself.
     pub fn rows_written(&self, index: usize) -> u64 {
         self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_rows_written())
