@@ -14,7 +14,12 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = Sealer::new(&ClusterSecret::new([1; 32], "fuzz".parse().expect("a name"))).open(bytes);
     let now = Instant::from_micros(1);
     let at = ([127, 0, 0, 1], 1).into();
-    let peer = |id| Peer { id: ZhostId(id), generation: Generation(1), addrs: std::net::SocketAddr::into(at), nonce: 1 };
+    let peer = |id| Peer {
+        id: ZhostId(id),
+        generation: Generation(1),
+        addrs: std::net::SocketAddr::into(at),
+        nonce: 1,
+    };
     let mut membership = Membership::new(now, peer(1), Vec::new(), Vec::new(), Rng::from_number(1));
     let from = at;
     let hello = Rumour { peer: peer(2), incarnation: 0, standing: Standing::Alive };
