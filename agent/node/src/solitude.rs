@@ -68,9 +68,9 @@ impl Node {
             return None;
         }
         let heard = self.gossip.foreign_speaker();
-        // One that was told of nobody is the first of its cluster, which is no trouble.
+        // One that was told of nobody is the first of its cluster, which is no trouble: others may have other secrets.
         let tried: Vec<SocketAddr> = self.membership.asked().collect();
-        if tried.is_empty() && heard.is_none() {
+        if tried.is_empty() && (heard.is_none() || !self.config.discover) {
             return None;
         }
         Some(sentence(self.config.cluster.as_str(), silent_for.as_millis() as u64 / 1000, &tried, heard))
