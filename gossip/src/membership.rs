@@ -129,8 +129,15 @@ pub enum MembershipEvent {
 #[derive(Clone, Debug)]
 enum State {
     Alive,
-    Suspect { since: Instant, accusers: Accusers },
-    Down { since: Instant },
+    Suspect {
+        since: Instant,
+        accusers: Accusers,
+    },
+    /// `told`: when it was last told so.
+    Down {
+        since: Instant,
+        told: Option<Instant>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -474,7 +481,7 @@ impl Membership {
             return true;
         }
         let dead = self.members.iter().filter_map(|(id, member)| match member.state {
-            State::Down { since } => Some((since, *id)),
+            State::Down { since, .. } => Some((since, *id)),
             _ => None,
         });
         dead.min().is_some_and(|(_, id)| {
@@ -565,7 +572,7 @@ impl Membership {
         let old = member.peer;
         member.peer = rumour.peer;
         member.incarnation = rumour.incarnation;
-        member.state = State::Down { since: now };
+        member.state = State::Down { since: now, told: None };
         self.up -= 1;
         self.suspects.remove(&old.id);
         self.round.retain(|id| *id != old.id);

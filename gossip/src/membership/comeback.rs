@@ -3,7 +3,7 @@
 //! and go for as long as that lasts (Suresh and others, "Stable and Consistent Membership at Scale with Rapid", 2018).
 //! Whoever hears the member itself asks it so; the others believe that one.
 
-use super::{Member, Membership, Rumour, Standing, State, Swim, SwimMessage};
+use super::{Membership, Rumour, Standing, State, Swim, SwimMessage};
 use alloc::vec::Vec;
 use core::{net::SocketAddr, time::Duration};
 use litemap::LiteMap;
@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Members asked at once, or to be asked again; further ones have to say again that they live.
 const RETURNING_MAX: usize = 64;
+/// How often a member that is down is told so: two that cannot agree about it would tell each other as fast as the network
+/// carries it.
+const TELL_PERIOD: Duration = Duration::from_millis(200);
 
 /// Who is asked.
 #[derive(Debug, Default)]
@@ -90,16 +93,29 @@ impl Membership {
         message: SwimMessage,
         knows: bool,
     ) {
-        let rumour = self.members.get(&id).filter(|_| !knows).map(Member::rumour);
+        if let SwimMessage::Ack(number) = message {
+            return self.handle_return_ack(now, id, number);
+        }
+        let rumour = if knows { None } else { self.verdict(now, id) };
         let answer = match message {
-            SwimMessage::Ack(number) => return self.handle_return_ack(now, id, number),
             // It may ask whether we are back, as we ask it.
             SwimMessage::Ping(number) => SwimMessage::Ack(number),
-            _ if knows => return,
+            _ if rumour.is_none() => return,
             _ => SwimMessage::News,
         };
         let rumours = rumour.into_iter().collect();
         self.send(addr, Swim { from: self.me.id, message: answer, rumours });
+    }
+
+    /// What a member that is down has to be told of itself now: nothing when it was told a moment ago.
+    pub(super) fn verdict(&mut self, now: Instant, id: ZhostId) -> Option<Rumour> {
+        let member = self.members.get_mut(&id)?;
+        let State::Down { told, .. } = &mut member.state else { return None };
+        if told.is_some_and(|told| now.since(told) < TELL_PERIOD) {
+            return None;
+        }
+        *told = Some(now);
+        Some(member.rumour())
     }
 
     /// A member that is down answers: when most pings are answered, it is back.

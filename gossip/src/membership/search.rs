@@ -225,8 +225,8 @@ impl Membership {
         let age = rumour.age();
         self.apply(now, rumour, Some(from));
         self.handle_source(id, from);
-        let down = self.members.get(&id).filter(|member| !member.is_up());
-        if let Some(held) = down.map(super::Member::rumour).filter(|held| held.age() >= age) {
+        let is_behind = self.members.get(&id).is_some_and(|held| held.rumour().age() >= age);
+        if is_behind && let Some(held) = self.verdict(now, id) {
             self.send(from, Swim { from: self.me.id, message: SwimMessage::News, rumours: vec![held] });
         }
     }
@@ -234,7 +234,7 @@ impl Membership {
     /// Asks all seeds while there is nobody or the network is new, else one address that should be a member and is not.
     pub(super) fn ask_around(&mut self, now: Instant) {
         self.members.retain(|_, member| match member.state {
-            State::Down { since } => now.since(since) < REMEMBER,
+            State::Down { since, .. } => now.since(since) < REMEMBER,
             _ => true,
         });
         self.deaf.retain(|id| self.members.contains_key(id));

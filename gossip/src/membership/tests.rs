@@ -516,6 +516,29 @@ fn an_accusation_that_was_refuted_long_ago_ends_and_is_not_talked_about_without_
 }
 
 #[test]
+fn one_that_does_not_believe_that_it_is_down_is_told_now_and_then_not_at_the_pace_of_the_network() {
+    let mut node = Membership::new(Instant::from_micros(1), peer(0, 1), vec![], vec![], Rng::from_number(3));
+    let mut now = Instant::from_micros(1);
+    let alive = Rumour { peer: peer(1, 1), incarnation: 0, standing: Standing::Alive };
+    node.introduce(now, addr(1), alive.clone());
+    node.apply(now, Rumour { standing: Standing::Down, ..alive.clone() }, None);
+    let mut told = 0;
+    // Whatever it hears it answers at once that it lives, in the same incarnation; and it introduces itself all the time.
+    for _ in 0..10_000 {
+        now += Duration::from_millis(1);
+        let news = Swim { from: ZhostId(2), message: SwimMessage::News, rumours: vec![alive.clone()] };
+        node.handle_swim(now, addr(1), news);
+        node.introduce(now, addr(1), alive.clone());
+        node.handle_timeout(now);
+        while let Some((to, datagram)) = node.poll_output() {
+            let Datagram::Swim(swim) = datagram else { continue };
+            told += usize::from(to == addr(1) && swim.rumours.iter().any(|said| said.peer.id == ZhostId(2)));
+        }
+    }
+    assert!((10..=60).contains(&told), "told {told} times in ten seconds");
+}
+
+#[test]
 fn a_suspect_that_answers_and_does_not_refute_is_asked_at_the_pace_of_suspicions() {
     let mut node = Membership::new(Instant::from_micros(1), peer(0, 1), vec![], vec![], Rng::from_number(3));
     let mut now = Instant::from_micros(1);

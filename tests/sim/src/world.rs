@@ -25,6 +25,8 @@ use zhost_runtime::{Slice, WorkerCommand};
 const TRACE_LINES_MAX: usize = 4000;
 /// A board that wants to be woken this often at one instant is spinning.
 const WAKES_AT_ONCE_MAX: u32 = 200;
+/// A cluster to which more happens in a second, for each board, talks without end.
+const EVENTS_PER_SECOND_MAX: u64 = 20_000;
 /// IP and UDP around a datagram.
 const DATAGRAM_HEADER_BYTES: usize = 28;
 /// IP and TCP around a write, and the acknowledgement of it.
@@ -72,6 +74,8 @@ pub struct World {
     now: Instant,
     rng: Rng,
     serial: u64,
+    /// The beginning of the present second, and how many events had been scheduled by then.
+    second: (Instant, u64),
     events: BTreeMap<(Instant, u64), Event>,
     machines: Vec<Machine>,
     /// Boards by address, gossip and control alike.
@@ -111,6 +115,7 @@ impl World {
             now: Instant::from_micros(1_000_000),
             rng: Rng::from_number(seed),
             serial: 0,
+            second: (Instant::ZERO, 0),
             events: BTreeMap::new(),
             machines: (0..zhosts)
                 .map(|index| Machine::new(index, index + cameras >= zhosts, seed, measured))
@@ -270,6 +275,16 @@ impl World {
 
     fn schedule(&mut self, at: Instant, event: Event) {
         self.serial += 1;
+        if self.now >= self.second.0 + Duration::from_secs(1) {
+            self.second = (self.now, self.serial);
+        }
+        let events = self.serial - self.second.1;
+        let most = EVENTS_PER_SECOND_MAX * self.machines.len() as u64;
+        assert!(
+            events < most,
+            "a storm: {events} events in the second from {}, the last {event:.200?}",
+            self.second.0
+        );
         self.events.insert((at, self.serial), event);
     }
 
