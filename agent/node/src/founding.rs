@@ -129,9 +129,16 @@ impl Founding {
         }
     }
 
-    /// Where those named are, as far as known.
-    pub fn seeds(&self) -> impl Iterator<Item = SocketAddr> {
-        self.named.iter().flat_map(|(_, addrs)| addrs.iter().copied())
+    /// Where to look for members: at those named, as far as known, and at those remembered; each once.
+    pub fn seeds(&self, remembered: &[SocketAddr]) -> Vec<SocketAddr> {
+        let named = self.named.iter().flat_map(|(_, addrs)| addrs);
+        let mut seeds = Vec::new();
+        for addr in named.chain(remembered) {
+            if !seeds.contains(addr) {
+                seeds.push(*addr);
+            }
+        }
+        seeds
     }
 
     /// A zhost says how far it is with the cluster.
@@ -273,7 +280,7 @@ impl Node {
             // A name server that is away for a moment takes nothing back.
             held.filter(|_| !addrs.is_empty()).for_each(|(_, held)| held.clone_from(&addrs));
         }
-        let seeds = self.founding.seeds().chain(self.remembered.iter().copied()).collect();
+        let seeds = self.founding.seeds(&self.remembered);
         self.membership.handle_seeds(now, seeds);
         self.settle(now);
     }

@@ -235,7 +235,7 @@ impl Node {
         let waits = knows_others || was_member || has_lost;
         let has_network = !config.addrs.is_empty();
         let founding = Founding::new(now, !waits, config.discover, config.join.clone(), has_network);
-        let seeds = founding.seeds().chain(recovered.peers.iter().copied()).collect();
+        let seeds = founding.seeds(&recovered.peers);
         let mut node = Self {
             id,
             generation,

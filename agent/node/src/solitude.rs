@@ -64,7 +64,8 @@ impl Node {
     pub(crate) fn describe_solitude(&self, now: Instant) -> Option<String> {
         let silent_for = now.since(self.solitude.since);
         self.solitude.say_at?;
-        if silent_for < SAID_AFTER {
+        // To one that stands aside, its other start has answered.
+        if silent_for < SAID_AFTER || self.membership.stands_aside() {
             return None;
         }
         let heard = self.gossip.foreign_speaker();

@@ -31,6 +31,9 @@ fn a_copied_card_is_found_out_and_every_space_runs_once() {
         assert!(refusal.is_some_and(|reason| reason.contains("stands aside")) && names_it, "{what}");
         let (refusal, names_it) = site.ask((home + 1) % spare);
         assert!(refusal.is_some_and(|reason| reason.contains("no topology")) && names_it, "{what}");
+        let says_it_is_lonely =
+            |line: &String| line.contains(&format!("z{spare} ")) && line.contains("nobody of");
+        assert!(!site.world.trace().any(says_it_is_lonely), "{what}: its other start has answered");
         // When the one that stayed goes, the other goes on.
         site.world.kill(home);
         site.world.run_for(Duration::from_secs(60));
