@@ -1,6 +1,9 @@
 //! What a zhost is told at its start.
 
-use crate::{clock::ClockTrust, firmware::Slots, founding::Named};
+use crate::{
+    cluster::{clock::ClockTrust, founding::Named},
+    firmware::Slots,
+};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::Name;
 use zhost_gossip::seal::ClusterSecret;

@@ -1,6 +1,6 @@
 //! What a node keeps on flash, and the requests by which it does.
 
-use crate::disposal::Waste;
+use crate::data::disposal::Waste;
 use litemap::LiteMap;
 use serde::{Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;

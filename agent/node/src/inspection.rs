@@ -145,10 +145,10 @@ impl Node {
             (
                 "messages in one mailbox",
                 self.host.mailbox_max(),
-                crate::messages::MAILBOX_MAX_MESSAGES as usize,
+                crate::spaces::messages::MAILBOX_MAX_MESSAGES as usize,
             ),
-            ("calls in one mailbox", self.actors.calls_max(), crate::actors::CALLS_PER_SPACE_MAX),
-            ("commands", self.commands.count(), crate::commands::COMMANDS_MAX),
+            ("calls in one mailbox", self.actors.calls_max(), crate::spaces::actors::CALLS_PER_SPACE_MAX),
+            ("commands", self.commands.count(), crate::operators::commands::COMMANDS_MAX),
         ]
     }
 

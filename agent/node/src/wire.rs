@@ -1,6 +1,6 @@
 //! What zhosts say to each other: to neighbours over a link, and to anybody through a stream.
 
-use crate::clock::ClockTrust;
+use crate::cluster::clock::ClockTrust;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zhost_base::{Batch, BlobDigest, Farewell, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};

@@ -19,9 +19,8 @@ pub fn run(target: Option<&str>, seconds: u32) -> Outcome {
     if chosen.is_empty() {
         return Err(format!("there is no such fuzz target; there are {}", all.join(", ")));
     }
-    for name in &chosen {
-        steps::run_quietly(&mut cargo_fuzz("build", name))?;
-    }
+    // All by one cargo, which links them side by side.
+    steps::run_quietly(&mut cargo_fuzz("build", target))?;
     let queue = Mutex::new(chosen.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> Outcome {
@@ -45,9 +44,10 @@ pub fn share(seconds: u32) -> Outcome {
     run(None, (seconds / rounds as u32).max(1))
 }
 
-fn cargo_fuzz(verb: &str, name: &str) -> std::process::Command {
-    let fuzz = ["fuzz", verb, "--fuzz-dir", FUZZ_DIR, "--sanitizer", "none", name];
-    let mut command = steps::command("cargo", &fuzz);
+/// For one target, or for all.
+fn cargo_fuzz(verb: &str, target: Option<&str>) -> std::process::Command {
+    let mut command = steps::command("cargo", &["fuzz", verb, "--fuzz-dir", FUZZ_DIR, "--sanitizer", "none"]);
+    command.args(target);
     // cargo-fuzz needs compiler flags that are stable only in nightly builds; this says we know.
     command.env("RUSTC_BOOTSTRAP", "1");
     command
@@ -57,7 +57,7 @@ fn cargo_fuzz(verb: &str, name: &str) -> std::process::Command {
 fn fuzz(name: &str, seconds: u32) -> Outcome {
     let limit = format!("-max_total_time={seconds}");
     let options = ["--", &limit, "-max_len=4096", "-print_final_stats=1", "-verbosity=0"];
-    let mut command = cargo_fuzz("run", name);
+    let mut command = cargo_fuzz("run", Some(name));
     let output = command.args(options).output().map_err(|e| format!("cargo fuzz: {e}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {

@@ -4,7 +4,7 @@
 use super::{Level, Node, Output};
 use crate::{
     disk::{DiskRequest, Purpose, generation_write},
-    links::LinkOutput,
+    mesh::links::LinkOutput,
     wire::{Frame, Hop},
 };
 use std::time::Duration;

@@ -5,9 +5,8 @@
 //! stream takes another way and sends again what is not acknowledged.
 
 use crate::{
-    links::ConnectionId,
+    mesh::{links::ConnectionId, routes::Route},
     node::{Level, Node},
-    routes::Route,
     wire::{Frame, Hop, NoRoute, Parcel, Relayed},
 };
 use litemap::LiteMap;

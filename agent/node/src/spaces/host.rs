@@ -2,7 +2,7 @@
 
 use crate::{
     node::{Level, Node, Output},
-    supervision::{Decision, Supervision},
+    spaces::supervision::{Decision, Supervision},
 };
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};

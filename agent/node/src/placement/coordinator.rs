@@ -1,9 +1,11 @@
 //! What a super does for the topologies it coordinates: compares wanted with actual and writes placements.
 
 use crate::{
-    keepers::{self, View},
     node::{Level, Node},
-    placement::{self, Site, Sites},
+    placement::{
+        keepers::{self, View},
+        plan::{self, Site, Sites},
+    },
 };
 use litemap::LiteMap;
 use std::collections::BTreeSet;
@@ -103,7 +105,7 @@ impl Node {
         };
         let decided = decided.filter_map(|(index, space)| Some((index, home(index, space)?)));
         let decided: LiteMap<usize, Home> = decided.collect();
-        let homes = placement::place(id, &topology.spec.spaces, &homes, &decided, &mut sites);
+        let homes = plan::place(id, &topology.spec.spaces, &homes, &decided, &mut sites);
         let kept = topology.spec.spaces.iter().zip(&homes).enumerate().filter(|(_, (s, _))| s.replicas > 0);
         let kept =
             kept.filter_map(|(index, (space, home))| keepers::decide(space, old(space), home, &view(index)));

@@ -1,10 +1,9 @@
 //! What operators are told: read from registry, ledger and the local spaces, without side effects.
 
 use crate::{
-    host::LocalSpace,
-    lookup::{self, Kind, Named},
-    messages::MAILBOX_MAX_MESSAGES,
     node::Node,
+    operators::lookup::{self, Kind, Named},
+    spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES},
 };
 use litemap::LiteMap;
 use std::net::SocketAddr;
@@ -498,7 +497,7 @@ impl Node {
     }
 
     fn endings(&self, key: &SpaceKey) -> Vec<Ending> {
-        let ending = |ending: &crate::host::Ending| Ending {
+        let ending = |ending: &crate::spaces::host::Ending| Ending {
             unix_ms: ending.unix_ms,
             start: ending.number,
             reason: ending.reason.clone(),

@@ -5,10 +5,12 @@
 //! own topology.
 
 use crate::{
-    bonds::Bonds,
-    names::Grants,
     node::{Node, Output},
-    spawns::{Spawn, Spawns},
+    spaces::{
+        bonds::Bonds,
+        names::Grants,
+        spawns::{Spawn, Spawns},
+    },
     wire::{Errand, Frame},
 };
 use litemap::LiteMap;
@@ -21,7 +23,7 @@ pub(crate) const CALLS_PER_SPACE_MAX: usize = 256;
 /// Bytes of them, or one call.
 const CALLS_PER_SPACE_MAX_BYTES: usize = 1024 * 1024;
 /// Direct messages a space has not consumed yet; more come back.
-const DIRECT_PER_SPACE_MAX: u32 = crate::messages::MAILBOX_MAX_MESSAGES;
+const DIRECT_PER_SPACE_MAX: u32 = crate::spaces::messages::MAILBOX_MAX_MESSAGES;
 
 /// A call that a local space has not answered.
 #[derive(Debug)]
@@ -243,7 +245,7 @@ impl Node {
         let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
         let sum = self.actors.sent.entry((me.number, to)).or_default();
         *sum = (sum.0 + messages, sum.1.saturating_add(bytes));
-        for payloads in crate::messages::in_portions(payloads) {
+        for payloads in crate::spaces::messages::in_portions(payloads) {
             let portion = (payloads.len() as u32, payloads.content_bytes() as u32);
             let errand = Errand::Messages { from: me, to, payloads };
             if !self.run_errand(now, to.zhost, topology, errand) {

@@ -16,7 +16,7 @@ use zhost_base::{
 };
 use zhost_link::{Identity, Link, LinkError, noise::Role};
 
-use crate::{traffic::Traffic, wire::Hop};
+use crate::{mesh::traffic::Traffic, wire::Hop};
 
 /// First wait after a connection failed; doubles up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(200);

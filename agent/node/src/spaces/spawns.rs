@@ -1,9 +1,8 @@
 //! Spaces that others start while they run: where, and who is told.
 
 use crate::{
-    actors::refusal,
-    bonds::Tie,
     node::{Level, Node},
+    spaces::{actors::refusal, bonds::Tie},
     wire::Errand,
 };
 use litemap::LiteMap;

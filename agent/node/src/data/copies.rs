@@ -2,9 +2,9 @@
 //! says when it is on flash. It obeys only the primary of the latest placement it knows.
 
 use crate::{
+    data::replicas::hash,
     disk::{DiskReply, DiskRequest, Purpose, data_version_write},
     node::Node,
-    replicas::hash,
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
 use litemap::LiteMap;

@@ -4,10 +4,12 @@
 //! answered once enough zhosts have that on their flash, or told how far it came.
 
 use crate::{
-    commands::{Asker, Command, Subject, Waiting},
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
-    examination::{Examination, Findings, Found, Kind},
     node::{Level, Node, Output},
+    operators::{
+        commands::{Asker, Command, Subject, Waiting},
+        examination::{Examination, Findings, Found, Kind},
+    },
 };
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{

@@ -1,9 +1,9 @@
 //! What operators ask for: checked, carried out, and answered once it is known what became of it.
 
 use crate::{
-    examination::Kind,
-    links::LINKS_ANSWER_WITHIN,
+    mesh::links::LINKS_ANSWER_WITHIN,
     node::{Ending, Level, Node},
+    operators::examination::Kind,
     wire::Frame,
 };
 use litemap::LiteMap;
