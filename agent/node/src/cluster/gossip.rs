@@ -204,12 +204,13 @@ impl Node {
         readiness: Readiness,
         (members, registry, ledger): (u64, u64, u64),
     ) {
-        // Somebody who has never seen a cluster takes nobody's word who is looking for one too.
         self.founding.handle_readiness(from, readiness);
         if self.ready && readiness != Readiness::Ready {
             self.tell_summary(from);
         }
-        let knows_cluster = readiness == Readiness::Ready || self.ledger.roster().next().is_some();
+        // Whoever knows the cluster knows its roster. Who has just founded it may not have entered itself yet: one that was
+        // in step with that would take itself for the only member, and lead in the founder's term.
+        let knows_cluster = self.ledger.roster().next().is_some();
         let ours = self.hashes();
         if members != ours.0 {
             self.compare_members(now, from);
