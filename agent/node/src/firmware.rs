@@ -39,7 +39,7 @@ pub struct Slots {
     pub failed: Option<(u64, String)>,
 }
 
-/// What the shell is to do with the slots; it calls [`Node::handle_firmware`] then.
+/// What the shell is to do with the slots; it says [`Input::Firmware`](crate::Input::Firmware) then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirmwareOrder {
     /// Write this blob to the slot that is not in use, and try it at the next start.
@@ -257,8 +257,12 @@ impl Node {
     }
 
     /// The shell has done what it was told with the slots, or could not.
-    pub fn handle_firmware(&mut self, now: Instant, order: &FirmwareOrder, result: Result<(), String>) {
-        let now = self.enter(now);
+    pub(crate) fn handle_firmware(
+        &mut self,
+        now: Instant,
+        order: &FirmwareOrder,
+        result: Result<(), String>,
+    ) {
         let under_way = self.firmware.installing.map(|(_, revision)| revision);
         match (order, result) {
             (FirmwareOrder::Install { revision, .. }, _) if under_way != Some(*revision) => {
@@ -283,7 +287,6 @@ impl Node {
             }
         }
         self.write_firmware_row(now);
-        self.settle(now);
     }
 
     fn fail_installation(&mut self, revision: u64, reason: String) {

@@ -73,12 +73,10 @@ impl Node {
     }
 
     /// A disk request was carried out, or failed.
-    pub fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
-        let now = self.enter(now);
+    pub(crate) fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
         if let Some(purpose) = self.flash.purposes.remove(&token) {
             self.conclude(now, purpose, result);
         }
-        self.settle(now);
     }
 
     /// Has those fail that were not taken.

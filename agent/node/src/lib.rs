@@ -1,7 +1,7 @@
 //! One zhost as a state machine: everything the agent decides, without I/O.
 //!
-//! A shell feeds a [`Node`] with `handle_*` calls (datagrams, connections, completions of disk requests, events of
-//! workers, time) and drains [`Output`]s. The agent is such a shell around sockets and flash; the simulator is another
+//! A shell feeds a [`Node`] with [`Input`]s (datagrams, connections, completions of disk requests, events of workers,
+//! time) and drains [`Output`]s. The agent is such a shell around sockets and flash; the simulator is another
 //! around a virtual network and disk.
 //!
 //! What happens where: `cluster` (who is there, who leads, what is written down for all), `mesh` (links, ways, streams),
@@ -16,6 +16,7 @@ mod data;
 mod disk;
 mod firmware;
 mod flash;
+mod input;
 mod inspection;
 mod mesh;
 mod node;
@@ -30,6 +31,7 @@ pub use cluster::founding::{DEFAULT_PORT, Named};
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
 pub use firmware::{FirmwareOrder, INSTALLED_WITHIN, Slots};
+pub use input::Input;
 pub use inspection::{Agreement, Inspection};
 pub use mesh::links::ConnectionId;
 pub use node::{Ending, Level, Load, Node, Output, Port};

@@ -12,6 +12,7 @@ use crate::{
     disk::{DiskRequest, Lost, Purpose, Recovered, peers_write},
     firmware::{Firmware, FirmwareOrder},
     flash::Flash,
+    input::Input,
     mesh::{
         links::{ConnectionId, Links},
         neighbours::Mesh,
@@ -43,7 +44,7 @@ use zhost_gossip::{
     row::{LoadBand, Row, RowKey},
     seal::Sealer,
 };
-use zhost_runtime::{WorkerCommand, WorkerEvent};
+use zhost_runtime::WorkerCommand;
 
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
@@ -79,20 +80,20 @@ pub enum Output {
     Datagram(Port, SocketAddr, Vec<u8>),
     /// Write to the serial line all of this, or nothing.
     Serial(Vec<u8>),
-    /// Look these names of machines and ports up, then call [`Node::handle_resolved`].
+    /// Look these names of machines and ports up, then say [`Input::Resolved`].
     Resolve(Vec<String>),
-    /// Open a TCP connection, then call [`Node::handle_connected`] or [`Node::handle_closed`].
+    /// Open a TCP connection, then say [`Input::Connected`] or [`Input::Closed`].
     Connect(ConnectionId, SocketAddr),
     /// Write to a connection.
     Write(ConnectionId, Vec<u8>),
-    /// Close a connection; [`Node::handle_closed`] need not be called.
+    /// Close a connection; [`Input::Closed`] need not be said.
     Close(ConnectionId),
-    /// Do this with the store, then call [`Node::handle_disk`] with the token.
+    /// Do this with the store, then say [`Input::Disk`] with the token.
     Disk(u64, DiskRequest),
     /// Tell the workers.
     Worker(WorkerCommand),
     /// Send a browser these bytes, and nothing after them if they are the last. Bytes that are not may be left out if
-    /// the browser does not keep up; [`Node::handle_web_closed`] is to be called when it is gone.
+    /// the browser does not keep up; [`Input::Left`] is to be said when it is gone.
     Web {
         /// The browser's connection.
         id: WebId,
@@ -103,7 +104,7 @@ pub enum Output {
         /// Whether the connection ends with them.
         is_last: bool,
     },
-    /// Examine this beside everything else, then call [`Node::handle_findings`].
+    /// Examine this beside everything else, then say [`Input::Examined`].
     Examine(Examination),
     /// Do this with the slots for agents.
     Firmware(FirmwareOrder),
@@ -344,7 +345,7 @@ impl Node {
     }
 
     /// The node's own time, which stands still while the loop does not run.
-    pub(crate) fn enter(&mut self, now: Instant) -> Instant {
+    fn enter(&mut self, now: Instant) -> Instant {
         let (now, late) = self.steady.enter(now);
         if late {
             self.membership.handle_late();
@@ -352,90 +353,48 @@ impl Node {
         now
     }
 
-    /// A datagram arrived.
-    pub fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, datagram: &[u8]) {
+    /// Takes in what happens, and works off the consequences; [`Self::poll_output`] has what is to be done then.
+    pub fn handle(&mut self, now: Instant, input: Input) {
         let now = self.enter(now);
-        match port {
-            Port::Gossip => self.handle_gossip(now, from, datagram),
-            Port::Control => self.control.handle_datagram(now, Caller::Network(from), datagram),
+        match input {
+            Input::Timeout => self.handle_timeout(now),
+            Input::Datagram(Port::Gossip, from, bytes) => self.handle_gossip(now, from, &bytes),
+            Input::Datagram(Port::Control, from, bytes) => {
+                self.control.handle_datagram(now, Caller::Network(from), &bytes);
+            }
+            Input::Serial(bytes) => self.handle_serial(now, &bytes),
+            Input::Accepted(connection, from) => self.links.handle_accepted(now, connection, from),
+            Input::Connected(connection) => self.links.handle_connected(connection),
+            Input::Bytes(connection, bytes) => self.links.handle_bytes(now, connection, &bytes),
+            Input::Closed { connection, refused } => self.links.handle_closed(now, connection, refused),
+            Input::Disk(token, result) => self.handle_disk(now, token, result),
+            Input::Worker(event) => self.handle_worker_event(now, event),
+            Input::Examined(findings) => self.handle_findings(now, findings),
+            Input::Firmware(order, result) => self.handle_firmware(now, &order, result),
+            Input::Resolved(found) => self.handle_resolved(now, found),
+            Input::Network { addrs, broadcasts } => self.handle_network(now, &addrs, broadcasts),
+            Input::Asked(id, request) => self.handle_web(now, id, &request),
+            Input::Left(id) => self.web.handle_left(id),
+            Input::Capabilities(capabilities) => self.handle_capabilities(now, capabilities),
+            Input::Clock(unix_origin_ms) => self.config.unix_origin_ms = unix_origin_ms,
+            Input::Load(load) => {
+                self.load = load;
+                self.write_load_band(now);
+            }
+            Input::Concerns(concerns) => self.concerns = concerns,
+            Input::Room { links, unproved } => self.links.handle_room(links, unproved),
+            Input::Shutdown => self.shut_down(now),
         }
         self.settle(now);
     }
 
-    /// Bytes came from the serial line, where operators may be.
-    pub fn handle_serial(&mut self, now: Instant, bytes: &[u8]) {
-        let now = self.enter(now);
+    fn handle_serial(&mut self, now: Instant, bytes: &[u8]) {
         self.line.handle_bytes(bytes);
         // What is no datagram is somebody typing at the console, or noise.
         self.line.take_text();
         while let Some(datagram) = self.line.poll_datagram() {
             self.control.handle_datagram(now, Caller::Serial, &datagram);
         }
-        self.settle(now);
-    }
-
-    /// A connection asked for with [`Output::Connect`] is open.
-    pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
-        let now = self.enter(now);
-        self.links.handle_connected(connection);
-        self.settle(now);
-    }
-
-    /// Somebody connected; the shell gives the connection an odd number.
-    pub fn handle_accepted(&mut self, now: Instant, connection: ConnectionId, from: SocketAddr) {
-        let now = self.enter(now);
-        self.links.handle_accepted(now, connection, from);
-        self.settle(now);
-    }
-
-    /// Bytes arrived on a connection.
-    pub fn handle_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
-        let now = self.enter(now);
-        self.links.handle_bytes(now, connection, bytes);
-        self.settle(now);
-    }
-
-    /// A connection ended, or could not be made; `refused` when the other kernel said that nobody listens there.
-    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId, refused: bool) {
-        let now = self.enter(now);
-        self.links.handle_closed(now, connection, refused);
-        self.settle(now);
-    }
-
-    /// A worker reports.
-    pub fn handle_worker(&mut self, now: Instant, event: WorkerEvent) {
-        let now = self.enter(now);
-        self.handle_worker_event(now, event);
-        self.settle(now);
-    }
-
-    /// The shell measured the machine's load.
-    pub fn handle_load(&mut self, now: Instant, load: Load) {
-        let now = self.enter(now);
-        self.load = load;
-        self.write_load_band(now);
-        self.settle(now);
-    }
-
-    /// How the shell's threads and tasks are, for operators.
-    pub fn handle_concerns(&mut self, now: Instant, concerns: Vec<Service>) {
-        let now = self.enter(now);
-        self.concerns = concerns;
-        self.settle(now);
-    }
-
-    /// The shell has room for so many links; of these, for so many on which nobody has proved yet who is there.
-    pub fn handle_room(&mut self, now: Instant, links: usize, unproved: usize) {
-        let now = self.enter(now);
-        self.links.handle_room(links, unproved);
-        self.settle(now);
-    }
-
-    /// The process was asked to end: closes the spaces, leaves the cluster, then says [`Output::Finished`].
-    pub fn handle_shutdown(&mut self, now: Instant) {
-        let now = self.enter(now);
-        self.shut_down(now);
-        self.settle(now);
     }
 
     fn shut_down(&mut self, now: Instant) {
@@ -462,9 +421,7 @@ impl Node {
         self.shutdown_by.is_some()
     }
 
-    /// Time passed; spurious calls are harmless.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let now = self.enter(now);
+    fn handle_timeout(&mut self, now: Instant) {
         self.resolve_names(now);
         self.membership.handle_timeout(now);
         self.election.handle_timeout(now);
@@ -494,7 +451,6 @@ impl Node {
         if self.peers_write_at.is_some_and(|at| at <= now) {
             self.write_peers(now);
         }
-        self.settle(now);
     }
 
     /// Takes no part until [`Self::wait_for_cluster`].
@@ -534,7 +490,7 @@ impl Node {
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do, and why.
+    /// When [`Input::Timeout`] has something to do, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let (_, why) = self.next_timeout()?;
         Some((self.steady.due()?, why))

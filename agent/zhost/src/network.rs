@@ -22,7 +22,7 @@ use std::{
 };
 use zhost_base::limits::{JOIN_ADDRESSES_MAX, JOIN_MAX};
 use zhost_init::interfaces::{self, Address};
-use zhost_node::Named;
+use zhost_node::{Input, Named};
 use zhost_threads::{Run, once};
 
 /// The link-local group of zhosts: "zhost" in hexadecimal.
@@ -297,14 +297,15 @@ pub fn resolve(names: Vec<String>, events: Sender<Event>) {
         let found: Option<Vec<_>> = names.iter().map(look_up).collect();
         if let Some(found) = found.filter(|_| thread.goes_on()) {
             // The loop has ended when nobody listens.
-            let _ = answers.send_blocking(Event::Resolved(found));
+            let _ = answers.send_blocking(Event::Node(Input::Resolved(found)));
         }
     };
-    let lost =
-        move |_: &str| !matches!(gone.try_send(Event::Resolved(Vec::new())), Err(TrySendError::Full(_)));
+    let lost = move |_: &str| {
+        !matches!(gone.try_send(Event::Node(Input::Resolved(Vec::new()))), Err(TrySendError::Full(_)))
+    };
     if let Err(error) = once("names", LOOK_UP_WITHIN, work, lost) {
         log::warn!("no thread to look names up: {error}");
-        let _ = events.try_send(Event::Resolved(Vec::new()));
+        let _ = events.try_send(Event::Node(Input::Resolved(Vec::new())));
     }
 }
 

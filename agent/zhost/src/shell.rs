@@ -30,13 +30,13 @@ use std::{
     },
     time::Duration,
 };
-use zhost_base::{Name, Rng, limits::LINK_QUEUE_MAX_BYTES};
+use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_control::protocol::Service;
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
 use zhost_node::{
-    ConnectionId, DiskReply, DiskRequest, Ending, Examination, Findings, FirmwareOrder, Level, Load, Node,
-    Output, Port, WebId,
+    ConnectionId, DiskRequest, Ending, Examination, FirmwareOrder, Input, Level, Load, Node, Output, Port,
+    WebId,
 };
 use zhost_runtime::{Store, StoreError, Wasmi};
 use zhost_threads::{Concern, Run, concerns, look_after, once};
@@ -63,34 +63,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Something that happened to this zhost.
 pub enum Event {
-    Datagram(Port, SocketAddr, Vec<u8>),
+    /// What is for the node alone.
+    Node(Input),
     Accepted(TcpStream, SocketAddr, SemaphoreGuardArc),
     Connected(ConnectionId, TcpStream),
-    Bytes(ConnectionId, Vec<u8>),
     /// With whether the other kernel refused the connection.
     Closed(ConnectionId, bool),
-    /// The serial line brought these.
-    Serial(Vec<u8>),
     /// A browser asks; what it is answered goes there.
     Asked(WebId, zhost_web::Request, Sender<web::Answer>),
     /// A browser is gone.
     Left(WebId),
     /// The machine's network may have changed.
     Network,
-    /// Where names lead at present.
-    Resolved(Vec<(String, Vec<SocketAddr>)>),
-    Disk(u64, Result<DiskReply, StoreError>),
     /// The disk thread is gone, or hangs, for this reason.
     DiskLost(String),
-    /// Devices have come or gone: these are there.
-    Devices(Vec<Name>),
-    /// What was to be examined is.
-    Examined(Findings),
-    /// What was to be done with the slots for agents is done, or cannot be.
-    Firmware(FirmwareOrder, Result<(), String>),
     /// The thread of this desk has worked.
     Worker(usize),
-    Shutdown,
 }
 
 /// The sockets of a zhost, bound before it starts.
@@ -206,7 +194,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         has_lost_disk: false,
         ending: None,
     };
-    shell.node.handle_room(clock.now(), budget.links, budget.strangers);
+    shell.tell(Input::Room { links: budget.links, unproved: budget.strangers });
     smol::block_on(executor.run(shell.run(inbox, &data_dir, watchdog, manager.as_ref())));
     Ok(shell.ending.unwrap_or_default())
 }
@@ -225,7 +213,11 @@ async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
         match socket_of(&sockets, port).0.recv_from(&mut buffer).await {
             Ok((size, from)) => {
                 let from = network::canonical(from);
-                if events.send(Event::Datagram(port, from, buffer[..size].to_vec())).await.is_err() {
+                if events
+                    .send(Event::Node(Input::Datagram(port, from, buffer[..size].to_vec())))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -268,7 +260,7 @@ fn await_signal(events: Sender<Event>) -> io::Result<impl Future<Output = ()>> {
                 }
                 continue;
             }
-            if events.send(Event::Shutdown).await.is_err() {
+            if events.send(Event::Node(Input::Shutdown)).await.is_err() {
                 return;
             }
         }
@@ -298,7 +290,8 @@ async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Ev
         };
         match future::or(stream.read(&mut buffer), ended).await {
             Ok(size) if size > 0 => {
-                if events.send(Event::Bytes(connection, buffer[..size].to_vec())).await.is_err() {
+                if events.send(Event::Node(Input::Bytes(connection, buffer[..size].to_vec()))).await.is_err()
+                {
                     return;
                 }
                 if size == buffer.len() {
@@ -347,10 +340,10 @@ impl Shell {
         while self.ending.is_none() {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
-                self.node.handle_load(self.clock.now(), measure_load(&cpu, data_dir));
+                self.tell(Input::Load(measure_load(&cpu, data_dir)));
                 look_after(self.clock.now());
                 let concerns = concerns().into_iter().map(service).collect();
-                self.node.handle_concerns(self.clock.now(), concerns);
+                self.tell(Input::Concerns(concerns));
                 self.look_at_clock();
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");
@@ -374,7 +367,7 @@ impl Shell {
                 let Ok(event) = inbox.try_recv() else { break };
                 self.handle(event);
             }
-            self.node.handle_timeout(self.clock.now());
+            self.tell(Input::Timeout);
             self.drain().await;
             self.run_spaces().await;
         }
@@ -394,55 +387,50 @@ impl Shell {
             if events.is_empty() {
                 return;
             }
-            let now = self.clock.now();
-            events.into_iter().for_each(|event| self.node.handle_worker(now, event));
+            events.into_iter().for_each(|event| self.tell(Input::Worker(event)));
             self.drain().await;
         }
     }
 
     fn handle(&mut self, event: Event) {
-        let now = self.clock.now();
         match event {
-            Event::Datagram(port, from, bytes) => self.node.handle_datagram(now, port, from, &bytes),
+            Event::Node(input) => self.tell(input),
             Event::Accepted(stream, from, _place) => {
                 self.accepted += 2;
                 let connection = ConnectionId(self.accepted);
                 self.adopt(connection, stream);
-                self.node.handle_accepted(now, connection, from);
+                self.tell(Input::Accepted(connection, from));
             }
             Event::Connected(connection, stream) => {
                 self.adopt(connection, stream);
-                self.node.handle_connected(now, connection);
+                self.tell(Input::Connected(connection));
             }
-            Event::Bytes(connection, bytes) => self.node.handle_bytes(now, connection, &bytes),
             Event::Closed(connection, refused) => {
                 self.connections.remove(&connection);
-                self.node.handle_closed(now, connection, refused);
+                self.tell(Input::Closed { connection, refused });
             }
             Event::Asked(id, request, answers) => {
                 self.browsers.insert(id, answers);
-                self.node.handle_web(now, id, &request);
+                self.tell(Input::Asked(id, request));
             }
             Event::Left(id) => {
                 self.browsers.remove(&id);
-                self.node.handle_web_closed(now, id);
+                self.tell(Input::Left(id));
             }
             Event::Network => self.look_at_network(),
-            Event::Resolved(found) => self.node.handle_resolved(now, found),
-            Event::Serial(bytes) => self.node.handle_serial(now, &bytes),
-            Event::Disk(token, result) => self.node.handle_disk(now, token, result),
             Event::DiskLost(reason) => {
                 // Without its disk thread a zhost must not go on as if it had a disk.
                 log::error!("the disk thread: {reason}: ending");
                 self.has_lost_disk = true;
                 self.ending = Some(Ending::Restart);
             }
-            Event::Devices(capabilities) => self.node.handle_capabilities(now, capabilities),
-            Event::Examined(findings) => self.node.handle_findings(now, findings),
-            Event::Firmware(order, result) => self.node.handle_firmware(now, &order, result),
             Event::Worker(desk) => self.workers.handle_done(desk),
-            Event::Shutdown => self.node.handle_shutdown(now),
         }
+    }
+
+    /// Tells the node what happens now.
+    fn tell(&mut self, input: Input) {
+        self.node.handle(self.clock.now(), input);
     }
 
     /// Starts the tasks of a connection.
@@ -462,7 +450,6 @@ impl Shell {
     /// Tells the node if the network is another one. Connections from an address that is gone would be silent for long.
     fn look_at_network(&mut self) {
         let Some(networks) = self.follower.changed(&self.sockets.gossip) else { return };
-        let now = self.clock.now();
         let is_lost = |connection: &Connection| connection.local.is_some_and(|local| !networks.have(local));
         let lost: Vec<ConnectionId> = self
             .connections
@@ -472,9 +459,9 @@ impl Shell {
             .collect();
         for id in lost {
             self.connections.remove(&id);
-            self.node.handle_closed(now, id, false);
+            self.tell(Input::Closed { connection: id, refused: false });
         }
-        self.node.handle_network(now, &networks.addrs, networks.broadcasts);
+        self.tell(Input::Network { addrs: networks.addrs, broadcasts: networks.broadcasts });
     }
 
     /// Does what the node wants done.
@@ -511,7 +498,7 @@ impl Shell {
                 // One that is gone is reported, with the reason; there is room for all that the node asks at once.
                 Output::Disk(token, request) => {
                     if let Err(TrySendError::Full(_)) = self.disk.try_send((token, request)) {
-                        self.node.handle_disk(self.clock.now(), token, Err(StoreError::Busy));
+                        self.tell(Input::Disk(token, Err(StoreError::Busy)));
                     }
                 }
                 Output::Examine(examination) => self.examine(examination),
@@ -533,7 +520,7 @@ impl Shell {
 
     fn look_at_clock(&mut self) {
         let unix_origin_ms = self.clock.unix_origin_ms();
-        self.node.handle_clock(self.clock.now(), unix_origin_ms);
+        self.tell(Input::Clock(unix_origin_ms));
         self.workers.handle_clock(unix_origin_ms);
     }
 
@@ -545,19 +532,19 @@ impl Shell {
         let lost = move |error: &str| {
             let reason =
                 format!("examining it failed ({error}), which is a fault of zhost; its log says where");
-            inbox.try_send(Event::Examined(lost.give_up(&reason))).is_ok()
+            inbox.try_send(Event::Node(Input::Examined(lost.give_up(&reason)))).is_ok()
         };
         let work = move |thread: &Run| {
             let findings = examination.perform(&publishers, &Wasmi);
             if thread.goes_on() {
                 // The loop has ended when nobody listens.
-                let _ = events.send_blocking(Event::Examined(findings));
+                let _ = events.send_blocking(Event::Node(Input::Examined(findings)));
             }
         };
         if let Err(error) = once("examination", EXAMINED_WITHIN, work, lost) {
             log::error!("no thread to examine what was sent: {error}");
             let reason = "this zhost has no room for a thread to examine it; try again";
-            self.node.handle_findings(self.clock.now(), ticket.give_up(reason));
+            self.tell(Input::Examined(ticket.give_up(reason)));
         }
     }
 
@@ -567,17 +554,17 @@ impl Shell {
         let (events, asked) = (self.events.clone(), order.clone());
         let (inbox, given_up) = (self.events.clone(), order.clone());
         let lost = move |error: &str| {
-            inbox.try_send(Event::Firmware(given_up.clone(), Err(error.to_owned()))).is_ok()
+            inbox.try_send(Event::Node(Input::Firmware(given_up.clone(), Err(error.to_owned())))).is_ok()
         };
         let work = move |thread: &Run| {
             let result = firmware::carry_out(&asked, store.as_ref(), &publishers, thread);
             if thread.goes_on() {
                 // The loop has ended when nobody listens.
-                let _ = events.send_blocking(Event::Firmware(asked, result));
+                let _ = events.send_blocking(Event::Node(Input::Firmware(asked, result)));
             }
         };
         if let Err(error) = once("firmware", INSTALLATION_STEP_WITHIN, work, lost) {
-            self.node.handle_firmware(self.clock.now(), &order, Err(error.to_string()));
+            self.tell(Input::Firmware(order, Err(error.to_string())));
         }
     }
 
@@ -587,7 +574,7 @@ impl Shell {
         let queued = connection.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         if queued + bytes.len() > LINK_QUEUE_MAX_BYTES || connection.outgoing.try_send(bytes).is_err() {
             self.connections.remove(&id);
-            self.node.handle_closed(self.clock.now(), id, false);
+            self.tell(Input::Closed { connection: id, refused: false });
         }
     }
 }

@@ -20,7 +20,7 @@ use std::{
 use zhost_base::{Instant, Rng, SpaceKey, limits::DISK_REQUESTS_MAX, panic_text};
 use zhost_hal::Board;
 use zhost_mex::PublicKey;
-use zhost_node::DiskRequest;
+use zhost_node::{DiskRequest, Input};
 use zhost_runtime::{
     Devices, Exit, STRETCH_STACK_BYTES, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent,
 };
@@ -277,7 +277,7 @@ pub fn start_disk(
             thread.goes_on();
             let result = request.perform(store.as_ref());
             thread.rests();
-            if events.send_blocking(Event::Disk(token, result)).is_err() {
+            if events.send_blocking(Event::Node(Input::Disk(token, result))).is_err() {
                 return;
             }
         }
@@ -297,7 +297,9 @@ pub fn start_devices(board: Arc<Board>, events: Sender<Event>) -> std::io::Resul
             if !thread.goes_on() {
                 return Ok(());
             }
-            if has_changed && events.send_blocking(Event::Devices(board.capabilities())).is_err() {
+            if has_changed
+                && events.send_blocking(Event::Node(Input::Capabilities(board.capabilities()))).is_err()
+            {
                 return Ok(());
             }
         }

@@ -11,7 +11,8 @@ use zhost_base::{Instant, Name, Rng};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_node::{
-    ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Named, Node, NodeConfig, Recovered, Timing,
+    ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Input, Named, Node, NodeConfig, Recovered,
+    Timing,
 };
 use zhost_runtime::{MemoryStore, NoDevices, RedbStore, Store, Wasmi, Worker};
 
@@ -185,7 +186,7 @@ impl Machine {
         self.config.capabilities =
             capabilities.iter().map(|text| text.parse().expect("a capability")).collect();
         if let Some(running) = &mut self.running {
-            running.node.handle_capabilities(now, self.config.capabilities.clone());
+            running.node.handle(now, Input::Capabilities(self.config.capabilities.clone()));
         }
     }
 

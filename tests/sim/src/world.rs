@@ -18,7 +18,7 @@ use std::{
 };
 use zhost_base::{BlobDigest, Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
-use zhost_node::{Ending, Examination, FirmwareOrder, Inspection, Output, Port};
+use zhost_node::{Ending, Examination, FirmwareOrder, Input, Inspection, Output, Port};
 use zhost_runtime::{Slice, WorkerCommand};
 
 /// Lines of the trace that are kept.
@@ -420,7 +420,7 @@ impl World {
             let now = self.machines[index].clock.show(self.now);
             self.set_wake(index, None);
             if let Some(running) = &mut self.machines[index].running {
-                running.node.handle_timeout(now);
+                running.node.handle(now, Input::Timeout);
                 running.worker.handle_timeout(now);
             }
             self.after(index);
@@ -461,7 +461,7 @@ impl World {
         match event {
             Event::Datagram { port, to, from, bytes } => {
                 if let Some(running) = &mut self.machines[to].running {
-                    running.node.handle_datagram(now, port, from, &bytes);
+                    running.node.handle(now, Input::Datagram(port, from, bytes));
                     self.after(to);
                 }
             }
@@ -472,19 +472,19 @@ impl World {
             Event::Connect { from, life, to } => self.happen_connect(from, life, to),
             Event::Connected { end, life } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle_connected(now, end.1);
+                    running.node.handle(now, Input::Connected(end.1));
                     self.after(end.0);
                 }
             }
             Event::Bytes { end, life, bytes } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle_bytes(now, end.1, &bytes);
+                    running.node.handle(now, Input::Bytes(end.1, bytes));
                     self.after(end.0);
                 }
             }
             Event::Closed { end, life, refused } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle_closed(now, end.1, refused);
+                    running.node.handle(now, Input::Closed { connection: end.1, refused });
                     self.after(end.0);
                 }
             }
@@ -493,14 +493,14 @@ impl World {
                     && let Some(request) = running.disk_queue.remove(&token)
                 {
                     let reply = request.perform(running.store.as_ref());
-                    running.node.handle_disk(now, token, reply);
+                    running.node.handle(now, Input::Disk(token, reply));
                     self.after(machine);
                 }
             }
             Event::Examined { machine, life, examination } => {
                 let findings = self.machines[machine].examine(examination);
                 if let Some(running) = self.running(machine, life) {
-                    running.node.handle_findings(now, findings);
+                    running.node.handle(now, Input::Examined(findings));
                     self.after(machine);
                 }
             }
@@ -508,7 +508,7 @@ impl World {
                 if self.running(machine, life).is_some() && !self.machines[machine].slots.hangs {
                     let result = self.machines[machine].slots.carry_out(&order);
                     if let Some(running) = &mut self.machines[machine].running {
-                        running.node.handle_firmware(now, &order, result);
+                        running.node.handle(now, Input::Firmware(order, result));
                     }
                     self.after(machine);
                 }
@@ -544,7 +544,7 @@ impl World {
         let Some(running) = &mut self.machines[to].running else { return };
         let connection = running.accept();
         self.network.connect(from, (to, connection));
-        running.node.handle_accepted(now, connection, client_addr);
+        running.node.handle(now, Input::Accepted(connection, client_addr));
         self.after(to);
         let at = self.network.stream_arrival(self.now, from, &mut self.rng);
         self.schedule(at, Event::Connected { end: from, life });
@@ -562,7 +562,7 @@ impl World {
             }
             while let Some(event) = running.worker.poll_event() {
                 self.referee.cast.see_event(self.now, index, &event);
-                running.node.handle_worker(now, event);
+                running.node.handle(now, Input::Worker(event));
                 progress = true;
             }
             let outputs: Vec<Output> = std::iter::from_fn(|| running.node.poll_output()).collect();
@@ -642,7 +642,7 @@ impl World {
             Output::SetClock(unix_ms) => {
                 let origin = unix_ms.saturating_sub(local.as_millis());
                 if let Some(running) = &mut self.machines[index].running {
-                    running.node.handle_clock(local, origin);
+                    running.node.handle(local, Input::Clock(origin));
                     running.worker.handle_clock(origin);
                 }
             }

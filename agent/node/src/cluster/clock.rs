@@ -55,13 +55,6 @@ fn is_better(ours: (u64, ClockTrust), theirs: (u64, ClockTrust)) -> bool {
 }
 
 impl Node {
-    /// The wall clock is there at the origin of the monotonic one: it may have been set. 0 if it is not set.
-    pub fn handle_clock(&mut self, now: Instant, unix_origin_ms: u64) {
-        let now = self.enter(now);
-        self.config.unix_origin_ms = unix_origin_ms;
-        self.settle(now);
-    }
-
     /// Tells a neighbour the time, if we know it.
     pub(crate) fn tell_time(&mut self, now: Instant, peer: ZhostId) {
         if self.config.unix_origin_ms > 0 {

@@ -270,8 +270,7 @@ impl Node {
     }
 
     /// Names were looked up for [`Output::Resolve`]: those that stand for no address at present have none here.
-    pub fn handle_resolved(&mut self, now: Instant, found: Vec<(String, Vec<SocketAddr>)>) {
-        let now = self.enter(now);
+    pub(crate) fn handle_resolved(&mut self, now: Instant, found: Vec<(String, Vec<SocketAddr>)>) {
         self.founding.resolves = false;
         for (name, mut addrs) in found {
             addrs.truncate(JOIN_ADDRESSES_MAX);
@@ -282,12 +281,10 @@ impl Node {
         }
         let seeds = self.founding.seeds(&self.remembered);
         self.membership.handle_seeds(now, seeds);
-        self.settle(now);
     }
 
     /// The machine's network changed: where it is reached, and at which addresses everybody on it hears.
-    pub fn handle_network(&mut self, now: Instant, addrs: &[SocketAddr], broadcasts: Vec<SocketAddr>) {
-        let now = self.enter(now);
+    pub(crate) fn handle_network(&mut self, now: Instant, addrs: &[SocketAddr], broadcasts: Vec<SocketAddr>) {
         let told: Addrs = addrs.iter().copied().collect();
         let before = self.membership.me().addrs;
         if !(addrs.is_empty() && broadcasts.is_empty()) {
@@ -299,7 +296,6 @@ impl Node {
             self.log(Level::Info, format!("this zhost is at {list} now"));
             self.refresh_links(now);
         }
-        self.settle(now);
     }
 }
 

@@ -28,12 +28,10 @@ fn that_fit(names: impl Iterator<Item = Name>) -> (Vec<Name>, usize) {
 
 impl Node {
     /// The machine has other devices.
-    pub fn handle_capabilities(&mut self, now: Instant, capabilities: Vec<Name>) {
-        let now = self.enter(now);
+    pub(crate) fn handle_capabilities(&mut self, now: Instant, capabilities: Vec<Name>) {
         self.log(Level::Info, "the devices of this zhost have changed".into());
         self.config.capabilities = capabilities;
         self.write_profile(now);
-        self.settle(now);
     }
 
     pub(crate) fn write_profile(&mut self, now: Instant) {

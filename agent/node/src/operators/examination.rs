@@ -14,7 +14,7 @@ pub(crate) enum Kind {
     Firmware,
 }
 
-/// What the shell is to examine; it calls [`Node::handle_findings`](crate::Node::handle_findings) then.
+/// What the shell is to examine; it says [`Input::Examined`](crate::Input::Examined) then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examination {
     pub(crate) command: u64,

@@ -52,13 +52,7 @@ impl Node {
     }
 
     /// What was sent is examined.
-    pub fn handle_findings(&mut self, now: Instant, findings: Findings) {
-        let now = self.enter(now);
-        self.act_on_findings(now, findings);
-        self.settle(now);
-    }
-
-    fn act_on_findings(&mut self, now: Instant, findings: Findings) {
+    pub(crate) fn handle_findings(&mut self, now: Instant, findings: Findings) {
         let Findings { command, bytes, result } = findings;
         // What was given up may come all the same, late.
         if !self.commands.examinations.remove(&command) {

@@ -47,6 +47,11 @@ pub(crate) struct Web {
 }
 
 impl Web {
+    /// A browser is gone.
+    pub fn handle_left(&mut self, id: WebId) {
+        self.streams.remove(&id);
+    }
+
     /// Whether this UI space runs here.
     pub fn serves(&self, key: &SpaceKey) -> bool {
         self.sites.contains_key(key)
@@ -121,20 +126,11 @@ impl Node {
     }
 
     /// A browser asks.
-    pub fn handle_web(&mut self, now: Instant, id: WebId, request: &Request) {
-        let now = self.enter(now);
+    pub(crate) fn handle_web(&mut self, now: Instant, id: WebId, request: &Request) {
         if let Some(response) = self.answer_browser(now, id, request) {
             let (bytes, content) = response.into_parts(request.method != Method::Head);
             self.output(Output::Web { id, bytes, content, is_last: true });
         }
-        self.settle(now);
-    }
-
-    /// A browser is gone.
-    pub fn handle_web_closed(&mut self, now: Instant, id: WebId) {
-        let now = self.enter(now);
-        self.web.streams.remove(&id);
-        self.settle(now);
     }
 
     fn answer_browser(&mut self, now: Instant, id: WebId, request: &Request) -> Option<Response> {

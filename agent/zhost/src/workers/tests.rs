@@ -232,7 +232,7 @@ fn the_loop_is_told_when_the_disk_thread_panics() {
     let (events, inbox) = smol::channel::bounded(8);
     let disk = start_disk(Arc::new(BrokenStore), events).unwrap();
     disk.send((1, DiskRequest::Commit(Vec::new()))).unwrap();
-    assert!(matches!(inbox.recv_blocking(), Ok(Event::Disk(1, Err(StoreError::Full)))));
+    assert!(matches!(inbox.recv_blocking(), Ok(Event::Node(Input::Disk(1, Err(StoreError::Full))))));
     disk.send((2, DiskRequest::Read { table: table::META, key: Vec::new() })).unwrap();
     let reason = loop {
         zhost_threads::look_after(Instant::ZERO);
@@ -265,7 +265,9 @@ fn devices_that_come_are_told_of() {
     let zone = dir.join("sys/class/thermal/thermal_zone0");
     std::fs::create_dir_all(&zone).unwrap();
     std::fs::write(zone.join("type"), "soc").unwrap();
-    let Ok(Event::Devices(capabilities)) = inbox.recv_blocking() else { panic!("something else") };
+    let Ok(Event::Node(Input::Capabilities(capabilities))) = inbox.recv_blocking() else {
+        panic!("something else")
+    };
     std::fs::remove_dir_all(&dir).unwrap();
     assert!(capabilities.contains(&name("sensors.soc")), "{capabilities:?}");
 }

@@ -136,7 +136,7 @@ impl World {
         let now = self.machines[index].clock.show(self.now);
         let broadcasts = self.machines[index].broadcasts();
         if let Some(running) = &mut self.machines[index].running {
-            running.node.handle_network(now, &[addr], broadcasts);
+            running.node.handle(now, zhost_node::Input::Network { addrs: vec![addr], broadcasts });
         }
         self.after(index);
     }

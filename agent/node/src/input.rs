@@ -1,0 +1,80 @@
+//! What happens to a zhost: everything a node is ever told comes as one of these, through [`Node::handle`](crate::Node::handle).
+
+use crate::{
+    disk::DiskReply,
+    firmware::FirmwareOrder,
+    mesh::links::ConnectionId,
+    node::{Load, Port},
+    operators::examination::Findings,
+    spaces::web::WebId,
+};
+use std::net::SocketAddr;
+use zhost_base::Name;
+use zhost_control::protocol::Service;
+use zhost_runtime::{StoreError, WorkerEvent};
+use zhost_web::Request;
+
+/// Something that happens to a zhost.
+#[derive(Debug)]
+pub enum Input {
+    /// Time passed; spurious ones are harmless.
+    Timeout,
+    /// A datagram arrived at a socket.
+    Datagram(Port, SocketAddr, Vec<u8>),
+    /// Bytes came from the serial line, where operators may be.
+    Serial(Vec<u8>),
+    /// Somebody connected; the shell gives the connection an odd number.
+    Accepted(ConnectionId, SocketAddr),
+    /// A connection asked for with [`Output::Connect`](crate::Output::Connect) is open.
+    Connected(ConnectionId),
+    /// Bytes arrived on a connection.
+    Bytes(ConnectionId, Vec<u8>),
+    /// A connection ended, or could not be made.
+    Closed {
+        /// Which.
+        connection: ConnectionId,
+        /// Whether the other kernel said that nobody listens there.
+        refused: bool,
+    },
+    /// The disk request with this token was carried out, or failed.
+    Disk(u64, Result<DiskReply, StoreError>),
+    /// A worker reports.
+    Worker(WorkerEvent),
+    /// An examination is finished.
+    Examined(Findings),
+    /// The shell has done this with the slots for agents, or could not.
+    Firmware(FirmwareOrder, Result<(), String>),
+    /// Names were looked up for [`Output::Resolve`](crate::Output::Resolve): those that stand for no address at present
+    /// have none here.
+    Resolved(Vec<(String, Vec<SocketAddr>)>),
+    /// The machine's network changed.
+    Network {
+        /// Where the zhost is reached.
+        addrs: Vec<SocketAddr>,
+        /// Addresses at which everybody on it hears.
+        broadcasts: Vec<SocketAddr>,
+    },
+    /// A browser asks.
+    Asked(WebId, Request),
+    /// A browser is gone.
+    Left(WebId),
+    /// Devices have come or gone: the machine offers these capabilities.
+    Capabilities(Vec<Name>),
+    /// At the origin of the monotonic clock the wall clock shows this, in milliseconds since 1970; 0 if it is not set. It
+    /// may have been set.
+    Clock(u64),
+    /// The shell measured the machine's load.
+    Load(Load),
+    /// How the shell's threads and tasks are, for operators.
+    Concerns(Vec<Service>),
+    /// The shell has room for so many links.
+    Room {
+        /// All of them.
+        links: usize,
+        /// Of these, those on which nobody has proved yet who is there.
+        unproved: usize,
+    },
+    /// The process was asked to end: closes the spaces, leaves the cluster, then says
+    /// [`Output::Finished`](crate::Output::Finished).
+    Shutdown,
+}
