@@ -4,8 +4,8 @@ mod settling;
 
 use crate::{
     cluster::{
-        burials::Burials, clock::TimeOfDay, documents::Documents, founding::Founding, gossip::Gossip,
-        heartbeat::Heartbeats, rivals::Rivals, solitude::Solitude,
+        clock::TimeOfDay, documents::Documents, founding::Founding, gossip::Gossip, heartbeat::Heartbeats,
+        rivals::Rivals, solitude::Solitude, tombstones::Tombstones,
     },
     config::NodeConfig,
     data::{blobs::Blobs, copies::Copies, disposal::Disposal, replicas::Replicas},
@@ -158,7 +158,7 @@ pub struct Node {
     pub(crate) traffic: Traffic,
     pub(crate) gossip: Gossip,
     pub(crate) documents: Documents,
-    pub(crate) burials: Burials,
+    pub(crate) tombstones: Tombstones,
     pub(crate) blobs: Blobs,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) coordinator: Coordinator,
@@ -249,7 +249,7 @@ impl Node {
             traffic: Traffic::default(),
             gossip: Gossip::new(now),
             documents: Documents::default(),
-            burials: Burials::default(),
+            tombstones: Tombstones::default(),
             blobs: Blobs::new(recovered.blobs),
             heartbeats: Heartbeats::new(now),
             coordinator: Coordinator::default(),
@@ -435,7 +435,7 @@ impl Node {
         self.control.handle_timeout(now);
         self.gossip_timeout(now);
         self.founding_timeout(now);
-        self.burials_timeout(now);
+        self.collect_tombstones(now);
         self.blobs_timeout(now);
         self.replicas_timeout(now);
         self.census_timeout(now);
@@ -525,7 +525,7 @@ impl Node {
             self.peers_write_at.map(|at| (at, "remember peers")),
             self.refresh_at.map(|at| (at, "act upon changes")),
             self.documents.poll_timeout(),
-            self.burials.poll_timeout(),
+            self.tombstones.poll_timeout(),
         ];
         own.into_iter().flatten().min()
     }

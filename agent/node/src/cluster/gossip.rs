@@ -219,7 +219,7 @@ impl Node {
             self.compare_registry(now, from);
         }
         if ledger == ours.2 {
-            self.burials.note_agreement(now, from);
+            self.tombstones.note_agreement(now, from);
             if readiness == Readiness::Ready && self.membership.peer(from).is_some() {
                 self.note_in_step(now);
             }

@@ -3,13 +3,17 @@
 
 use super::{Level, Node, Output};
 use crate::{
-    disk::{DiskRequest, Purpose, generation_write},
+    cluster::tombstones::{Collection, last_document},
+    disk::{DiskRequest, Purpose, document_removal, generation_write, horizon_write, promise_write},
     mesh::links::LinkOutput,
     wire::{Frame, Hop},
 };
 use std::time::Duration;
-use zhost_base::{Instant, ZhostId};
-use zhost_gossip::membership::MembershipEvent;
+use zhost_base::{
+    Instant, TopologyId, ZhostId,
+    planted::{self, Bug},
+};
+use zhost_gossip::{document::DocumentKey, membership::MembershipEvent};
 
 /// How often the addresses of live members are put on flash, at most.
 const PEERS_PERIOD: Duration = Duration::from_secs(60);
@@ -74,7 +78,7 @@ impl Node {
         self.choose_super(now);
         self.refresh_links(now);
         self.write_link_row(now);
-        self.refresh_burials(now);
+        self.tombstones.handle_ledger(now, &self.ledger);
         self.resume_spawns(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
@@ -87,6 +91,35 @@ impl Node {
         self.check_durability(now);
         self.refresh_firmware(now);
         true
+    }
+
+    /// Announces and forgets deleted topologies, if it is time.
+    pub(super) fn collect_tombstones(&mut self, now: Instant) {
+        if !self.tombstones.handle_timeout(now) {
+            return;
+        }
+        let leads = self.reign().is_some_and(|reign| reign.full);
+        let coordinates = |id| leads && self.coordinator_of(id) == Some(self.id);
+        let is_excused = |zhost| planted::has(Bug::ForgetEarly) && self.membership.peer(zhost).is_none();
+        let must_agree = |zhost| zhost != self.id && !is_excused(zhost);
+        for collection in self.tombstones.due(now, &self.ledger, coordinates, must_agree) {
+            match collection {
+                Collection::Announce(id) => {
+                    if let Some(last) = last_document(&self.ledger, id, self.id) {
+                        self.take_document(now, DocumentKey::Topology(id), last, None);
+                    }
+                }
+                Collection::Forget(id) => self.forget_topology(id),
+            }
+        }
+    }
+
+    fn forget_topology(&mut self, id: TopologyId) {
+        let dropped = self.ledger.forget(id);
+        let mut writes: Vec<_> = dropped.iter().map(document_removal).collect();
+        writes.push(horizon_write(self.ledger.horizon()));
+        writes.push(promise_write(id, None));
+        self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
     }
 
     /// How long documents gather before they are passed on.
