@@ -842,3 +842,28 @@ impl std::fmt::Debug for World {
         write!(f, "World at {} with {} boards", self.now, self.machines.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule_many(count: u64, over: Duration) {
+        let machines = Machines { zhosts: 2, cameras: 0, measured: false };
+        let mut world = World::new(1, machines, NetworkFaults::default());
+        for _ in 0..count {
+            world.now += over / count as u32;
+            world.schedule(world.now, Event::Boot { machine: 0, life: 0 });
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a storm")]
+    fn a_cluster_that_talks_without_end_is_stopped() {
+        schedule_many(2 * EVENTS_PER_SECOND_MAX + 2, Duration::from_millis(900));
+    }
+
+    #[test]
+    fn as_many_events_over_seconds_are_no_storm() {
+        schedule_many(4 * EVENTS_PER_SECOND_MAX, Duration::from_secs(4));
+    }
+}
