@@ -129,10 +129,12 @@ mod tests {
     #[test]
     fn a_driver_that_hangs_is_an_error_and_is_asked_again() {
         let (release, gate) = mpsc::channel::<()>();
+        let (hang, hanging) = mpsc::channel();
         let (asked, gate) = (AtomicU32::new(0), Mutex::new(gate));
         let sensor = Background::new("hanging", move || match asked.fetch_add(1, Ordering::Relaxed) {
             0 => {
                 // It comes back when somebody else was asked long ago.
+                hang.send(()).unwrap();
                 let _ = gate.lock().unwrap().recv();
                 Ok(Reading::Bytes(vec![0]))
             }
@@ -140,6 +142,7 @@ mod tests {
         });
         // It is watched from the first look after it began.
         (0..2).for_each(|_| assert_eq!(sensor.read(Instant::ZERO), Err(DeviceError::NotYet)));
+        hanging.recv().unwrap();
         let late = Instant::ZERO + READ_WITHIN;
         let error = DeviceError::Failed("it has not moved for 10 s".into());
         assert_eq!(sensor.read(late), Err(error));

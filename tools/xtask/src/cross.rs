@@ -95,7 +95,7 @@ pub fn test(name: &str, crates: &[&str]) -> Outcome {
         setup::need_emulators()?;
         eprintln!("testing the pure crates for {} (some minutes, the first time)", target.name);
         let mut command = target.cargo("test", &steps::root().join("target/cross"))?;
-        command.args(["-Zbuild-std=std,panic_unwind,test", "--lib"]);
+        command.args(["-Zbuild-std=std,panic_unwind,test", "--lib", "--profile", "sim"]);
         for name in crates {
             command.args(["--package", name]);
         }
@@ -125,9 +125,12 @@ pub fn run(name: &str, again: bool) -> Outcome {
     let mut lines = Vec::new();
     let second =
         if again { build_all(&targets, &target_dir.with_file_name("cross-again"))? } else { Vec::new() };
-    for (index, (target, built)) in targets.iter().zip(&all).enumerate() {
+    let pairs: Vec<(&Target, &Built)> = targets.iter().copied().zip(&all).collect();
+    steps::side_by_side(&pairs, |(target, built)| {
         target.look_at(built)?;
-        target.try_out(built, &artifacts)?;
+        target.try_out(built, &artifacts)
+    })?;
+    for (index, (target, built)) in pairs.into_iter().enumerate() {
         let digest = digest(&built.zhost)?;
         if let Some(second) = second.get(index)
             && digest != self::digest(&second.zhost)?
@@ -155,10 +158,13 @@ pub fn run(name: &str, again: bool) -> Outcome {
 pub fn build_all(targets: &[&Target], target_dir: &Path) -> Outcome<Vec<Built>> {
     let (boards, here): (Vec<&Target>, Vec<&Target>) =
         targets.iter().copied().partition(|target| target.is_board());
-    // What they both need is made before.
-    targets.iter().try_for_each(|target| target.prepare())?;
+    if targets.iter().any(|target| !setup::has_rustup_target(target.name)) {
+        // Fetched once, before all want it.
+        setup::need_zig()?;
+    }
     thread::scope(|scope| {
         let beside = scope.spawn(|| build_group(&here, target_dir));
+        steps::side_by_side(&boards, |target| target.prepare())?;
         build_group(&boards, target_dir)?;
         beside.join().unwrap_or_else(|_| Err("it panicked".into()))
     })?;
@@ -405,7 +411,7 @@ impl Target {
 
     /// Two of them become a cluster and run two spaces that talk to each other.
     fn try_out(&self, built: &Built, artifacts: &Artifacts) -> Outcome {
-        let dir = steps::root().join(format!("target/cross-{}", std::process::id()));
+        let dir = steps::root().join(format!("target/cross-{}-{}", self.name, std::process::id()));
         let programs =
             Programs { zhost: self.runnable(&built.zhost)?, zctl: artifacts.programs.zctl.clone() };
         let mut cluster = Cluster::create(&dir, &programs, cast(2))?;

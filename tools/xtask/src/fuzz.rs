@@ -1,11 +1,7 @@
 //! Fuzzing the parsers of foreign bytes with libFuzzer.
 
 use crate::{Outcome, setup, steps};
-use std::{
-    fs,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::fs;
 
 /// Where the targets are.
 const FUZZ_DIR: &str = "tests/fuzz";
@@ -21,21 +17,7 @@ pub fn run(target: Option<&str>, seconds: u32) -> Outcome {
     }
     // All by one cargo, which links them side by side.
     steps::run_quietly(&mut cargo_fuzz("build", target))?;
-    let queue = Mutex::new(chosen.into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || -> Outcome {
-        while let Some(name) = next() {
-            fuzz(name, seconds)?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..steps::processors()).map(|_| scope.spawn(work)).collect();
-        let ends =
-            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err("it panicked".into())));
-        // All are waited for, whatever one of them found.
-        ends.collect::<Vec<_>>().into_iter().collect()
-    })
+    steps::side_by_side(&chosen, |name| fuzz(name, seconds))
 }
 
 /// Fuzzes all targets for so many seconds altogether.

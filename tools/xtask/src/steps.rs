@@ -4,6 +4,8 @@ use crate::Outcome;
 use std::{
     path::PathBuf,
     process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 use zhost_cluster::without;
 
@@ -38,7 +40,7 @@ pub fn cargo(args: &[&str]) -> Outcome {
 
 /// How many processors there are.
 pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The commit that is checked out.
@@ -61,6 +63,25 @@ pub fn run_quietly(command: &mut Command) -> Outcome {
         return Ok(());
     }
     Err(format!("{}{shown}: {}", String::from_utf8_lossy(&output.stderr), output.status))
+}
+
+/// Does the same with each of these, with as many at once as there are processors. All are done, whatever comes of one of
+/// them; the first error of all.
+pub fn side_by_side<T: Sync>(all: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Outcome {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut outcome = Ok(());
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            outcome = outcome.and(work(one));
+        }
+        outcome
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors()).map(|_| scope.spawn(worker)).collect();
+        let ends =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err("it panicked".into())));
+        ends.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 /// Whether a command succeeds, without showing anything.
@@ -90,4 +111,25 @@ pub fn output(command: &mut Command) -> Outcome<String> {
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::side_by_side;
+    use std::sync::Mutex;
+
+    #[test]
+    fn all_are_done_though_one_fails_or_panics() {
+        let done = Mutex::new(Vec::new());
+        let outcome = side_by_side(&[0, 1, 2, 3, 4], |number| {
+            done.lock().unwrap().push(*number);
+            if *number == 1 { Err("one".into()) } else { Ok(()) }
+        });
+        assert_eq!(outcome, Err("one".to_owned()));
+        let mut done = done.into_inner().unwrap();
+        done.sort_unstable();
+        assert_eq!(done, [0, 1, 2, 3, 4]);
+        let panicked = side_by_side(&[()], |()| panic!("planted"));
+        assert_eq!(panicked, Err("it panicked".to_owned()));
+    }
 }
