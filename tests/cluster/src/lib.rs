@@ -18,6 +18,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -488,8 +489,10 @@ impl Drop for Cluster {
 }
 
 /// A first port such that `count` ports from there, from 50 and from 100 above, are free on loopback. Each process begins its
-/// search elsewhere, so that two that search at once do not meet; all below the kernel's own range.
+/// search elsewhere, and goes on where it ended, so that clusters that are made at once do not meet; all below the kernel's own
+/// range.
 fn free_ports(count: usize) -> Outcome<usize> {
+    static TRIED: AtomicUsize = AtomicUsize::new(0);
     const FIRST: usize = 10_000;
     const SLOTS: usize = 110;
     const SLOT_PORTS: usize = 200;
@@ -500,7 +503,8 @@ fn free_ports(count: usize) -> Outcome<usize> {
     let fits =
         |base: &usize| (0..count).all(|index| [0, 50, 100].iter().all(|above| free(base + above + index)));
     let start = std::process::id() as usize;
-    let mut bases = (0..SLOTS).map(|slot| FIRST + (start + slot) % SLOTS * SLOT_PORTS);
+    let slots = (0..SLOTS).map(|_| TRIED.fetch_add(1, Ordering::Relaxed));
+    let mut bases = slots.map(|slot| FIRST + start.wrapping_add(slot) % SLOTS * SLOT_PORTS);
     bases.find(fits).ok_or_else(|| "no free ports on loopback".into())
 }
 

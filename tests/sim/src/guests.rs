@@ -73,6 +73,14 @@ paths:
     )
 }
 
+/// Of one space alone, which stands on one board.
+const LONE_TOPOLOGY: &str = "apiVersion: samoza/v1
+kind: Topology
+metadata: {name: NAME}
+spaces:
+  - {name: store, type: DATA, capabilities: [data.write], resources: {memoryKiB: 128}}
+";
+
 /// The publisher whose packages the simulated clusters trust.
 pub fn publisher() -> PublisherKey {
     PublisherKey::from_seed([42; 32])
@@ -91,6 +99,11 @@ pub fn flood(name: &str) -> Vec<u8> {
         "type: DATA, capabilities: [data.write, sensors.camera]",
     );
     pack(name, 1, &topology, 0)
+}
+
+/// A signed package of the topology `name` that has one space: whoever else holds it keeps a copy for the others.
+pub fn lone(name: &str, version: u32) -> Vec<u8> {
+    assemble(name, version, &LONE_TOPOLOGY.replace("NAME", name), &[("store", STORE.to_owned())])
 }
 
 /// The same package with a manifest that leaves out a capability its WASM needs.

@@ -23,10 +23,11 @@ struct Find {
     run: usize,
 }
 
-/// Looks for the bug of that name, for all of them, or for those that are not rare.
+/// Looks for the bug of that name, for all of them, for those that are rare, or for the others.
 pub fn run(name: &str, options: &Options) -> ExitCode {
     let is_meant = |bug: &Bug| match name {
         "all" => true,
+        "rare" => bug.is_rare(),
         "common" => !bug.is_rare(),
         name => bug.name() == name,
     };

@@ -50,8 +50,8 @@ struct Options {
     #[arg(long, conflicts_with_all = ["seeds", "scenario", "bug"])]
     failed: bool,
     /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`, those that are
-    /// not rare with `common`. Each is
-    /// looked for in the scenario that is made for it, and the seed must pass without it.
+    /// rare with `rare`, the others with `common`. Each is looked for in the scenario that is made for it, and the seed must
+    /// pass without it.
     #[arg(long)]
     bug: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Topologies that come and go while boards are away: what is deleted goes everywhere, what stays has its copies.
 
 use crate::{
+    guests,
     promise::{Flaw, Promise},
     scenario::{LONG, Report, Run, network},
     world::{Machines, World},
@@ -8,7 +9,9 @@ use crate::{
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::limits::COPIES;
 
-const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
+const NAMES: [&str; 3] = ["alpha", "beta", LONE];
+/// The topology of one space: where spaces stand on several boards, a package lies there in any case.
+const LONE: &str = "gamma";
 /// How long packages may take to where they should be, and data to go.
 const SETTLE: Duration = Duration::from_secs(45);
 
@@ -18,7 +21,7 @@ fn chore(run: &mut Run, version: &mut u32) {
     match run.world.rng().below(6) {
         0 | 1 => {
             *version += 1;
-            run.submit(name, *version, "data.read");
+            run.submit_named(name, *version);
         }
         2 | 3 if run.is_wanted(name) => run.delete(name),
         4 if run.is_wanted(name) => run.stop(name),
@@ -32,7 +35,7 @@ pub fn run(seed: u64, zhosts: usize, verbose: bool) -> Report {
     world.verbose = verbose;
     let mut run = Run::new(world);
     run.power_on();
-    NAMES.into_iter().take(2).for_each(|name| run.submit(name, 1, "data.read"));
+    NAMES.into_iter().skip(1).for_each(|name| run.submit_named(name, 1));
     run.wait_for_quiet("after the submits");
     let mut version = 1;
     if run.flaws.is_empty() {
@@ -65,6 +68,14 @@ impl Run {
         let quiet = self.wait_for_quiet("after a board came back late");
         self.look_for_remains("after a board came back late");
         quiet
+    }
+
+    fn submit_named(&mut self, name: &str, version: u32) {
+        if name == LONE {
+            self.submit_package(name, version, 1, guests::lone(name, version));
+        } else {
+            self.submit(name, version, "data.read");
+        }
     }
 
     fn is_wanted(&self, name: &str) -> bool {

@@ -20,10 +20,9 @@ pub fn run(target: Option<&str>, seconds: u32) -> Outcome {
     steps::side_by_side(&chosen, |name| fuzz(name, seconds))
 }
 
-/// Fuzzes all targets for so many seconds altogether.
+/// Shares so many seconds of a processor among all targets.
 pub fn share(seconds: u32) -> Outcome {
-    let rounds = targets()?.len().div_ceil(steps::processors()).max(1);
-    run(None, (seconds / rounds as u32).max(1))
+    run(None, (seconds / targets()?.len().max(1) as u32).max(1))
 }
 
 /// For one target, or for all.

@@ -18,7 +18,7 @@ const SOAK_FUZZ_SECONDS: u32 = 3600;
 /// The targets whose own tests run every day under emulation: the one that is least like this computer.
 const EMULATED: &str = "arm-unknown-linux-musleabihf";
 /// About how long a whole soak takes.
-const SOAK_MINUTES: u32 = 300;
+const SOAK_MINUTES: u32 = 120;
 /// Crates that need no operating system.
 pub const PURE_CRATES: [&str; 6] =
     ["zhost-base", "zhost-gossip", "zhost-mex", "zhost-link", "zhost-control", "zhost-web"];
@@ -99,13 +99,15 @@ pub const STEPS: [Step; 35] = [
     step(System, "demo", "the demo: a cluster on this computer loses zhosts, and heals", |_| {
         demo::run(false)
     }),
-    step(Soak, "soak-sim", "10,000 seeds nobody has run, of all sizes", simulate::soak),
+    step(Soak, "soak-sim", "seeds nobody has run, of all sizes and scenarios", simulate::soak),
     step(Soak, "soak-vault", "1,000 seeds of replicated data", simulate::soak_vault),
-    step(Soak, "soak-hunt", "planted bugs, found from several beginnings", simulate::soak_hunt),
+    step(Soak, "soak-hunt", "all planted bugs, found from several beginnings", simulate::soak_hunt),
     step(Soak, "soak-modules", "5,000 modules that a machine made up", |effort| {
         simulate::modules(effort.of(MODULES[1]))
     }),
-    step(Soak, "soak-fuzz", "an hour of fuzzing", |effort| fuzz::share(effort.of(SOAK_FUZZ_SECONDS))),
+    step(Soak, "soak-fuzz", "an hour of fuzzing, of all parsers together", |effort| {
+        fuzz::share(effort.of(SOAK_FUZZ_SECONDS))
+    }),
     step(Soak, "soak-again", "agents, the same when built again", |_| emulated(|| cross::run("all", true))),
     step(Soak, "soak-emulated", "tests of the pure crates on every board's processor", |_| {
         emulated(|| cross::test("all", &PURE_CRATES))
