@@ -6,7 +6,10 @@
 //! the operator's push, and nobody is at it. A board that is away stops the others, since it may be the one that did not
 //! come back.
 
-use crate::node::{Ending, Level, Node, Output};
+use crate::{
+    facts::Facts,
+    node::{Ending, Level, Node, Output},
+};
 use std::time::Duration;
 use zhost_base::{
     BlobDigest, Instant, Name, ZhostId,
@@ -154,7 +157,7 @@ fn failed_attempt(revision: u64, mut reason: String) -> Attempt {
     Attempt::Failed { revision, reason }
 }
 
-impl Node {
+impl Facts {
     fn boards(&self) -> Vec<Board> {
         let board = |(id, entry): (ZhostId, &zhost_gossip::document::RosterEntry)| Board {
             id,
@@ -196,6 +199,39 @@ impl Node {
         }
     }
 
+    /// What operators are told of agents.
+    pub(crate) fn firmware_status(&self) -> FirmwareStatus {
+        let none = FirmwareDocument::default();
+        let document = self.ledger.firmware().unwrap_or(&none);
+        let (state, reason) = match self.next_firmware(document) {
+            _ if document.images.is_empty() => ("none pushed", String::new()),
+            Next::Done => ("done", String::new()),
+            Next::Halted(reason) => ("halted", reason),
+            Next::Waits(reason) => ("waits", reason),
+            Next::Turn(id, _) => ("goes on", format!("{} is next", self.zhost_name(id))),
+        };
+        let lines = self.boards().into_iter().map(|board| FirmwareLine {
+            zhost: self.zhost_name(board.id),
+            zhost_id: board.id.to_string(),
+            target: board.row.as_ref().map_or("-".into(), |row| row.target.to_string()),
+            running: board.row.as_ref().map_or("-".into(), |row| row.version.to_string()),
+            state: describe(document, &board),
+        });
+        FirmwareStatus {
+            revision: document.revision,
+            state: state.into(),
+            reason,
+            images: document
+                .images
+                .iter()
+                .map(|image| (image.target.to_string(), image.version.to_string()))
+                .collect(),
+            zhosts: lines.collect(),
+        }
+    }
+}
+
+impl Node {
     /// Writes what we say of our agent, if we have slots for others.
     pub(crate) fn write_firmware_row(&mut self, now: Instant) {
         let Some(slots) = &self.config.slots else { return };
@@ -205,7 +241,7 @@ impl Node {
             version: slots.version.clone(),
             attempt: self.firmware.attempt.clone(),
         };
-        if self.registry.row(self.id, &RowKey::Firmware) != Some(&Row::Firmware(row.clone())) {
+        if self.facts.registry.row(self.facts.id, &RowKey::Firmware) != Some(&Row::Firmware(row.clone())) {
             self.set_row(now, RowKey::Firmware, Row::Firmware(row));
         }
     }
@@ -213,7 +249,7 @@ impl Node {
     /// The blob of the agent that we are to take up one day.
     pub(crate) fn needed_firmware(&self) -> Option<(BlobDigest, u32)> {
         let slots = self.config.slots.as_ref()?;
-        let images = &self.ledger.firmware()?.images;
+        let images = &self.facts.ledger.firmware()?.images;
         let image = images.iter().find(|image| image.target == slots.target)?;
         (slots.running != Some(image.blob)).then_some((image.blob, image.size_bytes))
     }
@@ -229,11 +265,11 @@ impl Node {
     /// Keeps the agent on trial once it has found the cluster; takes another up when it is our turn.
     pub(crate) fn refresh_firmware(&mut self, now: Instant) {
         self.write_firmware_row(now);
-        if self.config.slots.is_none() || !self.ready || self.is_shutting_down() {
+        if self.config.slots.is_none() || !self.facts.ready || self.is_shutting_down() {
             return;
         }
         if self.firmware.attempt == Attempt::Trying {
-            let is_alone = self.ledger.roster().all(|(id, _)| id == self.id);
+            let is_alone = self.facts.ledger.roster().all(|(id, _)| id == self.facts.id);
             let is_found = is_alone || self.firmware.is_in_step || planted::has(Bug::KeepUntried);
             if is_found && !self.firmware.is_keeping {
                 self.firmware.is_keeping = true;
@@ -241,9 +277,9 @@ impl Node {
             }
             return;
         }
-        let Some(document) = self.ledger.firmware() else { return };
-        let Next::Turn(id, image) = self.next_firmware(document) else { return };
-        if id != self.id || !self.blobs.is_complete(image.blob) {
+        let Some(document) = self.facts.ledger.firmware() else { return };
+        let Next::Turn(id, image) = self.facts.next_firmware(document) else { return };
+        if id != self.facts.id || !self.blobs.is_complete(image.blob) {
             return;
         }
         let revision = document.revision;
@@ -305,37 +341,6 @@ impl Node {
             self.firmware.trial_until = None;
             self.log(Level::Warn, "the new agent does not find the cluster: back to the former one".into());
             self.begin_anew(now);
-        }
-    }
-
-    /// What operators are told of agents.
-    pub(crate) fn firmware_status(&self) -> FirmwareStatus {
-        let none = FirmwareDocument::default();
-        let document = self.ledger.firmware().unwrap_or(&none);
-        let (state, reason) = match self.next_firmware(document) {
-            _ if document.images.is_empty() => ("none pushed", String::new()),
-            Next::Done => ("done", String::new()),
-            Next::Halted(reason) => ("halted", reason),
-            Next::Waits(reason) => ("waits", reason),
-            Next::Turn(id, _) => ("goes on", format!("{} is next", self.zhost_name(id))),
-        };
-        let lines = self.boards().into_iter().map(|board| FirmwareLine {
-            zhost: self.zhost_name(board.id),
-            zhost_id: board.id.to_string(),
-            target: board.row.as_ref().map_or("-".into(), |row| row.target.to_string()),
-            running: board.row.as_ref().map_or("-".into(), |row| row.version.to_string()),
-            state: describe(document, &board),
-        });
-        FirmwareStatus {
-            revision: document.revision,
-            state: state.into(),
-            reason,
-            images: document
-                .images
-                .iter()
-                .map(|image| (image.target.to_string(), image.version.to_string()))
-                .collect(),
-            zhosts: lines.collect(),
         }
     }
 

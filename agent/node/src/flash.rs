@@ -98,7 +98,7 @@ impl Node {
             }
             Purpose::Ballot(ballot) => {
                 if result.is_ok() {
-                    self.election.handle_ballot_stored(now, ballot);
+                    self.facts.election.handle_ballot_stored(now, ballot);
                 }
             }
             Purpose::BlobPiece { digest, last } => {
@@ -110,7 +110,11 @@ impl Node {
             Purpose::DataScan { key, peer, session } => {
                 self.handle_data_scan(now, (key, peer, session), result);
             }
-            Purpose::Promise(id, floor) => self.handle_promise(now, id, floor, result.is_ok()),
+            Purpose::Promise(id, floor) => {
+                self.run_quorum(now, |quorum, facts, effects| {
+                    quorum.handle_stored(facts, id, floor, result.is_ok(), effects);
+                });
+            }
             Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
             Purpose::Life(waste, life) => self.handle_life_noted(now, &waste, life, result.is_ok()),
             Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),

@@ -54,7 +54,7 @@ pub struct Agreement {
 impl Node {
     /// The term this node leads, if it does, and whether it is full.
     pub fn inspect_reign(&self) -> Option<(u64, bool)> {
-        match self.registry.row(self.id, &RowKey::Reign)? {
+        match self.facts.registry.row(self.facts.id, &RowKey::Reign)? {
             Row::Reign(reign) => Some((reign.term, reign.full)),
             _ => None,
         }
@@ -62,7 +62,7 @@ impl Node {
 
     /// Whether this node takes a zhost for alive.
     pub fn inspect_member(&self, id: ZhostId) -> bool {
-        self.membership.peer(id).is_some()
+        self.facts.membership.peer(id).is_some()
     }
 
     /// How many local spaces were spawned by others.
@@ -82,7 +82,7 @@ impl Node {
 
     /// Who holds a name, as this node sees it.
     pub fn inspect_holder(&self, topology: TopologyId, name: &Name) -> Option<Pid> {
-        self.whereis(topology, name)
+        self.facts.whereis(topology, name)
     }
 
     /// The packages and agents that this node has on its flash in full.
@@ -97,12 +97,12 @@ impl Node {
 
     /// Whom this node suspects of not answering.
     pub fn inspect_suspects(&self) -> impl Iterator<Item = ZhostId> {
-        self.membership.suspects()
+        self.facts.membership.suspects()
     }
 
     /// Rows this start of the node wrote about itself.
     pub fn inspect_rows_written(&self) -> u64 {
-        self.registry.own_version()
+        self.facts.registry.own_version()
     }
 
     /// Bytes sent so far, by carrier and kind.
@@ -119,11 +119,11 @@ impl Node {
     /// What nodes that agree have in common.
     pub fn inspect_agreement(&self) -> Agreement {
         Agreement {
-            members: self.membership.peer_count() + 1,
-            members_hash: self.membership.hash(),
-            leader: self.election.reign().map(|(leader, reign)| (leader, reign.term)),
-            registry_hash: self.registry.hash(),
-            ledger_hash: self.ledger.hash(),
+            members: self.facts.membership.peer_count() + 1,
+            members_hash: self.facts.membership.hash(),
+            leader: self.facts.election.reign().map(|(leader, reign)| (leader, reign.term)),
+            registry_hash: self.facts.registry.hash(),
+            ledger_hash: self.facts.ledger.hash(),
         }
     }
 
@@ -135,11 +135,15 @@ impl Node {
 
     /// Sizes of what must stay bounded, each with its limit.
     pub fn inspect_sizes(&self) -> [(&'static str, usize, usize); 8] {
-        let rows = self.registry.owners().map(|(id, _)| self.registry.rows_of(id).count()).max();
+        let rows = self.facts.registry.owners().map(|(id, _)| self.facts.registry.rows_of(id).count()).max();
         [
-            ("members", self.membership.peer_count(), limits::MEMBERS_MAX),
+            ("members", self.facts.membership.peer_count(), limits::MEMBERS_MAX),
             ("rows of one zhost", rows.unwrap_or(0), limits::ROWS_PER_OWNER_MAX),
-            ("documents", self.ledger.documents().count(), 3 * limits::TOPOLOGIES_MAX + limits::MEMBERS_MAX),
+            (
+                "documents",
+                self.facts.ledger.documents().count(),
+                3 * limits::TOPOLOGIES_MAX + limits::MEMBERS_MAX,
+            ),
             ("links", self.links.peers().count(), limits::LINKS_MAX),
             ("bytes for one zhost", self.streams.queued_max_bytes(), limits::STREAM_QUEUE_MAX_BYTES),
             (
@@ -159,24 +163,24 @@ impl Node {
 
     /// Looks at the node without changing it.
     pub fn inspect(&self) -> Inspection {
-        let topologies = self.ledger.topologies().map(|(id, topology)| {
-            let (state, reason) = self.topology_state(id, topology);
+        let topologies = self.facts.ledger.topologies().map(|(id, topology)| {
+            let (state, reason) = self.facts.topology_state(id, topology);
             (topology.spec.name.to_string(), (topology.spec.version.to_string(), state.as_str(), reason))
         });
         let is_of_topology =
             |key: &DocumentKey| !matches!(key, DocumentKey::Roster(_) | DocumentKey::Firmware);
         Inspection {
-            topology_documents: self.ledger.documents().filter(|(key, _)| is_of_topology(key)).count(),
-            members: self.membership.peers().map(|peer| peer.id).chain([self.id]).collect(),
-            reign: self.election.reign().map(|(leader, reign)| (leader, reign.clone())),
-            registry_hash: self.registry.hash(),
-            ledger_hash: self.ledger.hash(),
-            packages: self.ledger.topologies().map(|(_, topology)| topology.package).collect(),
+            topology_documents: self.facts.ledger.documents().filter(|(key, _)| is_of_topology(key)).count(),
+            members: self.facts.membership.peers().map(|peer| peer.id).chain([self.facts.id]).collect(),
+            reign: self.facts.election.reign().map(|(leader, reign)| (leader, reign.clone())),
+            registry_hash: self.facts.registry.hash(),
+            ledger_hash: self.facts.ledger.hash(),
+            packages: self.facts.ledger.topologies().map(|(_, topology)| topology.package).collect(),
             topologies: topologies.collect(),
             running: self.host.running().map(|(key, _)| key.clone()).collect(),
             starts: self.host.starts(),
-            roster: self.ledger.roster().count(),
-            ready: self.ready,
+            roster: self.facts.ledger.roster().count(),
+            ready: self.facts.ready,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The node itself: its parts, and its inputs.
 
-mod settling;
+mod dispatch;
 
 use crate::{
     cluster::{
@@ -9,7 +9,8 @@ use crate::{
     },
     config::NodeConfig,
     data::{blobs::Blobs, copies::Copies, disposal::Disposal, replicas::Replicas},
-    disk::{DiskRequest, Lost, Purpose, Recovered, peers_write},
+    disk::{DiskRequest, Purpose, Recovered, peers_write},
+    facts::Facts,
     firmware::{Firmware, FirmwareOrder},
     flash::Flash,
     input::Input,
@@ -20,7 +21,7 @@ use crate::{
         traffic::Traffic,
     },
     operators::{commands::Commands, examination::Examination},
-    placement::{census::Census, coordinator::Coordinator, topology_state::Histories},
+    placement::{quorum::Quorum, topology_state::Histories},
     spaces::{
         actors::Actors,
         host::Host,
@@ -29,6 +30,7 @@ use crate::{
     },
     steady::Steady,
 };
+use litemap::LiteMap;
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_control::{
@@ -144,15 +146,10 @@ pub use log_level::Level;
 /// One zhost.
 pub struct Node {
     pub(crate) config: NodeConfig,
-    pub(crate) id: ZhostId,
-    pub(crate) generation: Generation,
+    pub(crate) facts: Facts,
     pub(crate) started_at: Instant,
     pub(crate) rng: Rng,
     pub(crate) sealer: Sealer,
-    pub(crate) membership: Membership,
-    pub(crate) registry: Registry,
-    pub(crate) ledger: Ledger,
-    pub(crate) election: Election,
     pub(crate) links: Links,
     /// What was sent in datagrams and streams.
     pub(crate) traffic: Traffic,
@@ -161,13 +158,12 @@ pub struct Node {
     pub(crate) tombstones: Tombstones,
     pub(crate) blobs: Blobs,
     pub(crate) heartbeats: Heartbeats,
-    pub(crate) coordinator: Coordinator,
     pub(crate) host: Host,
     pub(crate) actors: Actors,
     pub(crate) disposal: Disposal,
     pub(crate) replicas: Replicas,
     pub(crate) copies: Copies,
-    pub(crate) census: Census,
+    pub(crate) quorum: Quorum,
     pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
     pub(crate) messages: Messages,
@@ -187,10 +183,6 @@ pub struct Node {
     pub(crate) rivals: Rivals,
     /// Zhosts taken for dead so far.
     pub(crate) deaths_seen: u64,
-    /// What was on our flash once, and is not any more.
-    pub(crate) lost: Lost,
-    /// Whether we know enough of the cluster to start spaces and to vote.
-    pub(crate) ready: bool,
     pub(crate) founding: Founding,
     /// Where members were when their addresses were put on flash, as read at the start.
     pub(crate) remembered: Vec<SocketAddr>,
@@ -231,15 +223,21 @@ impl Node {
         let has_network = !config.addrs.is_empty();
         let founding = Founding::new(now, !waits, config.discover, config.join.clone(), has_network);
         let seeds = founding.seeds(&recovered.peers);
-        let mut node = Self {
+        let facts = Facts {
             id,
             generation,
-            started_at: now,
-            sealer: Sealer::new(&config.secret),
             membership: Membership::new(now, me, seeds, config.broadcasts.clone(), rng.fork()),
             registry: Registry::new(id, generation),
             ledger,
             election: Election::new(id, recovered.ballot, rng.fork()),
+            obeyed: LiteMap::new(),
+            lost: recovered.lost,
+            ready: false,
+        };
+        let mut node = Self {
+            facts,
+            started_at: now,
+            sealer: Sealer::new(&config.secret),
             links: Links::new(
                 now,
                 config.identity.clone(),
@@ -252,10 +250,9 @@ impl Node {
             tombstones: Tombstones::default(),
             blobs: Blobs::new(recovered.blobs),
             heartbeats: Heartbeats::new(now),
-            coordinator: Coordinator::default(),
             host: Host::default(),
             actors: Actors::default(),
-            census: Census::new(recovered.promises),
+            quorum: Quorum::new(recovered.promises),
             disposal: Disposal::new(recovered.data_lives),
             replicas: Replicas::default(),
             copies: Copies::new(recovered.data_versions),
@@ -282,8 +279,6 @@ impl Node {
             solitude: Solitude::new(now),
             rivals: Rivals::default(),
             deaths_seen: 0,
-            lost: recovered.lost,
-            ready: false,
             founding,
             remembered: recovered.peers,
             alone_until: waits.then_some(now + config.timing.alone),
@@ -300,8 +295,8 @@ impl Node {
             rng,
             config,
         };
-        if node.lost.votes {
-            node.election.abstain(now);
+        if node.facts.lost.votes {
+            node.facts.election.abstain(now);
         }
         node.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
         node.write_blob_rows(now);
@@ -311,12 +306,12 @@ impl Node {
 
     /// Who this zhost is.
     pub fn id(&self) -> ZhostId {
-        self.id
+        self.facts.id
     }
 
     /// Which start of it this is.
     pub fn generation(&self) -> Generation {
-        self.generation
+        self.facts.generation
     }
 
     /// The clock on the wall, as far as it is set.
@@ -326,7 +321,7 @@ impl Node {
 
     /// Writes a row of our own; a row that does not fit is reported, not kept.
     pub(crate) fn set_row(&mut self, now: Instant, key: RowKey, row: Row) {
-        if let Err(error) = self.registry.set(now, key.clone(), row) {
+        if let Err(error) = self.facts.registry.set(now, key.clone(), row) {
             let what = match &key {
                 RowKey::Space(key) => format!("of the space {}", key.space),
                 RowKey::Name(_, name) => format!("of the name {name}"),
@@ -348,7 +343,7 @@ impl Node {
     fn enter(&mut self, now: Instant) -> Instant {
         let (now, late) = self.steady.enter(now);
         if late {
-            self.membership.handle_late();
+            self.facts.membership.handle_late();
         }
         now
     }
@@ -423,22 +418,22 @@ impl Node {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.resolve_names(now);
-        self.membership.handle_timeout(now);
-        self.election.handle_timeout(now);
+        self.facts.membership.handle_timeout(now);
+        self.facts.election.handle_timeout(now);
         self.links.handle_timeout(now);
         self.mesh_timeout(now);
         self.watch_for_partition();
         self.streams_timeout(now);
         self.traffic.handle_timeout(now);
         self.links.traffic.handle_timeout(now);
-        self.registry.collect_tombstones(now);
+        self.facts.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
         self.gossip_timeout(now);
         self.founding_timeout(now);
         self.collect_tombstones(now);
         self.blobs_timeout(now);
         self.replicas_timeout(now);
-        self.census_timeout(now);
+        self.run_quorum(now, |quorum, facts, effects| quorum.handle_timeout(now, facts, effects));
         self.heartbeat_timeout(now);
         self.host_timeout(now);
         self.commands_timeout(now);
@@ -455,22 +450,22 @@ impl Node {
 
     /// Takes no part until [`Self::wait_for_cluster`].
     pub(crate) fn suspend(&mut self) {
-        self.ready = false;
+        self.facts.ready = false;
         self.alone_until = None;
     }
 
     /// What we know does not count any more, until we have heard from others or heard nothing for a while.
     pub(crate) fn wait_for_cluster(&mut self, now: Instant) {
-        self.ready = false;
+        self.facts.ready = false;
         self.alone_until = Some(now + self.config.timing.alone);
     }
 
     /// Nobody has told us of the cluster we know of in time.
     fn stop_waiting(&mut self) {
         self.alone_until = None;
-        if !self.ready && !self.membership.stands_aside() {
+        if !self.facts.ready && !self.facts.membership.stands_aside() {
             self.log(Level::Warn, "no zhost of the cluster answers: going on alone".into());
-            self.ready = true;
+            self.facts.ready = true;
         }
     }
 
@@ -479,9 +474,10 @@ impl Node {
         self.peers_write_at = None;
         self.peers_written_at = Some(now);
         let peers: Vec<SocketAddr> = self
+            .facts
             .membership
             .peers()
-            .filter_map(|peer| self.membership.addr(peer.id))
+            .filter_map(|peer| self.facts.membership.addr(peer.id))
             // A link-local address means nothing without the interface, whose number may be another next time.
             .filter(|addr| !matches!(addr, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local()))
             .collect();
@@ -501,17 +497,17 @@ impl Node {
             return None;
         }
         let own = [
-            self.membership.poll_timeout(),
-            self.election.poll_timeout(),
+            self.facts.membership.poll_timeout(),
+            self.facts.election.poll_timeout(),
             self.links.poll_timeout(),
             self.mesh.poll_timeout(),
             self.streams.poll_timeout(),
-            self.registry.poll_timeout(),
+            self.facts.registry.poll_timeout(),
             self.control.poll_timeout(),
             self.gossip.poll_timeout(),
             self.blobs.poll_timeout(),
             self.replicas.poll_timeout(),
-            self.census.poll_timeout(),
+            self.quorum.poll_timeout(),
             self.heartbeats.poll_timeout(),
             self.host.poll_timeout(),
             self.commands.poll_timeout(),
@@ -541,7 +537,7 @@ impl Node {
         let is_heard = self.farewell_until.is_none();
         if !self.finished && is_heard && (self.host.is_empty() || by <= now) {
             self.finished = true;
-            self.membership.leave();
+            self.facts.membership.leave();
             self.drain_datagrams();
             self.output(Output::Finished(self.ending));
         }

@@ -85,6 +85,15 @@ pub struct NoRoute {
     pub stuck: u8,
 }
 
+/// The placement of full terms that a zhost has on flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPlacement {
+    /// Its version.
+    pub version: PlacementVersion,
+    /// The fingerprint of its document.
+    pub fingerprint: u64,
+}
+
 /// What one zhost says to another in their stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
@@ -152,7 +161,7 @@ pub enum Frame {
     /// Between spaces of this topology.
     Errand(TopologyId, Errand),
     /// Asks what is known of the placement of a topology, and to refuse lower versions from now on.
-    Census {
+    Prepare {
         /// Comes back with the answer.
         serial: u64,
         /// Which topology.
@@ -160,12 +169,12 @@ pub enum Frame {
         /// Below this, nothing is to be taken.
         floor: PlacementVersion,
     },
-    /// The answer to a [`Frame::Census`], behind the placement itself.
-    Counted {
+    /// The answer to a [`Frame::Prepare`].
+    Promise {
         /// As in the question.
         serial: u64,
-        /// Of what is on flash.
-        fingerprint: Option<u64>,
+        /// The placement that is on flash.
+        kept: Option<KeptPlacement>,
         /// Below this, nothing is taken: as asked, or what somebody else has asked.
         floor: PlacementVersion,
     },

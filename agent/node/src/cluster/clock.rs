@@ -85,7 +85,7 @@ impl Node {
         if !is_better(ours, (unix_ms, trust)) {
             return;
         }
-        self.log(Level::Info, format!("the time is that of {} now", self.zhost_name(peer)));
+        self.log(Level::Info, format!("the time is that of {} now", self.facts.zhost_name(peer)));
         self.time_of_day.trust = trust.min(ClockTrust::Heard);
         self.config.unix_origin_ms = unix_ms.saturating_sub(self.unix_ms(now) - self.config.unix_origin_ms);
         self.output(Output::SetClock(unix_ms));

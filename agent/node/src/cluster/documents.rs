@@ -46,16 +46,16 @@ impl Node {
         from: Option<ZhostId>,
     ) -> Taken {
         if let (DocumentKey::Placement(id, Slot::Full), Document::Placement(placement)) = (&key, &document)
-            && self.census.refuses(*id, placement.version)
+            && self.quorum.refuses(*id, placement.version)
         {
             // We have told another coordinator what we know: it would not learn of this one.
             return Taken::Refused;
         }
         let fingerprint = document.fingerprint();
         let write = document_write(&key, &document);
-        let horizon = self.ledger.horizon();
-        let taken = self.ledger.offer(key, document);
-        if self.ledger.horizon() != horizon {
+        let horizon = self.facts.ledger.horizon();
+        let taken = self.facts.ledger.offer(key, document);
+        if self.facts.ledger.horizon() != horizon {
             self.keep_horizon();
         }
         match taken {
@@ -81,21 +81,21 @@ impl Node {
     }
 
     fn keep_horizon(&mut self) {
-        let write = horizon_write(self.ledger.horizon());
+        let write = horizon_write(self.facts.ledger.horizon());
         self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
     }
 
     pub(crate) fn handle_ledger(&mut self, now: Instant, peer: ZhostId, message: LedgerMessage) {
         match message {
             LedgerMessage::Digest { documents: theirs, horizon } => {
-                if self.ledger.raise_horizon(horizon) {
+                if self.facts.ledger.raise_horizon(horizon) {
                     self.keep_horizon();
                 }
-                for message in self.ledger.documents_lacking(&theirs) {
+                for message in self.facts.ledger.documents_lacking(&theirs) {
                     self.send(now, peer, &Frame::Ledger(message));
                 }
                 let differs = |(key, fingerprint): &(DocumentKey, u64)| {
-                    self.ledger.document(key).map(Document::fingerprint) != Some(*fingerprint)
+                    self.facts.ledger.document(key).map(Document::fingerprint) != Some(*fingerprint)
                 };
                 if theirs.iter().any(differs) {
                     self.compare_ledger(now, peer);
@@ -104,7 +104,7 @@ impl Node {
             LedgerMessage::Documents(documents) => {
                 for (key, document) in documents {
                     // What a zhost off the roster says of topologies may be of such as are forgotten.
-                    if matches!(key, DocumentKey::Roster(_)) || !self.ledger.was_removed(peer) {
+                    if matches!(key, DocumentKey::Roster(_)) || !self.facts.ledger.was_removed(peer) {
                         self.take_document(now, key, document, Some(peer));
                     }
                 }
@@ -127,13 +127,13 @@ impl Node {
     ) {
         let waiting = self.documents.waiting.remove(&(key, fingerprint)).unwrap_or_default();
         if !written {
-            self.ledger.handle_failed(key, fingerprint);
+            self.facts.ledger.handle_failed(key, fingerprint);
             self.fail_command(now, key, fingerprint);
             return;
         }
-        self.ledger.handle_stored(key, fingerprint);
+        self.facts.ledger.handle_stored(key, fingerprint);
         let Some(document) =
-            self.ledger.document(&key).filter(|document| document.fingerprint() == fingerprint)
+            self.facts.ledger.document(&key).filter(|document| document.fingerprint() == fingerprint)
         else {
             return;
         };
@@ -144,7 +144,7 @@ impl Node {
         }
         self.documents.fresh.insert(key, waiting);
         self.plan_spread(now);
-        self.note_copy(now, self.id, key, fingerprint);
+        self.note_copy(now, self.facts.id, key, fingerprint);
     }
 
     fn acknowledge_document(&mut self, now: Instant, peer: ZhostId, key: DocumentKey, fingerprint: u64) {
@@ -154,7 +154,7 @@ impl Node {
 
     /// Documents and acknowledgements gather for a while that grows with the cluster.
     fn plan_spread(&mut self, now: Instant) {
-        let due = now + self.gathering_time();
+        let due = now + self.facts.gathering_time();
         self.documents.spread_at.get_or_insert(due);
     }
 
@@ -172,7 +172,7 @@ impl Node {
         let peers: Vec<ZhostId> = self.links.peers().collect();
         for peer in peers {
             let news = fresh.iter().filter(|(_, had)| !had.contains(&peer)).map(|(key, _)| *key);
-            for message in self.ledger.documents_of(news) {
+            for message in self.facts.ledger.documents_of(news) {
                 self.send(now, peer, &Frame::Ledger(message));
             }
         }
@@ -180,10 +180,10 @@ impl Node {
 
     /// If we were taken off the roster, learns of topologies anew: the others may have deleted and forgotten some since.
     pub(crate) fn start_over_if_removed(&mut self, now: Instant) {
-        let is_removed = self.ledger.was_removed(self.id);
+        let is_removed = self.facts.ledger.was_removed(self.facts.id);
         if is_removed && !self.documents.starts_over {
             self.log(Level::Warn, "taken off the roster meanwhile: learning of topologies anew".into());
-            let writes = self.ledger.drop_topologies().iter().map(document_removal).collect();
+            let writes = self.facts.ledger.drop_topologies().iter().map(document_removal).collect();
             self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
             self.wait_for_cluster(now);
         }
@@ -192,14 +192,14 @@ impl Node {
 
     /// Enters ourselves in the roster, once we know the cluster.
     pub(crate) fn join_roster(&mut self, now: Instant) {
-        let key = DocumentKey::Roster(self.id);
+        let key = DocumentKey::Roster(self.facts.id);
         let present = matches!(
-            self.ledger.document(&key),
+            self.facts.ledger.document(&key),
             Some(Document::Roster(_, entry)) if !entry.removed && entry.name == self.config.name
         );
-        if self.ready && !present && !self.is_shutting_down() {
+        if self.facts.ready && !present && !self.is_shutting_down() {
             let entry = RosterEntry { name: self.config.name.clone(), removed: false };
-            let stamp = self.ledger.next_stamp(&key, self.id);
+            let stamp = self.facts.ledger.next_stamp(&key, self.facts.id);
             self.take_document(now, key, Document::Roster(stamp, entry), None);
         }
     }

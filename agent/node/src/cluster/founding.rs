@@ -194,13 +194,14 @@ impl Founding {
 impl Node {
     /// Who is at each of the places named in `join`.
     fn named_zhosts(&self) -> Vec<Option<ZhostId>> {
-        let who = |addrs: &Vec<SocketAddr>| addrs.iter().find_map(|addr| self.membership.answered_at(*addr));
+        let who =
+            |addrs: &Vec<SocketAddr>| addrs.iter().find_map(|addr| self.facts.membership.answered_at(*addr));
         self.founding.named.iter().map(|(_, addrs)| who(addrs)).collect()
     }
 
     /// How far this zhost is with the cluster.
     pub(crate) fn readiness(&self) -> Readiness {
-        match self.ready {
+        match self.facts.ready {
             true => Readiness::Ready,
             false if self.founding.is_candidate(&self.named_zhosts()) => Readiness::Founding,
             false => Readiness::Waiting,
@@ -210,15 +211,15 @@ impl Node {
     /// Founds a cluster if it is time; whether it did.
     pub(crate) fn consider_founding(&mut self, now: Instant) -> bool {
         self.founding.due = None;
-        if self.ready {
+        if self.facts.ready {
             self.founding.searches = false;
         }
-        if !self.founding.searches || self.is_shutting_down() || self.membership.stands_aside() {
+        if !self.founding.searches || self.is_shutting_down() || self.facts.membership.stands_aside() {
             return false;
         }
-        let alive: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        let alive: Vec<ZhostId> = self.facts.membership.peers().map(|peer| peer.id).collect();
         let named = self.named_zhosts();
-        let situation = Situation { me: self.id, alive: &alive, named: &named };
+        let situation = Situation { me: self.facts.id, alive: &alive, named: &named };
         self.founding.due = self.founding.founds_at(&situation);
         if self.founding.due.is_none_or(|due| due > now) {
             return false;
@@ -234,7 +235,7 @@ impl Node {
         self.log(Level::Warn, format!("{text}: founding a cluster"));
         self.founding.due = None;
         self.founding.searches = false;
-        self.ready = true;
+        self.facts.ready = true;
         true
     }
 
@@ -244,7 +245,7 @@ impl Node {
             return;
         }
         self.founding.next_round = now + ROUND_PERIOD;
-        let mut peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        let mut peers: Vec<ZhostId> = self.facts.membership.peers().map(|peer| peer.id).collect();
         while peers.len() > TOLD_MAX {
             peers.swap_remove(self.rng.below(peers.len() as u64) as usize);
         }
@@ -253,11 +254,13 @@ impl Node {
 
     /// Has names looked up at which nobody is known, if it is time to ask there and nobody does so already.
     pub(crate) fn resolve_names(&mut self, now: Instant) {
-        if self.membership.next_search() > now || self.founding.resolves {
+        if self.facts.membership.next_search() > now || self.founding.resolves {
             return;
         }
         let unknown = |(named, addrs): &(Named, Vec<SocketAddr>)| match named {
-            Named::Name(name) if addrs.iter().all(|addr| self.membership.answered_at(*addr).is_none()) => {
+            Named::Name(name)
+                if addrs.iter().all(|addr| self.facts.membership.answered_at(*addr).is_none()) =>
+            {
                 Some(name.clone())
             }
             _ => None,
@@ -280,17 +283,17 @@ impl Node {
             held.filter(|_| !addrs.is_empty()).for_each(|(_, held)| held.clone_from(&addrs));
         }
         let seeds = self.founding.seeds(&self.remembered);
-        self.membership.handle_seeds(now, seeds);
+        self.facts.membership.handle_seeds(now, seeds);
     }
 
     /// The machine's network changed: where it is reached, and at which addresses everybody on it hears.
     pub(crate) fn handle_network(&mut self, now: Instant, addrs: &[SocketAddr], broadcasts: Vec<SocketAddr>) {
         let told: Addrs = addrs.iter().copied().collect();
-        let before = self.membership.me().addrs;
+        let before = self.facts.membership.me().addrs;
         if !(addrs.is_empty() && broadcasts.is_empty()) {
             self.founding.network_at.get_or_insert(now);
         }
-        self.membership.handle_network(now, told, broadcasts);
+        self.facts.membership.handle_network(now, told, broadcasts);
         if !told.is_empty() && told != before {
             let list = told.iter().map(|addr| addr.to_string()).collect::<Vec<_>>().join(", ");
             self.log(Level::Info, format!("this zhost is at {list} now"));

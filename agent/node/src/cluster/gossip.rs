@@ -1,6 +1,7 @@
 //! Gossip datagrams: unsealing, sorting, and the rounds of anti-entropy.
 
 use crate::{
+    facts::Facts,
     node::{Level, Node, Output, Port},
     wire::{Frame, Hop},
 };
@@ -92,6 +93,13 @@ impl Gossip {
     }
 }
 
+impl Facts {
+    /// Whether the rows of every live member have arrived, so that nobody is taken for absent.
+    fn knows_all_profiles(&self) -> bool {
+        self.membership.peers().all(|peer| self.profile(peer.id).is_some())
+    }
+}
+
 impl Node {
     pub(crate) fn handle_gossip(&mut self, now: Instant, from: SocketAddr, sealed: &[u8]) {
         let plain = match self.sealer.open(sealed) {
@@ -120,27 +128,29 @@ impl Node {
 
     fn handle_opened(&mut self, now: Instant, from: SocketAddr, datagram: Datagram) {
         let concerns_us = matches!(datagram, Datagram::Swim(_) | Datagram::Claim(_));
-        if self.membership.stands_aside() && !concerns_us {
+        if self.facts.membership.stands_aside() && !concerns_us {
             return;
         }
         match datagram {
-            Datagram::Claim(claim) => self.membership.handle_claim(now, from, claim),
-            Datagram::Swim(swim) => self.membership.handle_swim(now, from, swim),
+            Datagram::Claim(claim) => self.facts.membership.handle_claim(now, from, claim),
+            Datagram::Swim(swim) => self.facts.membership.handle_swim(now, from, swim),
             Datagram::Hello { me, asked } => {
-                self.membership.handle_hello(now, from, me, Some(asked), &self.supers());
+                self.facts.membership.handle_hello(now, from, me, Some(asked), &self.facts.supers());
             }
-            Datagram::Beacon(me) => self.membership.handle_beacon(now, from, me, &self.supers()),
+            Datagram::Beacon(me) => self.facts.membership.handle_beacon(now, from, me, &self.facts.supers()),
             Datagram::Welcome { me, asked, to, known, rumours } => {
-                self.membership.handle_welcome(now, from, (me, asked), (to, known), rumours);
+                self.facts.membership.handle_welcome(now, from, (me, asked), (to, known), rumours);
             }
             Datagram::Summary { from: id, readiness, members, registry, ledger } => {
-                self.membership.handle_source(id, from);
+                self.facts.membership.handle_source(id, from);
                 self.handle_summary(now, id, readiness, (members, registry, ledger));
             }
             Datagram::Registry(message) => self.handle_registry(message),
-            Datagram::VoteRequest { proposer, term } => self.election.handle_vote_request(proposer, term),
-            Datagram::Vote { voter, proposer, term, highest, verdict } if proposer == self.id => {
-                self.election.handle_vote(now, voter, term, highest, verdict);
+            Datagram::VoteRequest { proposer, term } => {
+                self.facts.election.handle_vote_request(proposer, term)
+            }
+            Datagram::Vote { voter, proposer, term, highest, verdict } if proposer == self.facts.id => {
+                self.facts.election.handle_vote(now, voter, term, highest, verdict);
             }
             Datagram::Vote { .. } => {}
         }
@@ -148,15 +158,16 @@ impl Node {
 
     /// A gossip datagram that came over a link, since datagrams of its sender do not reach us, or ours not it.
     pub(crate) fn handle_gossip_over_link(&mut self, now: Instant, peer: ZhostId, plain: &[u8]) {
-        let from = self.membership.addr(peer);
+        let from = self.facts.membership.addr(peer);
         if let (Some(from), Some(datagram)) = (from, Datagram::decode(plain)) {
             self.handle_opened(now, from, datagram);
         }
     }
 
     pub(crate) fn handle_registry_over_link(&mut self, peer: ZhostId, message: RegistryMessage) {
-        let membership = &self.membership;
-        let answers = self.registry.handle_message(message, Carrier::Link, |id| membership.generation(id));
+        let membership = &self.facts.membership;
+        let answers =
+            self.facts.registry.handle_message(message, Carrier::Link, |id| membership.generation(id));
         answers.into_iter().for_each(|answer| self.links.send(peer, &Hop::Registry(answer)));
     }
 
@@ -171,17 +182,20 @@ impl Node {
     pub(crate) fn tell_summary(&mut self, peer: ZhostId) {
         let (members, registry, ledger) = self.hashes();
         let readiness = self.readiness();
-        self.send_datagram(peer, &Datagram::Summary { from: self.id, readiness, members, registry, ledger });
+        self.send_datagram(
+            peer,
+            &Datagram::Summary { from: self.facts.id, readiness, members, registry, ledger },
+        );
     }
 
     /// Hashes of members, registry and ledger.
     fn hashes(&mut self) -> (u64, u64, u64) {
-        let revisions = (self.registry.revision(), self.ledger.revision());
+        let revisions = (self.facts.registry.revision(), self.facts.ledger.revision());
         if self.gossip.hashed.0 != revisions {
-            self.gossip.hashed = (revisions, (self.registry.hash(), self.ledger.hash()));
+            self.gossip.hashed = (revisions, (self.facts.registry.hash(), self.facts.ledger.hash()));
         }
         let (registry, ledger) = self.gossip.hashed.1;
-        (self.membership.hash(), registry, ledger)
+        (self.facts.membership.hash(), registry, ledger)
     }
 
     fn handle_registry(&mut self, message: RegistryMessage) {
@@ -189,9 +203,9 @@ impl Node {
             RegistryMessage::Digest { from, .. } => Some(*from),
             RegistryMessage::Delta(_) => None,
         };
-        let membership = &self.membership;
+        let membership = &self.facts.membership;
         let answers =
-            self.registry.handle_message(message, Carrier::Datagram, |id| membership.generation(id));
+            self.facts.registry.handle_message(message, Carrier::Datagram, |id| membership.generation(id));
         if let Some(sender) = sender {
             answers.into_iter().for_each(|answer| self.send_datagram(sender, &Datagram::Registry(answer)));
         }
@@ -205,12 +219,12 @@ impl Node {
         (members, registry, ledger): (u64, u64, u64),
     ) {
         self.founding.handle_readiness(from, readiness);
-        if self.ready && readiness != Readiness::Ready {
+        if self.facts.ready && readiness != Readiness::Ready {
             self.tell_summary(from);
         }
         // Whoever knows the cluster knows its roster. Who has just founded it may not have entered itself yet: one that was
         // in step with that would take itself for the only member, and lead in the founder's term.
-        let knows_cluster = self.ledger.roster().next().is_some();
+        let knows_cluster = self.facts.ledger.roster().next().is_some();
         let ours = self.hashes();
         if members != ours.0 {
             self.compare_members(now, from);
@@ -220,25 +234,23 @@ impl Node {
         }
         if ledger == ours.2 {
             self.tombstones.note_agreement(now, from);
-            if readiness == Readiness::Ready && self.membership.peer(from).is_some() {
+            if readiness == Readiness::Ready && self.facts.membership.peer(from).is_some() {
                 self.note_in_step(now);
             }
         }
         if ledger != ours.2 {
             self.compare_ledger(now, from);
-        } else if !self.ready
+        } else if !self.facts.ready
             && knows_cluster
-            && self.membership.peer(from).is_some()
-            && self.knows_all_profiles()
+            && self.facts.membership.peer(from).is_some()
+            && self.facts.knows_all_profiles()
         {
-            self.log(Level::Info, format!("in step with the cluster (asked {})", self.zhost_name(from)));
-            self.ready = true;
+            self.log(
+                Level::Info,
+                format!("in step with the cluster (asked {})", self.facts.zhost_name(from)),
+            );
+            self.facts.ready = true;
         }
-    }
-
-    /// Whether the rows of every live member have arrived, so that nobody is taken for absent.
-    fn knows_all_profiles(&self) -> bool {
-        self.membership.peers().all(|peer| self.profile(peer.id).is_some())
     }
 
     /// Sends our ledger's digest over the link, if there is one and it was not just done.
@@ -246,7 +258,7 @@ impl Node {
         let last = self.gossip.ledger_compared.get(&peer);
         if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= LEDGER_PERIOD) {
             self.gossip.ledger_compared.insert(peer, now);
-            self.send(now, peer, &Frame::Ledger(self.ledger.digest()));
+            self.send(now, peer, &Frame::Ledger(self.facts.ledger.digest()));
         }
     }
 
@@ -255,29 +267,29 @@ impl Node {
         let last = self.gossip.members_compared.get(&peer);
         if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= MEMBERS_PERIOD) {
             self.gossip.members_compared.insert(peer, now);
-            self.links.send(peer, &Hop::Members(self.membership.rumours()));
+            self.links.send(peer, &Hop::Members(self.facts.membership.rumours()));
         }
     }
 
     /// Sends a digest of the registry: of all of it over a link, if that was not just done, else of a part of it.
     fn compare_registry(&mut self, now: Instant, peer: ZhostId) {
         let last = self.gossip.registry_compared.get(&peer);
-        let period = REGISTRY_PERIOD + self.gathering_time() * 40;
+        let period = REGISTRY_PERIOD + self.facts.gathering_time() * 40;
         if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= period) {
             self.gossip.registry_compared.insert(peer, now);
-            let digest = self.registry.digest(Carrier::Link, true);
+            let digest = self.facts.registry.digest(Carrier::Link, true);
             self.links.send(peer, &Hop::Registry(digest));
         } else {
-            let digest = self.registry.digest(Carrier::Datagram, true);
+            let digest = self.facts.registry.digest(Carrier::Datagram, true);
             self.send_datagram(peer, &Datagram::Registry(digest));
         }
     }
 
     /// Seals and sends a datagram to a live member.
     pub(crate) fn send_datagram(&mut self, to: ZhostId, datagram: &Datagram) {
-        if self.membership.is_deaf(to) && self.links.is_up(to) {
+        if self.facts.membership.is_deaf(to) && self.links.is_up(to) {
             self.links.send(to, &Hop::Gossip(datagram.encode()));
-        } else if let Some(addr) = self.membership.addr(to) {
+        } else if let Some(addr) = self.facts.membership.addr(to) {
             self.send_to_addr(addr, datagram);
         }
     }
@@ -289,8 +301,8 @@ impl Node {
     }
 
     pub(crate) fn drain_datagrams(&mut self) {
-        while let Some((addr, datagram)) = self.membership.poll_output() {
-            match self.membership.deaf_at(addr).filter(|id| self.links.is_up(*id)) {
+        while let Some((addr, datagram)) = self.facts.membership.poll_output() {
+            match self.facts.membership.deaf_at(addr).filter(|id| self.links.is_up(*id)) {
                 Some(id) => self.links.send(id, &Hop::Gossip(datagram.encode())),
                 None => self.send_to_addr(addr, &datagram),
             }
@@ -310,7 +322,7 @@ impl Node {
         self.gossip.next_round = now + ROUND_PERIOD;
         self.gossip.ledger_compared.retain(|_, at| now.since(*at) < LEDGER_PERIOD);
         self.gossip.members_compared.retain(|_, at| now.since(*at) < MEMBERS_PERIOD);
-        let period = REGISTRY_PERIOD + self.gathering_time() * 40;
+        let period = REGISTRY_PERIOD + self.facts.gathering_time() * 40;
         self.gossip.registry_compared.retain(|_, at| now.since(*at) < period);
         // Neighbours and others in turn: what differs is put right over links, and reaches everybody.
         self.gossip.to_neighbour = !self.gossip.to_neighbour;
@@ -318,7 +330,7 @@ impl Node {
         let peers: Vec<ZhostId> = if self.gossip.to_neighbour && !neighbours.is_empty() {
             neighbours
         } else {
-            self.membership.peers().map(|peer| peer.id).collect()
+            self.facts.membership.peers().map(|peer| peer.id).collect()
         };
         if let Some(peer) = self.rng.pick(&peers).copied() {
             self.tell_summary(peer);
@@ -327,17 +339,17 @@ impl Node {
 
     /// Tells some members at once what changed in our own rows; the rest hear of it in rounds.
     pub(crate) fn send_own_changes(&mut self, now: Instant) {
-        if self.registry.revision() != self.gossip.seen_revision {
-            self.gossip.seen_revision = self.registry.revision();
+        if self.facts.registry.revision() != self.gossip.seen_revision {
+            self.gossip.seen_revision = self.facts.registry.revision();
             self.gossip.hurry(now);
         }
-        let version = self.registry.own_version();
+        let version = self.facts.registry.own_version();
         if version == self.gossip.pushed_version {
             return;
         }
-        let delta = self.registry.own_delta(self.gossip.pushed_version);
+        let delta = self.facts.registry.own_delta(self.gossip.pushed_version);
         self.gossip.pushed_version = version;
-        let mut peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
+        let mut peers: Vec<ZhostId> = self.facts.membership.peers().map(|peer| peer.id).collect();
         while peers.len() > PUSH_FANOUT {
             peers.swap_remove(self.rng.below(peers.len() as u64) as usize);
         }
@@ -349,7 +361,7 @@ impl Node {
 
     pub(crate) fn drain_election(&mut self, now: Instant) -> bool {
         let mut progress = false;
-        while let Some(output) = self.election.poll_output() {
+        while let Some(output) = self.facts.election.poll_output() {
             progress = true;
             match output {
                 ElectionOutput::Send(to, datagram) => self.send_datagram(to, &datagram),
@@ -365,7 +377,7 @@ impl Node {
                 ElectionOutput::Informed => self.regain_vote(now),
                 ElectionOutput::Announce(None) => {
                     self.log(Level::Info, "stepping down: another term is in force".into());
-                    self.registry.remove(now, &RowKey::Reign);
+                    self.facts.registry.remove(now, &RowKey::Reign);
                 }
             }
         }

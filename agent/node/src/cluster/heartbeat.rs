@@ -4,6 +4,7 @@
 //! wedged sends no heartbeats.
 
 use crate::{
+    facts::Facts,
     node::{Level, Node},
     wire::{Frame, Heartbeat},
 };
@@ -50,6 +51,24 @@ impl Heartbeats {
     }
 }
 
+impl Facts {
+    /// Whether a live zhost's super has judged this start of it failed.
+    pub(crate) fn is_judged_failed(&self, id: ZhostId) -> bool {
+        let Some(generation) = self.membership.generation(id) else { return false };
+        let Some(Row::Super(super_node)) = self.registry.row(id, &RowKey::Super) else { return false };
+        matches!(self.registry.row(*super_node, &RowKey::Verdict(id)), Some(Row::Verdict(judged)) if *judged == generation)
+    }
+
+    /// All for whom [`Self::is_judged_failed`] holds.
+    pub(crate) fn judged_failed(&self) -> BTreeSet<ZhostId> {
+        let verdicts = self.registry.rows().filter_map(|(_, key, _)| match key {
+            RowKey::Verdict(id) => Some(*id),
+            _ => None,
+        });
+        verdicts.filter(|id| self.is_judged_failed(*id)).collect()
+    }
+}
+
 impl Node {
     pub(crate) fn heartbeat_timeout(&mut self, now: Instant) {
         if self.heartbeats.send_at <= now {
@@ -64,18 +83,18 @@ impl Node {
     }
 
     fn send_heartbeat(&mut self, now: Instant) {
-        let Some(super_node) = self.super_node() else { return };
+        let Some(super_node) = self.facts.super_node() else { return };
         self.heartbeats.counter += 1;
         let heartbeat = Heartbeat {
-            generation: self.generation,
+            generation: self.facts.generation,
             counter: self.heartbeats.counter,
             cpu_percent: self.load.cpu_percent,
             memory_percent: self.load.memory_percent,
             disk_percent: self.load.disk_percent,
             spaces: self.host.keys().cloned().collect(),
         };
-        if super_node == self.id {
-            self.handle_heartbeat(now, self.id, heartbeat);
+        if super_node == self.facts.id {
+            self.handle_heartbeat(now, self.facts.id, heartbeat);
         } else {
             self.send(now, super_node, &Frame::Heartbeat(heartbeat));
         }
@@ -92,10 +111,10 @@ impl Node {
 
     /// Judges the zhosts that report to us, in rows of our own that everybody sees.
     fn check_heartbeats(&mut self, now: Instant) {
-        let mine: LiteMap<ZhostId, Generation> = self
+        let mine: LiteMap<ZhostId, Generation> = self.facts
             .registry
             .owners()
-            .filter(|(id, _)| matches!(self.registry.row(*id, &RowKey::Super), Some(Row::Super(s)) if *s == self.id))
+            .filter(|(id, _)| matches!(self.facts.registry.row(*id, &RowKey::Super), Some(Row::Super(s)) if *s == self.facts.id))
             .collect();
         self.heartbeats.table.retain(|id, _| mine.contains_key(id));
         for (id, generation) in &mine {
@@ -106,42 +125,31 @@ impl Node {
             }
             let silent = now.since(entry.heard_at) >= self.config.timing.heartbeat_timeout;
             let key = RowKey::Verdict(*id);
-            let judged = self.registry.row(self.id, &key).is_some();
+            let judged = self.facts.registry.row(self.facts.id, &key).is_some();
             if silent && !judged {
-                self.log(Level::Warn, format!("zhost {} sends no heartbeats: failed", self.zhost_name(*id)));
+                self.log(
+                    Level::Warn,
+                    format!("zhost {} sends no heartbeats: failed", self.facts.zhost_name(*id)),
+                );
                 self.set_row(now, key, Row::Verdict(*generation));
             } else if !silent && judged {
-                self.log(Level::Info, format!("zhost {} sends heartbeats again", self.zhost_name(*id)));
-                self.registry.remove(now, &key);
+                self.log(Level::Info, format!("zhost {} sends heartbeats again", self.facts.zhost_name(*id)));
+                self.facts.registry.remove(now, &key);
             }
         }
-        let verdicts = self.registry.rows_of(self.id).filter_map(|(key, _)| match key {
+        let verdicts = self.facts.registry.rows_of(self.facts.id).filter_map(|(key, _)| match key {
             RowKey::Verdict(id) if !mine.contains_key(id) => Some(key.clone()),
             _ => None,
         });
         let obsolete: Vec<RowKey> = verdicts.collect();
-        obsolete.iter().for_each(|key| self.registry.remove(now, key));
-    }
-
-    /// Whether a live zhost's super has judged this start of it failed.
-    pub(crate) fn is_judged_failed(&self, id: ZhostId) -> bool {
-        let Some(generation) = self.membership.generation(id) else { return false };
-        let Some(Row::Super(super_node)) = self.registry.row(id, &RowKey::Super) else { return false };
-        matches!(self.registry.row(*super_node, &RowKey::Verdict(id)), Some(Row::Verdict(judged)) if *judged == generation)
-    }
-
-    /// All for whom [`Self::is_judged_failed`] holds.
-    pub(crate) fn judged_failed(&self) -> BTreeSet<ZhostId> {
-        let verdicts = self.registry.rows().filter_map(|(_, key, _)| match key {
-            RowKey::Verdict(id) => Some(*id),
-            _ => None,
-        });
-        verdicts.filter(|id| self.is_judged_failed(*id)).collect()
+        obsolete.iter().for_each(|key| self.facts.registry.remove(now, key));
     }
 
     /// Coarse load with hysteresis: a band is left only when the load is well outside of it.
     pub(crate) fn write_load_band(&mut self, now: Instant) {
-        let Some(Row::Load(old)) = self.registry.row(self.id, &RowKey::Load).cloned() else { return };
+        let Some(Row::Load(old)) = self.facts.registry.row(self.facts.id, &RowKey::Load).cloned() else {
+            return;
+        };
         let band = |percent: u8, old: u8| {
             let new = (percent.min(100) / 25).min(4);
             let centre = old * 25 + 12;
@@ -151,7 +159,7 @@ impl Node {
             cpu: band(self.load.cpu_percent, old.cpu),
             memory: band(self.load.memory_percent, old.memory),
         };
-        let period = LOAD_PERIOD_MIN.max(LOAD_PERIOD_PER_ZHOST * self.membership.peer_count() as u32);
+        let period = LOAD_PERIOD_MIN.max(LOAD_PERIOD_PER_ZHOST * self.facts.membership.peer_count() as u32);
         let rested = self.heartbeats.load_told_at.is_none_or(|at| now.since(at) >= period);
         if new != old && rested {
             self.heartbeats.load_told_at = Some(now);

@@ -7,27 +7,13 @@
 
 use crate::{
     disk::{DiskRequest, Lost, Purpose, lost_write},
+    facts::Facts,
     node::{Level, Node},
 };
 use zhost_base::{Instant, SpaceSpec};
 use zhost_gossip::document::Slot;
 
-impl Node {
-    /// Enough others have told their terms: we vote again.
-    pub(crate) fn regain_vote(&mut self, now: Instant) {
-        let text = "the others have told which terms are past: voting again".to_owned();
-        self.log(Level::Info, text);
-        self.set_lost(now, Lost { votes: false, ..self.lost });
-        self.refresh_losses(now);
-    }
-
-    /// Once no placement counts on data that we have not any more, we are as good a place for data as anybody.
-    pub(crate) fn refresh_losses(&mut self, now: Instant) {
-        if self.lost.data && !self.lost.votes && self.ready && !self.is_counted_on() {
-            self.set_lost(now, Lost::default());
-        }
-    }
-
+impl Facts {
     /// Whether a placement says that we have the data of a space.
     fn is_counted_on(&self) -> bool {
         let slots = [Slot::Full, Slot::Provisional];
@@ -42,12 +28,6 @@ impl Node {
         self.lost.data && space.replicas > 0
     }
 
-    fn set_lost(&mut self, now: Instant, lost: Lost) {
-        self.lost = lost;
-        self.disk(DiskRequest::Commit(vec![lost_write(lost)]), Purpose::Nothing);
-        self.write_profile(now);
-    }
-
     /// What an operator should know of it.
     pub(crate) fn describe_losses(&self) -> Option<String> {
         let (told, needed) = self.election.abstention()?;
@@ -58,5 +38,28 @@ impl Node {
                  `zctl cluster remove` takes those off that will not come back"
             ),
         })
+    }
+}
+
+impl Node {
+    /// Enough others have told their terms: we vote again.
+    pub(crate) fn regain_vote(&mut self, now: Instant) {
+        let text = "the others have told which terms are past: voting again".to_owned();
+        self.log(Level::Info, text);
+        self.set_lost(now, Lost { votes: false, ..self.facts.lost });
+        self.refresh_losses(now);
+    }
+
+    /// Once no placement counts on data that we have not any more, we are as good a place for data as anybody.
+    pub(crate) fn refresh_losses(&mut self, now: Instant) {
+        if self.facts.lost.data && !self.facts.lost.votes && self.facts.ready && !self.facts.is_counted_on() {
+            self.set_lost(now, Lost::default());
+        }
+    }
+
+    fn set_lost(&mut self, now: Instant, lost: Lost) {
+        self.facts.lost = lost;
+        self.disk(DiskRequest::Commit(vec![lost_write(lost)]), Purpose::Nothing);
+        self.write_profile(now);
     }
 }

@@ -55,10 +55,10 @@ impl Node {
             control_addr: config.control_addr,
             web_addr: config.web_addr,
             // Who does not know the cluster yet is no candidate that others should wait for.
-            eligible: config.eligible && self.ready,
+            eligible: config.eligible && self.facts.ready,
             runs_spaces: config.runs_spaces,
-            blank: self.lost.data,
-            rival_addr: self.rival_addr(),
+            blank: self.facts.lost.data,
+            rival_addr: self.facts.rival_addr(),
             memory_bytes: config.memory_bytes,
             started_unix_ms: self.unix_ms(self.started_at),
             agent: config.version.clone(),

@@ -1,7 +1,10 @@
 //! One identity on two boards: a flash card was copied. The membership finds out, and which of the two stays
 //! (`gossip/src/membership/rival.rs`); here is what follows.
 
-use crate::node::{Level, Node};
+use crate::{
+    facts::Facts,
+    node::{Level, Node},
+};
 use std::{collections::BTreeSet, net::SocketAddr};
 use zhost_base::{Instant, ZhostId, limits::MEMBERS_MAX};
 use zhost_control::protocol::Request;
@@ -15,63 +18,7 @@ const ADVICE: &str =
 #[derive(Debug, Default)]
 pub(crate) struct Rivals(BTreeSet<(ZhostId, SocketAddr)>);
 
-impl Node {
-    /// Another start of us lives, and leaves us the cluster.
-    pub(crate) fn meet_rival(&mut self, now: Instant) {
-        self.log(
-            Level::Warn,
-            format!(
-                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stays; {ADVICE}",
-                self.at(self.id), self.rival_place()
-            ),
-        );
-        self.write_profile(now);
-    }
-
-    pub(crate) fn lose_rival(&mut self, now: Instant, other: Peer) {
-        let place = other.addrs.iter().next().map_or_else(|| "-".into(), |addr| addr.to_string());
-        self.log(Level::Info, format!("this zhost does not run at {place} any more"));
-        self.write_profile(now);
-    }
-
-    /// Another start of us lives, and takes part in our stead.
-    pub(crate) fn stand_aside(&mut self, now: Instant) {
-        self.log(
-            Level::Warn,
-            format!(
-                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stands aside: it closes \
-                 its spaces and takes no commands until the other is gone; {ADVICE}",
-                self.at(self.id), self.rival_place()
-            ),
-        );
-        self.suspend();
-        self.election.retire();
-        self.reconcile_spaces(now);
-    }
-
-    /// The other start of us is gone.
-    pub(crate) fn go_on(&mut self, now: Instant) {
-        self.log(Level::Warn, "this zhost runs nowhere else any more: joining again".into());
-        self.wait_for_cluster(now);
-    }
-
-    /// Tells our operator of zhosts that run twice.
-    pub(crate) fn note_rivals(&mut self) {
-        let seen = self.known_zhosts().filter_map(|(id, profile)| Some((id, profile.rival_addr?)));
-        let seen: BTreeSet<(ZhostId, SocketAddr)> = seen.take(MEMBERS_MAX).collect();
-        for (id, addr) in seen.difference(&self.rivals.0).copied().collect::<Vec<_>>() {
-            let Some(at) = self.membership.addr(id).filter(|_| id != self.id) else {
-                continue;
-            };
-            let text = format!(
-                "zhost {} ({id}) runs twice, at {at} and at {addr}: was its flash card copied?",
-                self.zhost_name(id)
-            );
-            self.log(Level::Warn, text);
-        }
-        self.rivals.0 = seen;
-    }
-
+impl Facts {
     /// Where the other start of us lives that stands aside for us.
     pub(crate) fn rival_addr(&self) -> Option<SocketAddr> {
         self.membership.rival_addr().filter(|_| !self.membership.stands_aside())
@@ -113,5 +60,63 @@ impl Node {
                 self.rival_place()
             )
         })
+    }
+}
+
+impl Node {
+    /// Another start of us lives, and leaves us the cluster.
+    pub(crate) fn meet_rival(&mut self, now: Instant) {
+        self.log(
+            Level::Warn,
+            format!(
+                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stays; {ADVICE}",
+                self.facts.at(self.facts.id), self.facts.rival_place()
+            ),
+        );
+        self.write_profile(now);
+    }
+
+    pub(crate) fn lose_rival(&mut self, now: Instant, other: Peer) {
+        let place = other.addrs.iter().next().map_or_else(|| "-".into(), |addr| addr.to_string());
+        self.log(Level::Info, format!("this zhost does not run at {place} any more"));
+        self.write_profile(now);
+    }
+
+    /// Another start of us lives, and takes part in our stead.
+    pub(crate) fn stand_aside(&mut self, now: Instant) {
+        self.log(
+            Level::Warn,
+            format!(
+                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stands aside: it closes \
+                 its spaces and takes no commands until the other is gone; {ADVICE}",
+                self.facts.at(self.facts.id), self.facts.rival_place()
+            ),
+        );
+        self.suspend();
+        self.facts.election.retire();
+        self.reconcile_spaces(now);
+    }
+
+    /// The other start of us is gone.
+    pub(crate) fn go_on(&mut self, now: Instant) {
+        self.log(Level::Warn, "this zhost runs nowhere else any more: joining again".into());
+        self.wait_for_cluster(now);
+    }
+
+    /// Tells our operator of zhosts that run twice.
+    pub(crate) fn note_rivals(&mut self) {
+        let seen = self.facts.known_zhosts().filter_map(|(id, profile)| Some((id, profile.rival_addr?)));
+        let seen: BTreeSet<(ZhostId, SocketAddr)> = seen.take(MEMBERS_MAX).collect();
+        for (id, addr) in seen.difference(&self.rivals.0).copied().collect::<Vec<_>>() {
+            let Some(at) = self.facts.membership.addr(id).filter(|_| id != self.facts.id) else {
+                continue;
+            };
+            let text = format!(
+                "zhost {} ({id}) runs twice, at {at} and at {addr}: was its flash card copied?",
+                self.facts.zhost_name(id)
+            );
+            self.log(Level::Warn, text);
+        }
+        self.rivals.0 = seen;
     }
 }

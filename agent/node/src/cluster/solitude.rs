@@ -65,12 +65,12 @@ impl Node {
         let silent_for = now.since(self.solitude.since);
         self.solitude.say_at?;
         // To one that stands aside, its other start has answered.
-        if silent_for < SAID_AFTER || self.membership.stands_aside() {
+        if silent_for < SAID_AFTER || self.facts.membership.stands_aside() {
             return None;
         }
         let heard = self.gossip.foreign_speaker();
         // One that was told of nobody is the first of its cluster, which is no trouble: others may have other secrets.
-        let tried: Vec<SocketAddr> = self.membership.asked().collect();
+        let tried: Vec<SocketAddr> = self.facts.membership.asked().collect();
         if tried.is_empty() && (heard.is_none() || !self.config.discover) {
             return None;
         }

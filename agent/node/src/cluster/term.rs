@@ -1,6 +1,6 @@
 //! Terms as the rest of the node sees them: the view the election decides on, and who our super is.
 
-use crate::node::Node;
+use crate::{facts::Facts, node::Node};
 use zhost_base::{Instant, Name, ZhostId, id::rendezvous};
 use zhost_gossip::{
     document::Slot,
@@ -8,7 +8,7 @@ use zhost_gossip::{
     row::{Profile, Reign, Row, RowKey},
 };
 
-impl Node {
+impl Facts {
     /// The profile of a live zhost.
     pub(crate) fn profile(&self, id: ZhostId) -> Option<&Profile> {
         match self.registry.row(id, &RowKey::Profile)? {
@@ -34,28 +34,6 @@ impl Node {
         let Some(name) = self.name_of(id) else { return id.to_string() };
         let is_shared = self.ledger.roster().any(|(other, entry)| other != id && entry.name == *name);
         if is_shared { format!("{name} ({:.8})", id.to_string()) } else { name.to_string() }
-    }
-
-    pub(crate) fn refresh_election(&mut self, now: Instant) {
-        let judged = self.judged_failed();
-        let candidates = self.known_zhosts().filter(|(id, _)| !judged.contains(id));
-        let candidates = candidates.map(|(id, profile)| Candidate {
-            id,
-            eligible: profile.eligible,
-            capacity: profile.memory_bytes,
-        });
-        let reigns = self.registry.rows().filter_map(|(owner, _, row)| match row {
-            Row::Reign(reign) if !judged.contains(&owner) => Some((owner, reign.clone())),
-            _ => None,
-        });
-        let view = View {
-            candidates: candidates.collect(),
-            roster: self.ledger.roster().map(|(id, _)| id).collect(),
-            reigns: reigns.collect(),
-            ready: self.ready && !self.is_shutting_down(),
-            placed_term: self.ledger.placed_term(),
-        };
-        self.election.handle_view(now, view);
     }
 
     /// The reign in force.
@@ -87,21 +65,6 @@ impl Node {
         self.reign().is_some_and(|reign| reign.supers.contains(&id))
     }
 
-    /// Chooses whom to report to: every zhost computes the same for each.
-    pub(crate) fn choose_super(&mut self, now: Instant) {
-        let chosen = self.live_supers().max_by_key(|id| rendezvous(self.id.0, *id));
-        if chosen == self.super_node() {
-            return;
-        }
-        match chosen {
-            Some(id) => {
-                self.set_row(now, RowKey::Super, Row::Super(id));
-                self.heartbeats.report_now(now);
-            }
-            None => self.registry.remove(now, &RowKey::Super),
-        }
-    }
-
     /// The super that coordinates a topology.
     pub(crate) fn coordinator_of(&self, topology: zhost_base::TopologyId) -> Option<ZhostId> {
         self.live_supers().max_by_key(|id| rendezvous(topology.seed(), *id))
@@ -111,5 +74,44 @@ impl Node {
     pub(crate) fn reign_slot(&self) -> Option<(Slot, u64)> {
         let reign = self.reign()?;
         Some((if reign.full { Slot::Full } else { Slot::Provisional }, reign.term))
+    }
+}
+
+impl Node {
+    pub(crate) fn refresh_election(&mut self, now: Instant) {
+        let judged = self.facts.judged_failed();
+        let candidates = self.facts.known_zhosts().filter(|(id, _)| !judged.contains(id));
+        let candidates = candidates.map(|(id, profile)| Candidate {
+            id,
+            eligible: profile.eligible,
+            capacity: profile.memory_bytes,
+        });
+        let reigns = self.facts.registry.rows().filter_map(|(owner, _, row)| match row {
+            Row::Reign(reign) if !judged.contains(&owner) => Some((owner, reign.clone())),
+            _ => None,
+        });
+        let view = View {
+            candidates: candidates.collect(),
+            roster: self.facts.ledger.roster().map(|(id, _)| id).collect(),
+            reigns: reigns.collect(),
+            ready: self.facts.ready && !self.is_shutting_down(),
+            placed_term: self.facts.ledger.placed_term(),
+        };
+        self.facts.election.handle_view(now, view);
+    }
+
+    /// Chooses whom to report to: every zhost computes the same for each.
+    pub(crate) fn choose_super(&mut self, now: Instant) {
+        let chosen = self.facts.live_supers().max_by_key(|id| rendezvous(self.facts.id.0, *id));
+        if chosen == self.facts.super_node() {
+            return;
+        }
+        match chosen {
+            Some(id) => {
+                self.set_row(now, RowKey::Super, Row::Super(id));
+                self.heartbeats.report_now(now);
+            }
+            None => self.facts.registry.remove(now, &RowKey::Super),
+        }
     }
 }

@@ -109,8 +109,7 @@ pub(crate) fn last_document(ledger: &Ledger, id: TopologyId, writer: ZhostId) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zhost_base::{BlobDigest, TopologySpec};
-    use zhost_gossip::document::RosterEntry;
+    use crate::facts::fixture;
 
     const ME: ZhostId = ZhostId(1);
     const OTHERS: [ZhostId; 2] = [ZhostId(2), ZhostId(3)];
@@ -118,35 +117,13 @@ mod tests {
     const START: Instant = Instant::from_micros(1_000_000);
 
     fn document(wanted: Wanted, counter: u64) -> Document {
-        let spec = TopologySpec {
-            name: "t".parse().unwrap(),
-            version: "1".parse().unwrap(),
-            spaces: vec![],
-            paths: vec![],
-            recognizers: vec![],
-        };
-        let topology = TopologyDocument {
-            wanted,
-            revision: 1,
-            package: BlobDigest([0; 32]),
-            package_bytes: 1,
-            spec,
-            created_unix_ms: 0,
-            updated_unix_ms: 0,
-            deletions: 1,
-            drops: Vec::new(),
-        };
-        Document::Topology(Stamp { counter, writer: ME }, topology)
+        fixture::topology(wanted, counter, ME)
     }
 
     /// The ledger of a cluster of three.
     fn ledger(wanted: Wanted) -> Ledger {
-        let entry = |id: ZhostId| {
-            let entry = RosterEntry { name: "z".parse().unwrap(), removed: false };
-            (DocumentKey::Roster(id), Document::Roster(Stamp { counter: 1, writer: id }, entry))
-        };
         let topology = (DocumentKey::Topology(ID), document(wanted, 5));
-        Ledger::restore([ME, OTHERS[0], OTHERS[1]].map(entry).into_iter().chain([topology]), 0)
+        fixture::facts(&[ME, OTHERS[0], OTHERS[1]], [topology]).ledger
     }
 
     /// Takes a document, and it reaches the flash.

@@ -2,6 +2,7 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    facts::Facts,
     node::{Level, Node},
     wire::Frame,
 };
@@ -95,12 +96,7 @@ impl Blobs {
     }
 }
 
-impl Node {
-    pub(crate) fn write_blob_rows(&mut self, now: Instant) {
-        let digests: Vec<BlobDigest> = self.blobs.complete.keys().copied().collect();
-        digests.into_iter().for_each(|digest| self.set_row(now, RowKey::Blob(digest), Row::Blob));
-    }
-
+impl Facts {
     /// The zhosts that keep a blob even if they do not run it: every zhost computes the same.
     fn keepers(&self, digest: BlobDigest) -> BTreeSet<ZhostId> {
         let mut order: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).chain([self.id]).collect();
@@ -108,21 +104,29 @@ impl Node {
         let copies = if planted::has(Bug::KeepOneCopy) { 1 } else { COPIES };
         order.into_iter().take(copies).collect()
     }
+}
+
+impl Node {
+    pub(crate) fn write_blob_rows(&mut self, now: Instant) {
+        let digests: Vec<BlobDigest> = self.blobs.complete.keys().copied().collect();
+        digests.into_iter().for_each(|digest| self.set_row(now, RowKey::Blob(digest), Row::Blob));
+    }
 
     /// The blobs this zhost should have, with their sizes.
     fn needed_blobs(&self) -> LiteMap<BlobDigest, u32> {
         let mut needed = LiteMap::new();
-        for (id, topology) in self.ledger.topologies() {
+        for (id, topology) in self.facts.ledger.topologies() {
             let runs_here = self
+                .facts
                 .obeyed_placement(id)
-                .is_some_and(|placement| placement.homes.contains(&Home::On(self.id)));
+                .is_some_and(|placement| placement.homes.contains(&Home::On(self.facts.id)));
             let is_spawned_here = self.actors.spawns.topologies_needed().any(|needed| needed == id);
-            if runs_here || is_spawned_here || self.keepers(topology.package).contains(&self.id) {
+            if runs_here || is_spawned_here || self.facts.keepers(topology.package).contains(&self.facts.id) {
                 needed.insert(topology.package, topology.package_bytes);
             }
         }
-        let images = self.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images);
-        let kept = images.filter(|image| self.keepers(image.blob).contains(&self.id));
+        let images = self.facts.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images);
+        let kept = images.filter(|image| self.facts.keepers(image.blob).contains(&self.facts.id));
         needed.extend(kept.map(|image| (image.blob, image.size_bytes)));
         needed.extend(self.needed_firmware());
         needed
@@ -130,7 +134,7 @@ impl Node {
 
     /// Starts pulls for what is needed and missing, and drops what no topology refers to.
     pub(crate) fn refresh_blobs(&mut self, now: Instant) {
-        let needed = if self.ready { self.needed_blobs() } else { LiteMap::new() };
+        let needed = if self.facts.ready { self.needed_blobs() } else { LiteMap::new() };
         self.blobs.pulls.retain(|digest, _| needed.contains_key(digest));
         self.blobs.retry_at = None;
         for (digest, size_bytes) in needed {
@@ -145,11 +149,12 @@ impl Node {
 
     fn start_pull(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
         let holders = self
+            .facts
             .registry
             .rows()
             .filter(|(_, key, _)| **key == RowKey::Blob(digest))
             .map(|(owner, _, _)| owner);
-        let holders: Vec<ZhostId> = holders.filter(|holder| *holder != self.id).collect();
+        let holders: Vec<ZhostId> = holders.filter(|holder| *holder != self.facts.id).collect();
         let nearest = holders.iter().min_by_key(|holder| self.distance_us(**holder)).copied();
         // The nearest holder first; any other if that did not work the last time.
         let retried = self.blobs.retry_at.is_some();
@@ -310,17 +315,18 @@ impl Node {
 
     /// Deletes the blobs that nothing in the ledger refers to and no command is about to.
     fn collect_blobs(&mut self, now: Instant) {
-        if !self.ready {
+        if !self.facts.ready {
             return;
         }
         let counts = |topology: &&TopologyDocument| {
             topology.wanted == Wanted::Running || !planted::has(Bug::DropStopped)
         };
-        let topologies = self.ledger.topologies().map(|(_, topology)| topology).filter(counts);
+        let topologies = self.facts.ledger.topologies().map(|(_, topology)| topology).filter(counts);
         let mut wanted: BTreeSet<BlobDigest> = topologies.map(|topology| topology.package).collect();
         wanted.extend(self.commands.blobs());
-        wanted
-            .extend(self.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images).map(|i| i.blob));
+        wanted.extend(
+            self.facts.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images).map(|i| i.blob),
+        );
         let surplus: Vec<BlobDigest> =
             self.blobs.complete.keys().filter(|digest| !wanted.contains(digest)).copied().collect();
         for digest in surplus {
@@ -331,7 +337,7 @@ impl Node {
 
     /// Takes a blob, or what there is of it, off our flash.
     fn drop_blob(&mut self, now: Instant, digest: BlobDigest) {
-        self.registry.remove(now, &RowKey::Blob(digest));
+        self.facts.registry.remove(now, &RowKey::Blob(digest));
         let size_bytes = self.blobs.complete.remove(&digest).unwrap_or(MEX_SIZE_MAX_BYTES as u32);
         let mut writes = vec![blob_index_write(digest, None)];
         writes.extend((0..pieces(size_bytes)).map(|index| blob_piece_write(digest, index, None)));

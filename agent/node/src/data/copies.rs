@@ -68,7 +68,7 @@ impl Node {
     /// Whether a zhost may order us to write the data of a space, as the primary by that placement.
     fn obeys(&self, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) -> bool {
         let known = self.copies.versions.get(key).is_none_or(|known| *known <= version);
-        let placed = self.keepers_of(key).is_none_or(|(keepers, placed)| {
+        let placed = self.facts.keepers_of(key).is_none_or(|(keepers, placed)| {
             placed < version || (placed == version && keepers.primary == peer)
         });
         // A space that still runs here writes for itself.
@@ -89,7 +89,8 @@ impl Node {
         if is_new {
             // A session begins with the order to attach; what is left of another is nobody's business any more.
             // Data of an earlier life is about to go; it is no place for new data.
-            let life = self.ledger.topology(key.topology).map(|topology| topology.data_life(&key.space));
+            let life =
+                self.facts.ledger.topology(key.topology).map(|topology| topology.data_life(&key.space));
             let life = life.filter(|life| self.disposal.is_at(&key, *life));
             let attach = DataOrder::decode(&bytes).filter(|_| last);
             let Some(DataOrder::Attach(version, theirs)) = attach.filter(|_| life.is_some()) else {

@@ -106,9 +106,9 @@ impl Node {
     pub(crate) fn refresh_disposal(&mut self, now: Instant) {
         let disposal = &self.disposal;
         let (waste, new): (Vec<_>, Vec<_>) =
-            self.ledger.topologies().map(|(id, topology)| disposal.compare(id, topology)).unzip();
+            self.facts.ledger.topologies().map(|(id, topology)| disposal.compare(id, topology)).unzip();
         // What the ledger does not list may be new to us, until we are in step with the cluster.
-        let orphans = if self.ready { disposal.orphans(&self.ledger) } else { Vec::new() };
+        let orphans = if self.facts.ready { disposal.orphans(&self.facts.ledger) } else { Vec::new() };
         let waste = waste.into_iter().flatten().chain(orphans);
         let waste: Vec<_> = waste.filter(|waste| !disposal.going.contains_key(waste)).collect();
         for waste in waste {
@@ -129,7 +129,7 @@ impl Node {
 
     /// Has it noted on flash that what is here of a space's data, which is nothing, belongs to its present life.
     fn note_life(&mut self, key: SpaceKey) {
-        let topology = self.ledger.topology(key.topology);
+        let topology = self.facts.ledger.topology(key.topology);
         let life = topology.map(|topology| topology.data_life(&key.space));
         let write = data_life_write(&key, life);
         self.disk(DiskRequest::Commit(vec![write]), Purpose::Life(Waste::Space(key), life));

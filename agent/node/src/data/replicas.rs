@@ -8,6 +8,7 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose},
+    facts::Facts,
     node::{Level, Node, Output},
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
@@ -118,14 +119,16 @@ impl Walk {
     }
 }
 
-impl Node {
+impl Facts {
     /// What the placement in force says of the data of a space.
     pub(crate) fn keepers_of(&self, key: &SpaceKey) -> Option<(&Keepers, PlacementVersion)> {
         let placement = self.obeyed_placement(key.topology)?;
         let keepers = placement.keepers.iter().find(|keepers| keepers.space == key.space)?;
         Some((keepers, placement.version))
     }
+}
 
+impl Node {
     /// Looks after the followers of local spaces: those the placement names, as far as they are alive.
     pub(crate) fn refresh_replicas(&mut self, now: Instant) {
         let local: Vec<(SpaceKey, u32)> = {
@@ -135,8 +138,8 @@ impl Node {
         };
         self.replicas.primaries.retain(|key, _| local.iter().any(|(known, _)| known == key));
         for (key, number) in local {
-            let Some((keepers, version)) = self.keepers_of(&key) else { continue };
-            if keepers.primary != self.id {
+            let Some((keepers, version)) = self.facts.keepers_of(&key) else { continue };
+            if keepers.primary != self.facts.id {
                 self.replicas.primaries.remove(&key);
                 self.output(Output::Worker(WorkerCommand::Abandon(key)));
                 continue;
@@ -184,31 +187,31 @@ impl Node {
 
     /// Who else keeps the data of a space, for people.
     pub(crate) fn describe_replicas(&self, key: &SpaceKey) -> Vec<String> {
-        let Some((keepers, _)) = self.keepers_of(key) else { return Vec::new() };
+        let Some((keepers, _)) = self.facts.keepers_of(key) else { return Vec::new() };
         let primary = self.replicas.primaries.get(key);
         let state = |id: &ZhostId| match primary.and_then(|primary| primary.followers.get(id)) {
             Some(follower) if follower.has_all() => "has everything",
             Some(_) => "catches up",
-            None if self.membership.peer(*id).is_none() => "out of reach",
+            None if self.facts.membership.peer(*id).is_none() => "out of reach",
             None => "asked",
         };
         let all = keepers.replicas.iter().chain(&keepers.joining);
-        all.map(|id| format!("{}: {}", self.zhost_name(*id), state(id))).collect()
+        all.map(|id| format!("{}: {}", self.facts.zhost_name(*id), state(id))).collect()
     }
 
     /// The replicas without which a local space acknowledges nothing under the placement in force.
     pub(crate) fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
-        let Some((keepers, version)) = self.keepers_of(key) else { return Vec::new() };
+        let Some((keepers, version)) = self.facts.keepers_of(key) else { return Vec::new() };
         let primary = self.replicas.primaries.get(key).filter(|primary| primary.version == version);
         let synced = primary.into_iter().flat_map(|primary| &primary.synced);
         synced.filter(|id| keepers.replicas.contains(id) || keepers.joining.contains(id)).copied().collect()
     }
 
     fn attach(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
-        if self.membership.generation(peer).is_none() {
+        if self.facts.membership.generation(peer).is_none() {
             return;
         }
-        let text = format!("attaching {} to the data of {}", self.zhost_name(peer), key.space);
+        let text = format!("attaching {} to the data of {}", self.facts.zhost_name(peer), key.space);
         self.log(Level::Debug, text);
         let session = self.rng.number();
         let follower = Follower {
@@ -221,7 +224,7 @@ impl Node {
         };
         if let Some(primary) = self.replicas.primaries.get_mut(key) {
             primary.followers.insert(peer, follower);
-            if let Some(topology) = self.ledger.topology(key.topology) {
+            if let Some(topology) = self.facts.ledger.topology(key.topology) {
                 let life = topology.data_life(&key.space);
                 self.order(now, key, peer, &DataOrder::Attach(version, life));
             }
@@ -355,9 +358,9 @@ impl Node {
 
     /// Tells a local space that its last commit is where it has to be, if it is.
     fn acknowledge_commits(&mut self, now: Instant, key: &SpaceKey) {
-        let Some((keepers, _)) = self.keepers_of(key) else { return };
+        let Some((keepers, _)) = self.facts.keepers_of(key) else { return };
         let (replicas, confirmed) =
-            (keepers.replicas.clone(), keepers.confirmed && keepers.primary == self.id);
+            (keepers.replicas.clone(), keepers.confirmed && keepers.primary == self.facts.id);
         let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
         let complete: BTreeSet<ZhostId> =
             primary.followers.iter().filter(|(_, follower)| follower.has_all()).map(|(id, _)| *id).collect();
@@ -379,7 +382,7 @@ impl Node {
                 format!("all data of {} is on {} other zhosts", key.space, complete.len()),
             );
         }
-        let told = self.space_row(self.id, key).map(|row| row.synced.clone());
+        let told = self.facts.space_row(self.facts.id, key).map(|row| row.synced.clone());
         if told.is_some_and(|told| told != self.synced(key)) {
             self.write_space_row(now, key);
         }
@@ -398,7 +401,7 @@ impl Node {
                 let primary = self.replicas.primaries.get_mut(&key);
                 let follower = primary.and_then(|primary| primary.followers.get_mut(&peer));
                 if follower.is_some_and(|follower| follower.session == session) {
-                    let name = self.zhost_name(peer);
+                    let name = self.facts.zhost_name(peer);
                     self.log(
                         Level::Debug,
                         format!("{name} does not take us for the primary of {}", key.space),

@@ -1,6 +1,7 @@
 //! Which zhosts to be linked with, what is announced of the links, and the ways that follow.
 
 use crate::{
+    facts::Facts,
     mesh::routes::{Graph, Route, band_rtt_us},
     node::{Level, Node},
 };
@@ -97,60 +98,7 @@ fn pair(a: ZhostId, b: ZhostId) -> (ZhostId, ZhostId) {
     (a.min(b), a.max(b))
 }
 
-impl Node {
-    /// Tells the links where the members are and which of them should be neighbours: all in a small cluster; else
-    /// the supers, the next by id (so that the mesh is connected for certain), some near and some random ones.
-    pub(crate) fn refresh_links(&mut self, now: Instant) {
-        let ids = self.membership.peers().map(|peer| peer.id);
-        let members: LiteMap<_, _> = ids.map(|id| (id, self.membership.addrs(id))).collect();
-        let wanted = if members.len() < MESH_FULL_MAX {
-            members.keys().copied().collect()
-        } else {
-            let ids: Vec<ZhostId> = members.keys().copied().collect();
-            self.choose_near(now, &ids);
-            self.neighbours(&ids)
-        };
-        self.links.handle_members(now, members, wanted);
-    }
-
-    fn neighbours(&self, members: &[ZhostId]) -> BTreeSet<ZhostId> {
-        let next = members.iter().find(|id| **id > self.id).or(members.first()).copied();
-        let supers = if members.len() < ALL_SUPERS_MAX || self.is_super(self.id) {
-            self.supers()
-        } else {
-            self.super_node().into_iter().collect()
-        };
-        let mut random: Vec<_> = members.iter().map(|id| (self.affinity(*id), *id)).collect();
-        random.sort_unstable();
-        let random = random.into_iter().map(|(_, id)| id).take(RANDOM);
-        let chosen = next.into_iter().chain(supers).chain(self.mesh.near.iter().copied()).chain(random);
-        chosen.filter(|id| members.contains(id)).collect()
-    }
-
-    /// Chooses near neighbours. One is given up only for somebody much nearer, since every change costs a link.
-    fn choose_near(&mut self, now: Instant, members: &[ZhostId]) {
-        let distance = |id: ZhostId| self.membership.round_trip(id).quartiles_us();
-        let at_most = |id: ZhostId| distance(id).map_or(u64::MAX, |(_, high_us)| high_us);
-        let at_least = |id: ZhostId| distance(id).map_or(0, |(low_us, _)| low_us);
-        let mut near: Vec<ZhostId> =
-            self.mesh.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
-        let others = members.iter().copied().filter(|id| !near.contains(id));
-        let nearest = others.min_by_key(|id| (at_most(*id).saturating_add(1).ilog2(), self.affinity(*id)));
-        let Some(nearest) = nearest else { return };
-        let farthest = (0..near.len()).max_by_key(|index| at_least(near[*index]));
-        if near.len() < NEAR {
-            near.push(nearest);
-            self.mesh.near_chosen_at = Some(now);
-        } else if let Some(farthest) = farthest
-            && self.mesh.near_chosen_at.is_none_or(|at| now.since(at) >= self.near_period(members.len()))
-            && at_most(nearest).saturating_mul(NEARER_FACTOR) < at_least(near[farthest])
-        {
-            near[farthest] = nearest;
-            self.mesh.near_chosen_at = Some(now);
-        }
-        self.mesh.near = near;
-    }
-
+impl Facts {
     fn near_period(&self, members: usize) -> Duration {
         let per_zhost_ms = NEAR_PERIOD_PER_ZHOST_MS + self.id.0 % NEAR_PERIOD_PER_ZHOST_MS;
         NEAR_PERIOD_MIN.max(Duration::from_millis(per_zhost_ms * members as u64))
@@ -160,30 +108,6 @@ impl Node {
     fn affinity(&self, other: ZhostId) -> u64 {
         let (low, high) = pair(self.id, other);
         rendezvous(low.0, high)
-    }
-
-    /// Announces the neighbours that we chose, with coarse round trips. Links made on demand, or by others, are theirs to
-    /// announce or nobody's: they come and go, and everybody would have to hear of it.
-    pub(crate) fn write_link_row(&mut self, now: Instant) {
-        let links = &self.links;
-        let chosen = links.wanted().filter(|id| self.membership.peer(*id).is_some());
-        let announced = self.mesh.announce(now, chosen, |id| links.is_up(id));
-        let mut row: Vec<(ZhostId, u8)> =
-            announced.into_iter().map(|id| (id, self.links.round_trip(id).band())).collect();
-        // A link that is left out here is announced by its other end.
-        row.truncate(LINKS_ANNOUNCED_MAX);
-        // What a link is like that is not there at present is as it was.
-        if let Some(Row::Links(old)) = self.registry.row(self.id, &RowKey::Links) {
-            let known = |id: ZhostId| old.iter().find(|(held, _)| *held == id).map_or(0, |(_, band)| *band);
-            row.iter_mut().filter(|(_, band)| *band == 0).for_each(|(id, band)| *band = known(*id));
-        }
-        self.set_row(now, RowKey::Links, Row::Links(row));
-    }
-
-    /// The round trip to a member as far as it was measured, microseconds.
-    pub(crate) fn distance_us(&self, peer: ZhostId) -> u64 {
-        let datagrams = self.membership.round_trip(peer).median_us();
-        self.links.rtt_us(peer).or(datagrams).unwrap_or(u64::MAX)
     }
 
     /// The middle one of the round trips that a zhost announces, as a power of two of microseconds.
@@ -205,6 +129,89 @@ impl Node {
     /// Whether a zhost is much farther from its neighbours than zhosts of this cluster usually are.
     pub(crate) fn is_slow(&self, id: ZhostId, usual_rtt: u8) -> bool {
         self.middle_rtt(id).is_some_and(|rtt| rtt >= usual_rtt.saturating_add(SLOW_BANDS).max(SLOW_MIN))
+    }
+}
+
+impl Node {
+    /// Tells the links where the members are and which of them should be neighbours: all in a small cluster; else
+    /// the supers, the next by id (so that the mesh is connected for certain), some near and some random ones.
+    pub(crate) fn refresh_links(&mut self, now: Instant) {
+        let ids = self.facts.membership.peers().map(|peer| peer.id);
+        let members: LiteMap<_, _> = ids.map(|id| (id, self.facts.membership.addrs(id))).collect();
+        let wanted = if members.len() < MESH_FULL_MAX {
+            members.keys().copied().collect()
+        } else {
+            let ids: Vec<ZhostId> = members.keys().copied().collect();
+            self.choose_near(now, &ids);
+            self.neighbours(&ids)
+        };
+        self.links.handle_members(now, members, wanted);
+    }
+
+    fn neighbours(&self, members: &[ZhostId]) -> BTreeSet<ZhostId> {
+        let next = members.iter().find(|id| **id > self.facts.id).or(members.first()).copied();
+        let supers = if members.len() < ALL_SUPERS_MAX || self.facts.is_super(self.facts.id) {
+            self.facts.supers()
+        } else {
+            self.facts.super_node().into_iter().collect()
+        };
+        let mut random: Vec<_> = members.iter().map(|id| (self.facts.affinity(*id), *id)).collect();
+        random.sort_unstable();
+        let random = random.into_iter().map(|(_, id)| id).take(RANDOM);
+        let chosen = next.into_iter().chain(supers).chain(self.mesh.near.iter().copied()).chain(random);
+        chosen.filter(|id| members.contains(id)).collect()
+    }
+
+    /// Chooses near neighbours. One is given up only for somebody much nearer, since every change costs a link.
+    fn choose_near(&mut self, now: Instant, members: &[ZhostId]) {
+        let distance = |id: ZhostId| self.facts.membership.round_trip(id).quartiles_us();
+        let at_most = |id: ZhostId| distance(id).map_or(u64::MAX, |(_, high_us)| high_us);
+        let at_least = |id: ZhostId| distance(id).map_or(0, |(low_us, _)| low_us);
+        let mut near: Vec<ZhostId> =
+            self.mesh.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
+        let others = members.iter().copied().filter(|id| !near.contains(id));
+        let nearest =
+            others.min_by_key(|id| (at_most(*id).saturating_add(1).ilog2(), self.facts.affinity(*id)));
+        let Some(nearest) = nearest else { return };
+        let farthest = (0..near.len()).max_by_key(|index| at_least(near[*index]));
+        if near.len() < NEAR {
+            near.push(nearest);
+            self.mesh.near_chosen_at = Some(now);
+        } else if let Some(farthest) = farthest
+            && self
+                .mesh
+                .near_chosen_at
+                .is_none_or(|at| now.since(at) >= self.facts.near_period(members.len()))
+            && at_most(nearest).saturating_mul(NEARER_FACTOR) < at_least(near[farthest])
+        {
+            near[farthest] = nearest;
+            self.mesh.near_chosen_at = Some(now);
+        }
+        self.mesh.near = near;
+    }
+
+    /// Announces the neighbours that we chose, with coarse round trips. Links made on demand, or by others, are theirs to
+    /// announce or nobody's: they come and go, and everybody would have to hear of it.
+    pub(crate) fn write_link_row(&mut self, now: Instant) {
+        let links = &self.links;
+        let chosen = links.wanted().filter(|id| self.facts.membership.peer(*id).is_some());
+        let announced = self.mesh.announce(now, chosen, |id| links.is_up(id));
+        let mut row: Vec<(ZhostId, u8)> =
+            announced.into_iter().map(|id| (id, self.links.round_trip(id).band())).collect();
+        // A link that is left out here is announced by its other end.
+        row.truncate(LINKS_ANNOUNCED_MAX);
+        // What a link is like that is not there at present is as it was.
+        if let Some(Row::Links(old)) = self.facts.registry.row(self.facts.id, &RowKey::Links) {
+            let known = |id: ZhostId| old.iter().find(|(held, _)| *held == id).map_or(0, |(_, band)| *band);
+            row.iter_mut().filter(|(_, band)| *band == 0).for_each(|(id, band)| *band = known(*id));
+        }
+        self.set_row(now, RowKey::Links, Row::Links(row));
+    }
+
+    /// The round trip to a member as far as it was measured, microseconds.
+    pub(crate) fn distance_us(&self, peer: ZhostId) -> u64 {
+        let datagrams = self.facts.membership.round_trip(peer).median_us();
+        self.links.rtt_us(peer).or(datagrams).unwrap_or(u64::MAX)
     }
 
     /// Whether a zhost came up so recently that it is not trusted with more work if somebody else can do it.
@@ -231,7 +238,7 @@ impl Node {
 
     /// Says so, once, when a large part of the others stops answering at once: perhaps it is we who are cut off.
     pub(crate) fn watch_for_partition(&mut self) {
-        let (suspects, members) = (self.membership.suspect_count(), self.membership.peer_count());
+        let (suspects, members) = (self.facts.membership.suspect_count(), self.facts.membership.peer_count());
         let looks_cut = suspects >= 2 && suspects * 3 >= members;
         if looks_cut && !self.mesh.looks_cut {
             self.log(
@@ -256,13 +263,13 @@ impl Node {
     /// The ways to everybody, over the links announced and our own. What others announce is looked at as seldom as
     /// by [`Self::refresh`].
     pub(crate) fn routes(&mut self, now: Instant) -> &LiteMap<ZhostId, (Route, u64)> {
-        let (links, registry) = (self.links.revision(), self.registry.revision());
+        let (links, registry) = (self.links.revision(), self.facts.registry.revision());
         let is_current = self.mesh.seen.is_some_and(|(seen_links, seen_registry, at)| {
-            let rests = now.since(at) < self.refresh_period();
+            let rests = now.since(at) < self.facts.refresh_period();
             seen_links == links && (seen_registry == registry || rests)
         });
         if !is_current {
-            self.mesh.routes = self.graph().routes(self.id);
+            self.mesh.routes = self.graph().routes(self.facts.id);
             self.mesh.seen = Some((links, registry, now));
         }
         &self.mesh.routes
@@ -272,14 +279,14 @@ impl Node {
     pub(crate) fn graph(&self) -> Graph {
         let mut graph = Graph::default();
         for peer in self.links.peers() {
-            graph.add(self.id, peer, self.links.rtt_us(peer).unwrap_or(UNMEASURED_RTT_US));
+            graph.add(self.facts.id, peer, self.links.rtt_us(peer).unwrap_or(UNMEASURED_RTT_US));
         }
-        let others = self.membership.peers().map(|peer| peer.id);
+        let others = self.facts.membership.peers().map(|peer| peer.id);
         for owner in others {
-            let Some(Row::Links(links)) = self.registry.row(owner, &RowKey::Links) else { continue };
+            let Some(Row::Links(links)) = self.facts.registry.row(owner, &RowKey::Links) else { continue };
             for (to, band) in links {
                 // Of our own links we know best.
-                if *to != self.id && self.membership.peer(*to).is_some() {
+                if *to != self.facts.id && self.facts.membership.peer(*to).is_some() {
                     let rtt_us = if *band == 0 { UNMEASURED_RTT_US } else { band_rtt_us(*band) };
                     graph.add(owner, *to, rtt_us);
                 }
@@ -287,7 +294,7 @@ impl Node {
         }
         self.mesh.avoided.keys().for_each(|(a, b)| graph.avoid(*a, *b));
         let silent = self.links.peers().filter(|peer| self.links.is_silent(*peer));
-        silent.for_each(|peer| graph.avoid(self.id, peer));
+        silent.for_each(|peer| graph.avoid(self.facts.id, peer));
         graph
     }
 

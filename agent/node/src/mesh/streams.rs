@@ -128,13 +128,15 @@ impl Node {
 
     /// Makes sure that there is a conversation with the present start of a live zhost.
     fn open_conversation(&mut self, now: Instant, peer: ZhostId) -> bool {
-        let Some(theirs) = self.membership.generation(peer).filter(|_| peer != self.id) else { return false };
+        let Some(theirs) = self.facts.membership.generation(peer).filter(|_| peer != self.facts.id) else {
+            return false;
+        };
         if !self.streams.conversations.contains_key(&peer) {
             if self.streams.conversations.len() >= MEMBERS_MAX {
-                let membership = &self.membership;
+                let membership = &self.facts.membership;
                 self.streams.conversations.retain(|id, _| membership.peer(*id).is_some());
             }
-            let stream = Stream::new(self.generation, theirs, self.rng.number());
+            let stream = Stream::new(self.facts.generation, theirs, self.rng.number());
             let conversation =
                 Conversation { stream, way: Way::None(now), tunnel: None, look_again: None, echo: None };
             self.streams.conversations.insert(peer, conversation);
@@ -142,7 +144,7 @@ impl Node {
             .streams
             .conversations
             .get(&peer)
-            .is_some_and(|c| (c.stream.key().from, c.stream.key().to) != (self.generation, theirs))
+            .is_some_and(|c| (c.stream.key().from, c.stream.key().to) != (self.facts.generation, theirs))
         {
             self.give_up_stream(now, peer);
         }
@@ -153,8 +155,8 @@ impl Node {
     pub(crate) fn give_up_stream(&mut self, now: Instant, peer: ZhostId) {
         self.streams.echo_rtt_us.remove(&peer);
         let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
-        let theirs = self.membership.generation(peer).unwrap_or(conversation.stream.key().to);
-        let abandoned = conversation.stream.restart(self.generation, theirs, self.rng.number());
+        let theirs = self.facts.membership.generation(peer).unwrap_or(conversation.stream.key().to);
+        let abandoned = conversation.stream.restart(self.facts.generation, theirs, self.rng.number());
         conversation.way = Way::None(now);
         conversation.tunnel = None;
         conversation.look_again = None;
@@ -165,7 +167,7 @@ impl Node {
     /// A zhost is up. If we gave up a stream to it, it learns so from the first frame of the next.
     pub(crate) fn greet(&mut self, now: Instant, peer: ZhostId) {
         if self.streams.conversations.contains_key(&peer) {
-            let digest = Frame::Ledger(self.ledger.digest());
+            let digest = Frame::Ledger(self.facts.ledger.digest());
             self.send(now, peer, &digest);
         }
     }
@@ -181,7 +183,7 @@ impl Node {
         let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
         conversation.echo = conversation.echo.take().filter(|(_, until)| now < *until);
         let is_idle = !conversation.stream.has_news(now) && conversation.echo.is_none();
-        if self.membership.peer(peer).is_none() || is_idle {
+        if self.facts.membership.peer(peer).is_none() || is_idle {
             conversation.look_again = None;
             return;
         }
@@ -221,7 +223,7 @@ impl Node {
     /// A direct link if there is one that works; else, when one cannot be had soon, relays.
     fn best_way(&mut self, now: Instant, peer: ZhostId) -> Option<Way> {
         let direct = self.links.connection(peer).map(Way::Direct);
-        if direct.is_some() && !self.is_avoided(self.id, peer) && !self.links.is_silent(peer) {
+        if direct.is_some() && !self.is_avoided(self.facts.id, peer) && !self.links.is_silent(peer) {
             return direct;
         }
         self.links.need(now, peer);
@@ -288,7 +290,7 @@ impl Node {
     pub(crate) fn handle_parcel(&mut self, now: Instant, from: ZhostId, parcel: Parcel) {
         match parcel {
             Parcel::Stream(packet) => {
-                let Some(theirs) = self.membership.generation(from) else { return };
+                let Some(theirs) = self.facts.membership.generation(from) else { return };
                 if !self.open_conversation(now, from) {
                     return;
                 }
@@ -362,7 +364,7 @@ impl Node {
         let at = usize::from(*at);
         // Whoever hands it to us must be the one before us on its way.
         let before = at.checked_sub(1).and_then(|before| route.get(before));
-        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.id) || before != Some(&from) {
+        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.facts.id) || before != Some(&from) {
             return;
         }
         let Some(next) = route.get(at + 1).copied() else {
@@ -392,7 +394,7 @@ impl Node {
     pub(crate) fn handle_no_route(&mut self, now: Instant, no_route: NoRoute) {
         let NoRoute { route, at, stuck } = &no_route;
         let (at, stuck) = (usize::from(*at), usize::from(*stuck));
-        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.id) {
+        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.facts.id) {
             return;
         }
         if at > 0 {
@@ -402,7 +404,7 @@ impl Node {
             return;
         };
         // Only of a way that we use: anybody could say this of any other.
-        if self.streams.route(self.id, *to).as_deref() == Some(route.as_slice()) {
+        if self.streams.route(self.facts.id, *to).as_deref() == Some(route.as_slice()) {
             self.avoid(now, *a, *b);
             self.streams.restless.insert(*to);
         }
@@ -466,7 +468,7 @@ impl Node {
         for (peer, way) in stalled {
             match way {
                 Way::None(_) => {}
-                Way::Direct(_) => self.avoid(now, self.id, peer),
+                Way::Direct(_) => self.avoid(now, self.facts.id, peer),
                 // Which of the relays swallows it is not known; the first link is as good a guess as any.
                 Way::Relayed(route) => {
                     if let [first, second, ..] = route[..] {

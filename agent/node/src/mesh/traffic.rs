@@ -101,7 +101,7 @@ impl From<&Frame> for Kind {
             Frame::Returned { .. } => 19,
             Frame::Credit { .. } => 20,
             Frame::Errand(..) => 21,
-            Frame::Census { .. } | Frame::Counted { .. } => 22,
+            Frame::Prepare { .. } | Frame::Promise { .. } => 22,
             Frame::Data(..) => 23,
             Frame::Query { .. } => 24,
             Frame::Answer { .. } => 25,

@@ -5,7 +5,10 @@ use super::{Level, Node, Output};
 use crate::{
     cluster::tombstones::{Collection, last_document},
     disk::{DiskRequest, Purpose, document_removal, generation_write, horizon_write, promise_write},
+    effects::{Effect, Effects},
+    facts::Facts,
     mesh::links::LinkOutput,
+    placement::quorum::Quorum,
     wire::{Frame, Hop},
 };
 use std::time::Duration;
@@ -28,6 +31,24 @@ const GATHER: Duration = Duration::from_micros(250);
 const GATHER_CHANGES: u32 = 4;
 /// Rounds of consequences after one input; a bound against an endless exchange with oneself.
 const SETTLE_ROUNDS_MAX: usize = 64;
+
+impl Facts {
+    /// How long documents gather before they are passed on.
+    pub(crate) fn gathering_time(&self) -> Duration {
+        let zhosts = self.membership.peer_count();
+        if zhosts < AT_ONCE_MAX { Duration::ZERO } else { GATHER * zhosts as u32 }
+    }
+
+    /// How long changes in the registry gather before they are acted upon.
+    pub(crate) fn refresh_period(&self) -> Duration {
+        self.gathering_time() * GATHER_CHANGES
+    }
+
+    /// Where a live member is reached, as people read it.
+    pub(crate) fn at(&self, id: ZhostId) -> String {
+        self.membership.addr(id).map_or_else(|| "-".into(), |addr| addr.to_string())
+    }
+}
 
 impl Node {
     /// Works off the consequences of an input until nothing follows any more.
@@ -55,17 +76,45 @@ impl Node {
         self.steady.leave(self.next_timeout().map(|(due, _)| due));
     }
 
+    /// Has the quorum rounds take something in, and carries out what they want done.
+    pub(crate) fn run_quorum<T>(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Quorum, &Facts, &mut Effects) -> T,
+    ) -> T {
+        let mut effects = Effects::default();
+        let outcome = work(&mut self.quorum, &self.facts, &mut effects);
+        self.carry_out(now, effects);
+        outcome
+    }
+
+    fn carry_out(&mut self, now: Instant, effects: Effects) {
+        for effect in effects {
+            match effect {
+                Effect::Disk(request, purpose) => self.disk(request, purpose),
+                Effect::Send(to, frame) => {
+                    self.send(now, to, &frame);
+                }
+            }
+        }
+    }
+
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
     fn refresh(&mut self, now: Instant) -> bool {
         self.start_over_if_removed(now);
-        let seen = (self.registry.revision(), self.ledger.revision(), self.links.revision(), self.ready);
-        if self.census.take_news() {
+        let seen = (
+            self.facts.registry.revision(),
+            self.facts.ledger.revision(),
+            self.links.revision(),
+            self.facts.ready,
+        );
+        if self.quorum.take_news() {
             self.reconcile_topologies(now);
         }
         if seen == self.seen || self.gathers(now) {
             return false;
         }
-        if self.seen.3 != self.ready || self.seen.0 == 0 {
+        if self.seen.3 != self.facts.ready || self.seen.0 == 0 {
             // Who sees that we are there sees what we run, too.
             self.write_firmware_row(now);
             self.write_profile(now);
@@ -78,7 +127,7 @@ impl Node {
         self.choose_super(now);
         self.refresh_links(now);
         self.write_link_row(now);
-        self.tombstones.handle_ledger(now, &self.ledger);
+        self.tombstones.handle_ledger(now, &self.facts.ledger);
         self.resume_spawns(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
@@ -98,14 +147,15 @@ impl Node {
         if !self.tombstones.handle_timeout(now) {
             return;
         }
-        let leads = self.reign().is_some_and(|reign| reign.full);
-        let coordinates = |id| leads && self.coordinator_of(id) == Some(self.id);
-        let is_excused = |zhost| planted::has(Bug::ForgetEarly) && self.membership.peer(zhost).is_none();
-        let must_agree = |zhost| zhost != self.id && !is_excused(zhost);
-        for collection in self.tombstones.due(now, &self.ledger, coordinates, must_agree) {
+        let leads = self.facts.reign().is_some_and(|reign| reign.full);
+        let coordinates = |id| leads && self.facts.coordinator_of(id) == Some(self.facts.id);
+        let is_excused =
+            |zhost| planted::has(Bug::ForgetEarly) && self.facts.membership.peer(zhost).is_none();
+        let must_agree = |zhost| zhost != self.facts.id && !is_excused(zhost);
+        for collection in self.tombstones.due(now, &self.facts.ledger, coordinates, must_agree) {
             match collection {
                 Collection::Announce(id) => {
-                    if let Some(last) = last_document(&self.ledger, id, self.id) {
+                    if let Some(last) = last_document(&self.facts.ledger, id, self.facts.id) {
                         self.take_document(now, DocumentKey::Topology(id), last, None);
                     }
                 }
@@ -115,27 +165,16 @@ impl Node {
     }
 
     fn forget_topology(&mut self, id: TopologyId) {
-        let dropped = self.ledger.forget(id);
+        let dropped = self.facts.ledger.forget(id);
         let mut writes: Vec<_> = dropped.iter().map(document_removal).collect();
-        writes.push(horizon_write(self.ledger.horizon()));
+        writes.push(horizon_write(self.facts.ledger.horizon()));
         writes.push(promise_write(id, None));
         self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
     }
 
-    /// How long documents gather before they are passed on.
-    pub(crate) fn gathering_time(&self) -> Duration {
-        let zhosts = self.membership.peer_count();
-        if zhosts < AT_ONCE_MAX { Duration::ZERO } else { GATHER * zhosts as u32 }
-    }
-
-    /// How long changes in the registry gather before they are acted upon.
-    pub(crate) fn refresh_period(&self) -> Duration {
-        self.gathering_time() * GATHER_CHANGES
-    }
-
     /// Whether changes are to gather before they are acted upon.
     fn gathers(&mut self, now: Instant) -> bool {
-        let period = self.refresh_period();
+        let period = self.facts.refresh_period();
         if period.is_zero() {
             self.refresh_at = None;
             return false;
@@ -149,7 +188,7 @@ impl Node {
 
     fn drain_membership(&mut self, now: Instant) -> bool {
         let mut progress = false;
-        while let Some(event) = self.membership.poll_event() {
+        while let Some(event) = self.facts.membership.poll_event() {
             progress = true;
             match event {
                 MembershipEvent::Up(peer) => {
@@ -158,7 +197,7 @@ impl Node {
                         format!(
                             "zhost {} is up at {} (start {})",
                             peer.id,
-                            self.at(peer.id),
+                            self.facts.at(peer.id),
                             peer.generation
                         ),
                     );
@@ -175,7 +214,7 @@ impl Node {
                     self.note_down(now, peer.id);
                     self.log(
                         Level::Warn,
-                        format!("zhost {} ({}) is down", self.zhost_name(peer.id), peer.id),
+                        format!("zhost {} ({}) is down", self.facts.zhost_name(peer.id), peer.id),
                     );
                     self.links.drop_peer(now, peer.id);
                     self.give_up_stream(now, peer.id);
@@ -187,9 +226,9 @@ impl Node {
                 MembershipEvent::Moved(peer) => {
                     self.log(
                         Level::Info,
-                        format!("zhost {} is at {} now", self.zhost_name(peer), self.at(peer)),
+                        format!("zhost {} is at {} now", self.facts.zhost_name(peer), self.facts.at(peer)),
                     );
-                    let addrs = self.membership.addrs(peer);
+                    let addrs = self.facts.membership.addrs(peer);
                     self.links.handle_moved(now, peer, &addrs);
                 }
                 MembershipEvent::Rival(_) => self.meet_rival(now),
@@ -206,8 +245,8 @@ impl Node {
                     self.links.ping(now, peer);
                 }
                 MembershipEvent::Regenerated(generation) => {
-                    self.generation = generation;
-                    self.registry.regenerate(generation);
+                    self.facts.generation = generation;
+                    self.facts.registry.regenerate(generation);
                     let write = generation_write(generation);
                     self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
                     self.log(
@@ -218,18 +257,13 @@ impl Node {
             }
         }
         if progress {
-            let membership = &self.membership;
-            self.registry.retain(|id| membership.generation(id));
+            let membership = &self.facts.membership;
+            self.facts.registry.retain(|id| membership.generation(id));
             self.refresh_links(now);
             let earliest = self.peers_written_at.map_or(now, |at| at + PEERS_PERIOD);
             self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
         }
         progress
-    }
-
-    /// Where a live member is reached, as people read it.
-    pub(crate) fn at(&self, id: ZhostId) -> String {
-        self.membership.addr(id).map_or_else(|| "-".into(), |addr| addr.to_string())
     }
 
     fn drain_links(&mut self, now: Instant) -> bool {
@@ -240,12 +274,12 @@ impl Node {
                 LinkOutput::Write(connection, bytes) => self.output(Output::Write(connection, bytes)),
                 LinkOutput::Close(connection) => self.output(Output::Close(connection)),
                 LinkOutput::Up(peer) => {
-                    self.log(Level::Debug, format!("link to {} is open", self.zhost_name(peer)));
+                    self.log(Level::Debug, format!("link to {} is open", self.facts.zhost_name(peer)));
                     self.handle_link_up(now, peer);
                     progress = true;
                 }
                 LinkOutput::Down(peer) => {
-                    self.log(Level::Debug, format!("link to {} is gone", self.zhost_name(peer)));
+                    self.log(Level::Debug, format!("link to {} is gone", self.facts.zhost_name(peer)));
                     self.wake_streams();
                     progress = true;
                 }
@@ -254,10 +288,10 @@ impl Node {
                     progress = true;
                 }
                 LinkOutput::Answered(peer) => {
-                    self.membership.handle_link_answer(now, peer);
+                    self.facts.membership.handle_link_answer(now, peer);
                     self.answer_about_links(now);
                 }
-                LinkOutput::Refused(peer) => self.membership.handle_refused(now, peer),
+                LinkOutput::Refused(peer) => self.facts.membership.handle_refused(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }
         }
@@ -266,7 +300,7 @@ impl Node {
 
     /// Something came over a link.
     fn handle_hop(&mut self, now: Instant, peer: ZhostId, hop: Hop) {
-        if self.membership.stands_aside() {
+        if self.facts.membership.stands_aside() {
             return;
         }
         match hop {
@@ -277,7 +311,7 @@ impl Node {
             Hop::Summary { readiness, members, registry, ledger } => {
                 self.handle_summary(now, peer, readiness, (members, registry, ledger));
             }
-            Hop::Members(rumours) => self.membership.handle_rumours(now, peer, rumours),
+            Hop::Members(rumours) => self.facts.membership.handle_rumours(now, peer, rumours),
             Hop::Registry(message) => self.handle_registry_over_link(peer, message),
             Hop::Clock { unix_ms, trust } => self.handle_told_time(now, peer, unix_ms, trust),
             // Links answer these themselves.
@@ -305,11 +339,15 @@ impl Node {
             Frame::Credit { topology, flow, messages, bytes } => {
                 self.handle_credit(peer, topology, &flow, (messages, bytes));
             }
-            Frame::Census { serial, topology, floor } => {
-                self.handle_census(now, peer, (serial, topology), floor);
+            Frame::Prepare { serial, topology, floor } => {
+                self.run_quorum(now, |quorum, facts, effects| {
+                    quorum.handle_prepare(facts, peer, serial, topology, floor, effects);
+                });
             }
-            Frame::Counted { serial, fingerprint, floor } => {
-                self.handle_counted(peer, serial, (fingerprint, floor));
+            Frame::Promise { serial, kept, floor } => {
+                self.run_quorum(now, |quorum, facts, effects| {
+                    quorum.handle_promise(facts, peer, serial, kept, floor, effects);
+                });
             }
             Frame::Data(key, message) => self.handle_data(now, peer, key, message),
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),

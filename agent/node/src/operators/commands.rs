@@ -150,10 +150,10 @@ impl Node {
         if self.commands.under_way.len() >= COMMANDS_MAX {
             return self.answer(now, asker, Reply::Refused("too many commands at once; try again".into()));
         }
-        if let Some(reason) = self.refuse_aside(&request) {
+        if let Some(reason) = self.facts.refuse_aside(&request) {
             return self.answer(now, asker, Reply::Refused(reason));
         }
-        if request.writes() && !self.ready {
+        if request.writes() && !self.facts.ready {
             let reason = "this zhost is not in step with the cluster yet; wait a moment, or ask another";
             return self.answer(now, asker, Reply::Refused(reason.into()));
         }
@@ -169,7 +169,7 @@ impl Node {
             }
             Request::MeshPing(target) => self.start_pings(now, asker, target.as_deref()).map(|()| None),
             Request::FirmwarePush(bytes) => self.examine(now, asker, Kind::Firmware, bytes).map(|()| None),
-            Request::FirmwareHalt if self.ledger.firmware().is_none() => {
+            Request::FirmwareHalt if self.facts.ledger.firmware().is_none() => {
                 Err("no firmware was ever pushed; nothing changed".into())
             }
             Request::FirmwareHalt => {
@@ -187,7 +187,7 @@ impl Node {
             | Request::SpaceOpen(ref name)
             | Request::SpaceRestart(ref name)
             | Request::SpaceRepair(ref name) => {
-                self.resolve_space(name).and_then(|key| self.ask_host_of(now, asker, &key, &request))
+                self.facts.resolve_space(name).and_then(|key| self.ask_host_of(now, asker, &key, &request))
             }
             other => self.report(now, other).map(Some),
         };
@@ -214,7 +214,10 @@ impl Node {
         key: &SpaceKey,
         request: &Request,
     ) -> Result<Option<Reply>, String> {
-        let host = self.host_of(key).filter(|host| *host != self.id && self.membership.peer(*host).is_some());
+        let host = self
+            .facts
+            .host_of(key)
+            .filter(|host| *host != self.facts.id && self.facts.membership.peer(*host).is_some());
         match (host, asker) {
             (Some(host), Asker::Operator(..)) => {
                 let serial = self.begin(now, asker, ANSWER_WITHIN, Waiting::Answer(host));
@@ -259,16 +262,16 @@ impl Node {
 
     /// Restarts the spaces of a topology, wherever they are; whoever does not hear of it is not waited for.
     fn restart_topology(&mut self, now: Instant, name: &str) -> Result<Reply, String> {
-        let (id, topology) = self.resolve_topology(name)?;
+        let (id, topology) = self.facts.resolve_topology(name)?;
         let placed = topology.spec.spaces.iter().filter(|space| space.start == Start::Placed);
         let keys: Vec<SpaceKey> =
             placed.map(|space| SpaceKey { topology: id, space: space.name.clone() }).collect();
         let mut told = 0;
         for key in keys {
             let request = Request::SpaceRestart(format!("{id}/{}", key.space));
-            let Some(host) = self.host_of(&key) else { continue };
+            let Some(host) = self.facts.host_of(&key) else { continue };
             told += 1;
-            if host == self.id {
+            if host == self.facts.id {
                 self.restart_space(now, &key);
             } else {
                 self.send(now, host, &Frame::Query { serial: 0, request: request.encode() });
@@ -279,15 +282,15 @@ impl Node {
 
     fn start_pings(&mut self, now: Instant, asker: Asker, target: Option<&str>) -> Result<(), String> {
         let peers = match target {
-            Some(name) => match self.resolve_zhost(name)?.0 {
-                id if id == self.id => {
+            Some(name) => match self.facts.resolve_zhost(name)?.0 {
+                id if id == self.facts.id => {
                     return Err(format!(
                         "zhost {name} is the one that you ask; ping another, or ask another"
                     ));
                 }
                 id => vec![id],
             },
-            None => self.membership.peers().map(|peer| peer.id).collect(),
+            None => self.facts.membership.peers().map(|peer| peer.id).collect(),
         };
         for peer in &peers {
             self.echo(now, *peer);

@@ -1,6 +1,7 @@
 //! What operators are told: read from registry, ledger and the local spaces, without side effects.
 
 use crate::{
+    facts::Facts,
     node::Node,
     operators::lookup::{self, Kind, Named},
     spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES},
@@ -57,29 +58,7 @@ fn budgets(now: Instant, spec: &SpaceSpec, space: &LocalSpace, others: u32) -> V
     ]
 }
 
-impl Node {
-    /// Answers a request that needs nobody else and changes nothing.
-    pub(crate) fn report(&self, now: Instant, request: Request) -> Result<Reply, String> {
-        Ok(match request {
-            Request::Status => Reply::Status(self.status(now)),
-            Request::Cluster => Reply::Cluster(self.cluster()),
-            Request::Zhosts => Reply::Zhosts(self.zhosts(now)),
-            Request::Mesh => Reply::Mesh(self.mesh(now)),
-            Request::MeshRoutes => Reply::Routes(self.routes_report()),
-            Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.spaces()),
-            Request::FirmwareStatus => Reply::Firmware(self.firmware_status()),
-            Request::SpaceOpen(name) => Reply::Address(self.web_address(now, &name)?),
-            Request::TopoList => Reply::Topologies(self.topologies()),
-            Request::TopoStatus(name) => {
-                let (id, topology) = self.resolve_topology(&name)?;
-                Reply::Topology(self.topology_report(id, topology))
-            }
-            Request::SpaceStatus(name) => Reply::Space(self.space_detail(now, &self.resolve_space(&name)?)?),
-            Request::SpaceLogs(name) => Reply::Logs(self.space_logs(&self.resolve_space(&name)?)),
-            _ => return Err("this request cannot be answered from a report".into()),
-        })
-    }
-
+impl Facts {
     pub(crate) fn resolve_topology(&self, name: &str) -> Result<(TopologyId, &TopologyDocument), String> {
         let all = self.ledger.topologies().map(|(id, topology)| Named {
             name: topology.spec.name.to_string(),
@@ -143,85 +122,6 @@ impl Node {
         })
     }
 
-    fn describe_spaces(&self) -> String {
-        let (running, spawned) = (self.host.running().count(), self.host.spawned());
-        match spawned {
-            0 => format!("{running} spaces"),
-            spawned => format!("{running} spaces, {spawned} of them spawned by others"),
-        }
-    }
-
-    fn status(&self, now: Instant) -> Status {
-        let mode = if self.is_super(self.id) { "super" } else { "local" };
-        let states: Vec<_> = self.ledger.topologies().map(|(id, t)| self.topology_state(id, t).0).collect();
-        let running = states.iter().filter(|state| **state == crate::TopologyState::Running).count();
-        let ready = if self.ready { "ok" } else { "waiting for the cluster" };
-        let service = |name: &str, state: &str, detail: String| Service {
-            name: name.into(),
-            state: state.into(),
-            detail,
-        };
-        Status {
-            zhost: self.zhost_name(self.id),
-            id: self.id.to_string(),
-            version: self.config.version.to_string(),
-            generation: self.generation.0,
-            role: mode.into(),
-            uptime_ms: now.since(self.started_at).as_millis() as u64,
-            resident_kib: self.load.resident_kib,
-            services: vec![
-                self.mesh_service(now, mode, ready),
-                service("zrms", ready, format!("topologies {running}/{} running", states.len())),
-                service("zrun", "ok", self.describe_spaces()),
-                service("ledger", if self.lost == Default::default() { "ok" } else { "lost" }, {
-                    let (documents, packages) = (self.ledger.documents().count(), self.blobs.count());
-                    let losses = self.describe_losses().map_or(String::new(), |losses| format!("; {losses}"));
-                    format!("{documents} documents, {packages} packages{losses}")
-                }),
-            ]
-            .into_iter()
-            .chain(self.concerns.iter().cloned())
-            .collect(),
-        }
-    }
-
-    fn mesh_service(&self, now: Instant, mode: &str, ready: &str) -> Service {
-        let rival = self.describe_rival(self.id).map(|sentence| ("runs twice", format!("; {sentence}")));
-        let solitude = || self.describe_solitude(now).map(|sentence| ("no answer", format!("; {sentence}")));
-        let trouble = rival.or_else(solitude);
-        let (state, more) = match trouble {
-            Some(trouble) => trouble,
-            None if self.mesh.looks_cut => ("may be cut off", String::new()),
-            None => (ready, String::new()),
-        };
-        let detail = format!("mode {mode}, {} links{more}", self.links.peers().count());
-        Service { name: "zmesh".into(), state: state.into(), detail }
-    }
-
-    fn cluster(&self) -> Cluster {
-        let mut topologies: LiteMap<&str, u32> = LiteMap::new();
-        for (id, topology) in self.ledger.topologies() {
-            *topologies.entry(self.topology_state(id, topology).0.as_str()).or_default() += 1;
-        }
-        let reign = self.reign();
-        Cluster {
-            name: self.config.cluster.to_string(),
-            term: reign.map_or(0, |reign| reign.term),
-            full: reign.is_some_and(|reign| reign.full),
-            supers: reign
-                .map(|reign| reign.supers.iter().map(|id| self.zhost_name(*id)).collect())
-                .unwrap_or_default(),
-            super_ids: reign
-                .map(|reign| reign.supers.iter().map(ToString::to_string).collect())
-                .unwrap_or_default(),
-            alive: self.membership.peer_count() as u32 + 1,
-            roster: self.ledger.roster().count() as u32,
-            topologies: topologies.into_iter().map(|(state, count)| (state.into(), count)).collect(),
-            registry_hash: format!("{:016x}", self.registry.hash()),
-            ledger_hash: format!("{:016x}", self.ledger.hash()),
-        }
-    }
-
     fn zhosts(&self, _now: Instant) -> Vec<Zhost> {
         let mut zhosts: Vec<Zhost> = self.ledger.roster().map(|(id, _)| self.zhost(id)).collect();
         zhosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
@@ -269,30 +169,6 @@ impl Node {
         }
     }
 
-    fn mesh(&self, now: Instant) -> Mesh {
-        let sent = self.traffic.lines(now).chain(self.links.traffic.lines(now));
-        let sent = sent.map(|line| SentLine {
-            carrier: line.carrier.name().into(),
-            kind: line.kind.into(),
-            packets: line.sent.packets,
-            bytes: line.sent.bytes,
-            bytes_per_second: line.bytes_per_second,
-        });
-        Mesh {
-            sent: sent.collect(),
-            zhost: self.zhost_name(self.id),
-            links: self.links.peers().count() as u32,
-            members: self.membership.peer_count() as u32 + 1,
-            suspects: self.membership.suspect_count() as u32,
-            doubt: self.membership.doubt(),
-            packets_relayed: self.streams.relayed,
-            reroutes: self.streams.rerouted,
-            messages_sent: self.messages.sent,
-            messages_received: self.messages.received,
-            messages_undelivered: self.messages.undelivered,
-        }
-    }
-
     fn name_or_dash(&self, zhost: Option<ZhostId>) -> String {
         zhost.map_or_else(|| "-".into(), |id| self.zhost_name(id))
     }
@@ -300,87 +176,6 @@ impl Node {
     /// The way to a zhost as people read it.
     fn path(&self, route: &[ZhostId]) -> String {
         route.iter().map(|id| self.zhost_name(*id)).collect::<Vec<_>>().join(" -> ")
-    }
-
-    /// Every live member, and how things get there: the way in use if there is one, else the one that would be used.
-    pub(crate) fn peers(&self, now: Instant) -> Vec<Peer> {
-        let routes = self.graph().routes(self.id);
-        let peers = self.membership.peers().map(|peer| {
-            // Of a conversation that rests, the way may be gone meanwhile.
-            let in_use = self.streams.route(self.id, peer.id).filter(|route| {
-                route.get(1).is_some_and(|next| self.links.is_up(*next) && !self.links.is_silent(*next))
-            });
-            let route = match in_use {
-                Some(route) => Some(route),
-                None if self.links.is_up(peer.id) => Some(vec![self.id, peer.id]),
-                None => routes.get(&peer.id).map(|(route, _)| route.clone()),
-            };
-            let state = match route.as_ref().map(Vec::len) {
-                _ if self.membership.is_suspect(peer.id) => "suspect",
-                Some(2) if self.links.is_silent(peer.id) => "silent",
-                None => "no route",
-                Some(2) => "linked",
-                Some(_) => "relayed",
-            };
-            let measured = if self.links.is_silent(peer.id) {
-                None
-            } else if self.links.is_up(peer.id) {
-                self.links.rtt_us(peer.id)
-            } else {
-                self.streams.echo_rtt_us(now, peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))
-            };
-            Peer {
-                name: self.zhost_name(peer.id),
-                id: peer.id.to_string(),
-                addr: self.at(peer.id),
-                state: state.into(),
-                hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
-                rtt_us: measured.filter(|_| route.is_some()),
-                path: route.map_or_else(|| "-".into(), |route| self.path(&route)),
-            }
-        });
-        let mut peers: Vec<Peer> = peers.collect();
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
-        peers
-    }
-
-    /// The ways of least round trip over the links that everybody announces.
-    fn routes_report(&self) -> Vec<RouteLine> {
-        let routes = self.graph().routes(self.id);
-        let line = |id: ZhostId| {
-            let found = routes.get(&id);
-            RouteLine {
-                zhost: self.zhost_name(id),
-                zhost_id: id.to_string(),
-                hops: found.map_or(0, |(route, _)| route.len() as u32 - 1),
-                rtt_us: found.map(|(_, rtt_us)| *rtt_us),
-                next: found
-                    .and_then(|(route, _)| route.get(1))
-                    .map_or_else(|| "-".into(), |id| self.zhost_name(*id)),
-                path: found.map_or_else(|| "-".into(), |(route, _)| self.path(route)),
-            }
-        };
-        let mut lines: Vec<RouteLine> = self.membership.peers().map(|peer| line(peer.id)).collect();
-        lines.sort_by(|a, b| a.zhost.cmp(&b.zhost));
-        lines
-    }
-
-    /// The round trips measured since the echoes were sent, each over the way named.
-    pub(crate) fn pings(&self, now: Instant, peers: &[ZhostId]) -> Reply {
-        let ping = |peer: &ZhostId| {
-            let rtt_us = self.streams.echo_rtt_us(now, *peer);
-            let route = self.streams.route(self.id, *peer).filter(|_| rtt_us.is_some());
-            Ping {
-                zhost: self.zhost_name(*peer),
-                zhost_id: peer.to_string(),
-                hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
-                rtt_us: rtt_us.filter(|_| route.is_some()),
-                path: route.map_or_else(|| "-".into(), |route| self.path(&route)),
-            }
-        };
-        let mut pings: Vec<Ping> = peers.iter().map(ping).collect();
-        pings.sort_by(|a, b| a.zhost.cmp(&b.zhost));
-        Reply::Pings(pings)
     }
 
     fn spaces(&self) -> Vec<Space> {
@@ -420,28 +215,6 @@ impl Node {
         self.ledger.topologies().map(line).collect()
     }
 
-    fn topology_report(&self, id: TopologyId, topology: &TopologyDocument) -> Topology {
-        let (state, failure_reason) = self.topology_state(id, topology);
-        Topology {
-            id: id.to_string(),
-            name: topology.spec.name.to_string(),
-            version: topology.spec.version.to_string(),
-            revision: topology.revision,
-            state: state.as_str().into(),
-            failure_reason,
-            coordinator: self.name_or_dash(self.coordinator_of(id)),
-            coordinator_id: id_or_dash(self.coordinator_of(id)),
-            created_unix_ms: topology.created_unix_ms,
-            updated_unix_ms: topology.updated_unix_ms,
-            placements: self.placement_lines(id, topology),
-            history: self
-                .histories
-                .of(id)
-                .map(|(unix_ms, state)| Transition { unix_ms: *unix_ms, state: state.as_str().into() })
-                .collect(),
-        }
-    }
-
     fn placement_lines(&self, id: TopologyId, topology: &TopologyDocument) -> Vec<PlacementLine> {
         let line = |space: &zhost_base::SpaceSpec| {
             let key = SpaceKey { topology: id, space: space.name.clone() };
@@ -460,12 +233,247 @@ impl Node {
         };
         topology.spec.spaces.iter().map(line).collect()
     }
+}
+
+impl Node {
+    /// Answers a request that needs nobody else and changes nothing.
+    pub(crate) fn report(&self, now: Instant, request: Request) -> Result<Reply, String> {
+        Ok(match request {
+            Request::Status => Reply::Status(self.status(now)),
+            Request::Cluster => Reply::Cluster(self.cluster()),
+            Request::Zhosts => Reply::Zhosts(self.facts.zhosts(now)),
+            Request::Mesh => Reply::Mesh(self.mesh(now)),
+            Request::MeshRoutes => Reply::Routes(self.routes_report()),
+            Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.facts.spaces()),
+            Request::FirmwareStatus => Reply::Firmware(self.facts.firmware_status()),
+            Request::SpaceOpen(name) => Reply::Address(self.web_address(now, &name)?),
+            Request::TopoList => Reply::Topologies(self.facts.topologies()),
+            Request::TopoStatus(name) => {
+                let (id, topology) = self.facts.resolve_topology(&name)?;
+                Reply::Topology(self.topology_report(id, topology))
+            }
+            Request::SpaceStatus(name) => {
+                Reply::Space(self.space_detail(now, &self.facts.resolve_space(&name)?)?)
+            }
+            Request::SpaceLogs(name) => Reply::Logs(self.space_logs(&self.facts.resolve_space(&name)?)),
+            _ => return Err("this request cannot be answered from a report".into()),
+        })
+    }
+
+    fn describe_spaces(&self) -> String {
+        let (running, spawned) = (self.host.running().count(), self.host.spawned());
+        match spawned {
+            0 => format!("{running} spaces"),
+            spawned => format!("{running} spaces, {spawned} of them spawned by others"),
+        }
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let mode = if self.facts.is_super(self.facts.id) { "super" } else { "local" };
+        let states: Vec<_> =
+            self.facts.ledger.topologies().map(|(id, t)| self.facts.topology_state(id, t).0).collect();
+        let running = states.iter().filter(|state| **state == crate::TopologyState::Running).count();
+        let ready = if self.facts.ready { "ok" } else { "waiting for the cluster" };
+        let service = |name: &str, state: &str, detail: String| Service {
+            name: name.into(),
+            state: state.into(),
+            detail,
+        };
+        Status {
+            zhost: self.facts.zhost_name(self.facts.id),
+            id: self.facts.id.to_string(),
+            version: self.config.version.to_string(),
+            generation: self.facts.generation.0,
+            role: mode.into(),
+            uptime_ms: now.since(self.started_at).as_millis() as u64,
+            resident_kib: self.load.resident_kib,
+            services: vec![
+                self.mesh_service(now, mode, ready),
+                service("zrms", ready, format!("topologies {running}/{} running", states.len())),
+                service("zrun", "ok", self.describe_spaces()),
+                service("ledger", if self.facts.lost == Default::default() { "ok" } else { "lost" }, {
+                    let (documents, packages) = (self.facts.ledger.documents().count(), self.blobs.count());
+                    let losses =
+                        self.facts.describe_losses().map_or(String::new(), |losses| format!("; {losses}"));
+                    format!("{documents} documents, {packages} packages{losses}")
+                }),
+            ]
+            .into_iter()
+            .chain(self.concerns.iter().cloned())
+            .collect(),
+        }
+    }
+
+    fn mesh_service(&self, now: Instant, mode: &str, ready: &str) -> Service {
+        let rival =
+            self.facts.describe_rival(self.facts.id).map(|sentence| ("runs twice", format!("; {sentence}")));
+        let solitude = || self.describe_solitude(now).map(|sentence| ("no answer", format!("; {sentence}")));
+        let trouble = rival.or_else(solitude);
+        let (state, more) = match trouble {
+            Some(trouble) => trouble,
+            None if self.mesh.looks_cut => ("may be cut off", String::new()),
+            None => (ready, String::new()),
+        };
+        let detail = format!("mode {mode}, {} links{more}", self.links.peers().count());
+        Service { name: "zmesh".into(), state: state.into(), detail }
+    }
+
+    fn cluster(&self) -> Cluster {
+        let mut topologies: LiteMap<&str, u32> = LiteMap::new();
+        for (id, topology) in self.facts.ledger.topologies() {
+            *topologies.entry(self.facts.topology_state(id, topology).0.as_str()).or_default() += 1;
+        }
+        let reign = self.facts.reign();
+        Cluster {
+            name: self.config.cluster.to_string(),
+            term: reign.map_or(0, |reign| reign.term),
+            full: reign.is_some_and(|reign| reign.full),
+            supers: reign
+                .map(|reign| reign.supers.iter().map(|id| self.facts.zhost_name(*id)).collect())
+                .unwrap_or_default(),
+            super_ids: reign
+                .map(|reign| reign.supers.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+            alive: self.facts.membership.peer_count() as u32 + 1,
+            roster: self.facts.ledger.roster().count() as u32,
+            topologies: topologies.into_iter().map(|(state, count)| (state.into(), count)).collect(),
+            registry_hash: format!("{:016x}", self.facts.registry.hash()),
+            ledger_hash: format!("{:016x}", self.facts.ledger.hash()),
+        }
+    }
+
+    fn mesh(&self, now: Instant) -> Mesh {
+        let sent = self.traffic.lines(now).chain(self.links.traffic.lines(now));
+        let sent = sent.map(|line| SentLine {
+            carrier: line.carrier.name().into(),
+            kind: line.kind.into(),
+            packets: line.sent.packets,
+            bytes: line.sent.bytes,
+            bytes_per_second: line.bytes_per_second,
+        });
+        Mesh {
+            sent: sent.collect(),
+            zhost: self.facts.zhost_name(self.facts.id),
+            links: self.links.peers().count() as u32,
+            members: self.facts.membership.peer_count() as u32 + 1,
+            suspects: self.facts.membership.suspect_count() as u32,
+            doubt: self.facts.membership.doubt(),
+            packets_relayed: self.streams.relayed,
+            reroutes: self.streams.rerouted,
+            messages_sent: self.messages.sent,
+            messages_received: self.messages.received,
+            messages_undelivered: self.messages.undelivered,
+        }
+    }
+
+    /// Every live member, and how things get there: the way in use if there is one, else the one that would be used.
+    pub(crate) fn peers(&self, now: Instant) -> Vec<Peer> {
+        let routes = self.graph().routes(self.facts.id);
+        let peers = self.facts.membership.peers().map(|peer| {
+            // Of a conversation that rests, the way may be gone meanwhile.
+            let in_use = self.streams.route(self.facts.id, peer.id).filter(|route| {
+                route.get(1).is_some_and(|next| self.links.is_up(*next) && !self.links.is_silent(*next))
+            });
+            let route = match in_use {
+                Some(route) => Some(route),
+                None if self.links.is_up(peer.id) => Some(vec![self.facts.id, peer.id]),
+                None => routes.get(&peer.id).map(|(route, _)| route.clone()),
+            };
+            let state = match route.as_ref().map(Vec::len) {
+                _ if self.facts.membership.is_suspect(peer.id) => "suspect",
+                Some(2) if self.links.is_silent(peer.id) => "silent",
+                None => "no route",
+                Some(2) => "linked",
+                Some(_) => "relayed",
+            };
+            let measured = if self.links.is_silent(peer.id) {
+                None
+            } else if self.links.is_up(peer.id) {
+                self.links.rtt_us(peer.id)
+            } else {
+                self.streams.echo_rtt_us(now, peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))
+            };
+            Peer {
+                name: self.facts.zhost_name(peer.id),
+                id: peer.id.to_string(),
+                addr: self.facts.at(peer.id),
+                state: state.into(),
+                hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
+                rtt_us: measured.filter(|_| route.is_some()),
+                path: route.map_or_else(|| "-".into(), |route| self.facts.path(&route)),
+            }
+        });
+        let mut peers: Vec<Peer> = peers.collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers
+    }
+
+    /// The ways of least round trip over the links that everybody announces.
+    fn routes_report(&self) -> Vec<RouteLine> {
+        let routes = self.graph().routes(self.facts.id);
+        let line = |id: ZhostId| {
+            let found = routes.get(&id);
+            RouteLine {
+                zhost: self.facts.zhost_name(id),
+                zhost_id: id.to_string(),
+                hops: found.map_or(0, |(route, _)| route.len() as u32 - 1),
+                rtt_us: found.map(|(_, rtt_us)| *rtt_us),
+                next: found
+                    .and_then(|(route, _)| route.get(1))
+                    .map_or_else(|| "-".into(), |id| self.facts.zhost_name(*id)),
+                path: found.map_or_else(|| "-".into(), |(route, _)| self.facts.path(route)),
+            }
+        };
+        let mut lines: Vec<RouteLine> = self.facts.membership.peers().map(|peer| line(peer.id)).collect();
+        lines.sort_by(|a, b| a.zhost.cmp(&b.zhost));
+        lines
+    }
+
+    /// The round trips measured since the echoes were sent, each over the way named.
+    pub(crate) fn pings(&self, now: Instant, peers: &[ZhostId]) -> Reply {
+        let ping = |peer: &ZhostId| {
+            let rtt_us = self.streams.echo_rtt_us(now, *peer);
+            let route = self.streams.route(self.facts.id, *peer).filter(|_| rtt_us.is_some());
+            Ping {
+                zhost: self.facts.zhost_name(*peer),
+                zhost_id: peer.to_string(),
+                hops: route.as_ref().map_or(0, |route| route.len() as u32 - 1),
+                rtt_us: rtt_us.filter(|_| route.is_some()),
+                path: route.map_or_else(|| "-".into(), |route| self.facts.path(&route)),
+            }
+        };
+        let mut pings: Vec<Ping> = peers.iter().map(ping).collect();
+        pings.sort_by(|a, b| a.zhost.cmp(&b.zhost));
+        Reply::Pings(pings)
+    }
+
+    fn topology_report(&self, id: TopologyId, topology: &TopologyDocument) -> Topology {
+        let (state, failure_reason) = self.facts.topology_state(id, topology);
+        Topology {
+            id: id.to_string(),
+            name: topology.spec.name.to_string(),
+            version: topology.spec.version.to_string(),
+            revision: topology.revision,
+            state: state.as_str().into(),
+            failure_reason,
+            coordinator: self.facts.name_or_dash(self.facts.coordinator_of(id)),
+            coordinator_id: id_or_dash(self.facts.coordinator_of(id)),
+            created_unix_ms: topology.created_unix_ms,
+            updated_unix_ms: topology.updated_unix_ms,
+            placements: self.facts.placement_lines(id, topology),
+            history: self
+                .histories
+                .of(id)
+                .map(|(unix_ms, state)| Transition { unix_ms: *unix_ms, state: state.as_str().into() })
+                .collect(),
+        }
+    }
 
     fn space_detail(&self, now: Instant, key: &SpaceKey) -> Result<SpaceDetail, String> {
-        let topology = self.ledger.topology(key.topology).ok_or("its topology is gone")?;
+        let topology = self.facts.ledger.topology(key.topology).ok_or("its topology is gone")?;
         let spec = topology.spec.space(&key.space).ok_or("it is not in its topology any more")?;
-        let host = self.host_of(key);
-        let row = host.and_then(|host| self.space_row(host, key));
+        let host = self.facts.host_of(key);
+        let row = host.and_then(|host| self.facts.space_row(host, key));
         let local = self.host.space(key);
         let path = |from: &zhost_base::Name| {
             let paths =
@@ -476,7 +484,7 @@ impl Node {
             space: key.space.to_string(),
             topology: topology.spec.name.to_string(),
             kind: spec.kind.as_str().into(),
-            zhost: self.name_or_dash(host),
+            zhost: self.facts.name_or_dash(host),
             zhost_id: id_or_dash(host),
             state: row.map_or("-", |row| row.state.as_str()).into(),
             incarnation: row.map_or(0, |row| row.incarnation),

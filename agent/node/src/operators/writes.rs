@@ -5,6 +5,7 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    facts::Facts,
     node::{Level, Node, Output},
     operators::{
         commands::{Asker, Command, Subject, Waiting},
@@ -32,6 +33,22 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 const EXAMINED_WITHIN: Duration = Duration::from_secs(15);
 /// Packages and agents that are examined, or on their way to the flash, at once; further ones are refused.
 const EXAMINATIONS_MAX: usize = 4;
+
+impl Facts {
+    fn submitted(&self, id: TopologyId, durability: Durability) -> Reply {
+        let Some(topology) = self.ledger.topology(id) else {
+            return Reply::Refused("it was deleted meanwhile".into());
+        };
+        Reply::Submitted(Submitted {
+            id: id.to_string(),
+            name: topology.spec.name.to_string(),
+            state: self.topology_state(id, topology).0.as_str().into(),
+            spaces: topology.spec.spaces.len() as u32,
+            revision: topology.revision,
+            durability,
+        })
+    }
+}
 
 impl Node {
     /// Has examined what was sent; the rest follows when that is done.
@@ -73,7 +90,7 @@ impl Node {
     fn submit(&mut self, now: Instant, asker: Asker, bytes: &[u8], spec: TopologySpec) -> Result<(), String> {
         let id = zhost_mex::topology_id(&spec.name);
         let key = DocumentKey::Topology(id);
-        if !self.ledger.has_room_for(&key) {
+        if !self.facts.ledger.has_room_for(&key) {
             return Err(
                 "the cluster remembers as many topologies as it can; deleted ones are forgotten a while \
                         after every zhost of the roster has heard of it (see `zctl cluster zhosts`)"
@@ -81,7 +98,7 @@ impl Node {
             );
         }
         let digest = zhost_mex::digest(bytes);
-        let old = self.ledger.topology(id);
+        let old = self.facts.ledger.topology(id);
         let unix_ms = self.unix_ms(now);
         let document = TopologyDocument {
             wanted: Wanted::Running,
@@ -127,7 +144,7 @@ impl Node {
     ) -> Result<(), String> {
         let image =
             FirmwareImage { target, version, blob: zhost_mex::digest(bytes), size_bytes: bytes.len() as u32 };
-        let known = self.ledger.firmware().map_or(&[][..], |firmware| &firmware.images);
+        let known = self.facts.ledger.firmware().map_or(&[][..], |firmware| &firmware.images);
         let is_new = known.iter().all(|known| known.target != image.target);
         if is_new && known.len() >= FIRMWARE_TARGETS_MAX {
             return Err(format!("the cluster knows agents for {FIRMWARE_TARGETS_MAX} targets, and no more"));
@@ -138,7 +155,7 @@ impl Node {
 
     /// Writes the next word on agents.
     pub(crate) fn write_firmware(&mut self, now: Instant, asker: Asker, image: Option<FirmwareImage>) {
-        let old = self.ledger.firmware().cloned().unwrap_or_default();
+        let old = self.facts.ledger.firmware().cloned().unwrap_or_default();
         let blob = image.as_ref().map(|image| image.blob);
         let mut document = FirmwareDocument { halted: image.is_none(), ..old };
         if let Some(image) = image {
@@ -147,7 +164,7 @@ impl Node {
             document.images.push(image);
         }
         let key = DocumentKey::Firmware;
-        let document = Document::Firmware(self.ledger.next_stamp(&key, self.id), document);
+        let document = Document::Firmware(self.facts.ledger.next_stamp(&key, self.facts.id), document);
         self.log(Level::Info, format!("operator: {}", document.describe()));
         self.write_for(now, asker, key, document, blob);
     }
@@ -176,9 +193,9 @@ impl Node {
         match subject {
             Subject::Topology(mut document) => {
                 let id = zhost_mex::topology_id(&document.spec.name);
-                document.revision = self.ledger.next_revision(id);
-                document.deletions = self.ledger.next_deletions(id);
-                let listed = self.ledger.topology(id).filter(|topology| topology.is_listed());
+                document.revision = self.facts.ledger.next_revision(id);
+                document.deletions = self.facts.ledger.next_deletions(id);
+                let listed = self.facts.ledger.topology(id).filter(|topology| topology.is_listed());
                 document.drops = listed.map(|topology| topology.drops.clone()).unwrap_or_default();
                 self.write_topology(now, asker, id, document, Some(digest));
             }
@@ -195,7 +212,7 @@ impl Node {
         blob: Option<BlobDigest>,
     ) {
         let key = DocumentKey::Topology(id);
-        let document = Document::Topology(self.ledger.next_stamp(&key, self.id), document);
+        let document = Document::Topology(self.facts.ledger.next_stamp(&key, self.facts.id), document);
         self.log(Level::Info, format!("operator: {}", document.describe()));
         self.write_for(now, asker, key, document, blob);
     }
@@ -223,7 +240,7 @@ impl Node {
         name: &str,
         wanted: Wanted,
     ) -> Result<(), String> {
-        let (id, topology) = self.resolve_topology(name)?;
+        let (id, topology) = self.facts.resolve_topology(name)?;
         let mut document = topology.clone();
         document.wanted = wanted;
         document.updated_unix_ms = self.unix_ms(now);
@@ -237,8 +254,8 @@ impl Node {
 
     /// Has the data of a space forgotten: every zhost that has some, now or when it hears of it, drops it.
     pub(crate) fn drop_data(&mut self, now: Instant, asker: Asker, name: &str) -> Result<(), String> {
-        let key = self.resolve_space(name)?;
-        let topology = self.ledger.topology(key.topology).ok_or("its topology is gone")?;
+        let key = self.facts.resolve_space(name)?;
+        let topology = self.facts.ledger.topology(key.topology).ok_or("its topology is gone")?;
         let keeps = |space: &SpaceSpec| space.name == key.space && space.keeps_data();
         if !topology.spec.spaces.iter().any(keeps) {
             return Err(format!("space {} does not declare data.write; it keeps nothing", key.space));
@@ -252,13 +269,15 @@ impl Node {
     }
 
     pub(crate) fn remove_zhost(&mut self, now: Instant, asker: Asker, name: &str) -> Result<(), String> {
-        let (id, entry) = self.resolve_zhost(name)?;
-        if self.membership.peer(id).is_some() {
+        let (id, entry) = self.facts.resolve_zhost(name)?;
+        if self.facts.membership.peer(id).is_some() {
             return Err(format!("zhost {name} is alive; stop it first, then remove it"));
         }
         let key = DocumentKey::Roster(id);
-        let document =
-            Document::Roster(self.ledger.next_stamp(&key, self.id), RosterEntry { removed: true, ..entry });
+        let document = Document::Roster(
+            self.facts.ledger.next_stamp(&key, self.facts.id),
+            RosterEntry { removed: true, ..entry },
+        );
         self.log(Level::Info, format!("operator: {}", document.describe()));
         self.write_for(now, asker, key, document, None);
         Ok(())
@@ -297,37 +316,23 @@ impl Node {
             let Waiting::Copies { key, blob, stored, .. } = &command.waiting else { continue };
             let has_blob = |zhost: &&ZhostId| {
                 blob.is_none_or(|digest| {
-                    self.registry.row(**zhost, &RowKey::Blob(digest)) == Some(&Row::Blob)
+                    self.facts.registry.row(**zhost, &RowKey::Blob(digest)) == Some(&Row::Blob)
                 })
             };
             let durability = Durability {
                 copies: stored.iter().filter(has_blob).count() as u32,
-                wanted: self.ledger.roster().count().clamp(1, COPIES) as u32,
+                wanted: self.facts.ledger.roster().count().clamp(1, COPIES) as u32,
             };
             if durability.copies < durability.wanted && command.deadline > now {
                 continue;
             }
             let reply = match (key, blob) {
-                (DocumentKey::Topology(id), Some(_)) => self.submitted(*id, durability),
+                (DocumentKey::Topology(id), Some(_)) => self.facts.submitted(*id, durability),
                 _ => Reply::Done(durability),
             };
             let asker = command.asker;
             self.commands.under_way.remove(&serial);
             self.answer(now, asker, reply);
         }
-    }
-
-    fn submitted(&self, id: TopologyId, durability: Durability) -> Reply {
-        let Some(topology) = self.ledger.topology(id) else {
-            return Reply::Refused("it was deleted meanwhile".into());
-        };
-        Reply::Submitted(Submitted {
-            id: id.to_string(),
-            name: topology.spec.name.to_string(),
-            state: self.topology_state(id, topology).0.as_str().into(),
-            spaces: topology.spec.spaces.len() as u32,
-            revision: topology.revision,
-            durability,
-        })
     }
 }

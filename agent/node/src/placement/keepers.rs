@@ -3,7 +3,7 @@
 //! The rule that no acknowledged write is lost: whoever becomes primary has been one, or has been among the replicas,
 //! of the last decision; the primary acknowledges nothing that its replicas do not have, and nothing at all before a
 //! majority of the roster has the decision that made it one; and only a full term decides anew, after it has heard from a
-//! majority what was decided before ([`crate::census`]). A zhost that is to become a replica is *joining* until the primary
+//! majority what was decided before ([`crate::placement::quorum`]). A zhost that is to become a replica is *joining* until the primary
 //! says that it acknowledges nothing without it. Only if an operator took everybody who had the data off the roster, it is
 //! lost: then one that was joining becomes primary, which has some of it or all, or else anybody.
 

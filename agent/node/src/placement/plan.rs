@@ -138,4 +138,4 @@ fn why_nowhere(space: &SpaceSpec, sites: &Sites<'_>) -> FailureReason {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,18 +1,19 @@
-//! Decisions that a majority of the roster has to know of: who keeps the data of a space.
+//! Quorum rounds: decisions that a majority of the roster has to know of, such as who keeps the data of a space.
 //!
 //! Whoever coordinates asks a majority what was decided before, and to refuse everything below a version of its own
-//! choice; only then it decides, under that version; and the decision counts when a majority has it on flash. So of two
-//! coordinators that do not know of each other, at most one can decide, and whoever decides next learns of it: the two
-//! phases of Paxos (Lamport, 1998), with placement versions as ballots. A promise to refuse is on flash before it counts,
-//! the coordinator's own included.
+//! choice (*prepare*); only then it decides, under that version; and the decision counts when a majority has it on flash. So
+//! of two coordinators that do not know of each other, at most one can decide, and whoever decides next learns of it: the two
+//! phases of Paxos (Lamport, "The Part-Time Parliament", 1998), with placement versions as ballots. A *promise* to refuse is
+//! on flash before it counts, the coordinator's own included.
 
 use crate::{
     disk::{DiskRequest, Purpose, promise_write},
-    node::Node,
-    wire::Frame,
+    effects::Effects,
+    facts::Facts,
+    wire::{Frame, KeptPlacement},
 };
 use litemap::LiteMap;
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 use zhost_base::{Instant, TopologyId, ZhostId};
 use zhost_gossip::{
     document::{Document, DocumentKey, PlacementVersion, Slot},
@@ -24,18 +25,18 @@ const ASK_PERIOD: Duration = Duration::from_millis(200);
 
 /// What others have told about one topology's placement.
 #[derive(Debug)]
-struct Count {
+struct Round {
     serial: u64,
     floor: PlacementVersion,
-    /// Who refuses what is below the floor, and what is on flash there.
-    answers: LiteMap<ZhostId, Option<u64>>,
+    /// Who refuses what is below the floor, and the placement that is on flash there.
+    promises: LiteMap<ZhostId, Option<KeptPlacement>>,
     ask_again_at: Instant,
 }
 
-/// All counts of this zhost, and what it has promised to others.
+/// The rounds that this zhost has begun, and what it has promised in rounds of others. One of each for every topology.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
-    counts: LiteMap<TopologyId, Count>,
+pub(crate) struct Quorum {
+    rounds: LiteMap<TopologyId, Round>,
     serial: u64,
     /// Below these, placements are refused.
     floors: LiteMap<TopologyId, PlacementVersion>,
@@ -47,28 +48,46 @@ pub(crate) struct Census {
     news: bool,
 }
 
-impl Census {
+fn key(id: TopologyId) -> DocumentKey {
+    DocumentKey::Placement(id, Slot::Full)
+}
+
+impl Facts {
+    /// The placement of full terms, as it is told to others.
+    fn placement_messages(&self, id: TopologyId) -> Vec<LedgerMessage> {
+        self.ledger.documents_of([key(id)].into_iter())
+    }
+
+    /// The placement of full terms that is on our flash.
+    fn kept_placement(&self, id: TopologyId) -> Option<KeptPlacement> {
+        let version = self.ledger.durable_placement(id, Slot::Full)?.version;
+        Some(KeptPlacement { version, fingerprint: self.ledger.kept_fingerprint(&key(id))? })
+    }
+
+    fn is_majority(&self, count: usize) -> bool {
+        count * 2 > self.ledger.roster().count()
+    }
+}
+
+impl Quorum {
+    /// With what was promised before this start.
     pub fn new(promises: LiteMap<TopologyId, PlacementVersion>) -> Self {
         Self { floors: promises.clone(), kept: promises, ..Self::default() }
     }
 
-    fn has_kept(&self, id: TopologyId, floor: PlacementVersion) -> bool {
-        self.kept.get(&id).is_some_and(|kept| *kept >= floor)
-    }
-
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let times = self.counts.values().map(|count| count.ask_again_at);
+        let times = self.rounds.values().map(|round| round.ask_again_at);
         times.min().map(|at| (at, "ask a majority"))
     }
 
-    /// Ends the count of a topology about which nothing is to be asked.
+    /// Ends the round about a topology of which nothing is to be asked.
     pub fn end(&mut self, id: TopologyId) {
-        self.counts.remove(&id);
+        self.rounds.remove(&id);
     }
 
     /// Keeps what is about known topologies.
     pub fn retain(&mut self, known: impl Fn(&TopologyId) -> bool) {
-        self.counts.retain(|id, _| known(id));
+        self.rounds.retain(|id, _| known(id));
         self.floors.retain(|id, _| known(id));
         self.kept.retain(|id, _| known(id));
         self.askers.retain(|(id, _), _| known(id));
@@ -83,164 +102,172 @@ impl Census {
     pub fn refuses(&self, id: TopologyId, version: PlacementVersion) -> bool {
         self.floors.get(&id).is_some_and(|floor| version < *floor)
     }
-}
 
-fn key(id: TopologyId) -> DocumentKey {
-    DocumentKey::Placement(id, Slot::Full)
-}
-
-impl Node {
-    fn is_majority(&self, count: usize) -> bool {
-        count * 2 > self.ledger.roster().count()
+    fn has_kept(&self, id: TopologyId, floor: PlacementVersion) -> bool {
+        self.kept.get(&id).is_some_and(|kept| *kept >= floor)
     }
 
     /// The version under which a decision about a topology may be written now: a majority has told what it knows, and
     /// refuses what is lower. Nothing, and the majority is asked, if that has still to come.
-    pub(crate) fn granted_version(
+    pub fn granted_version(
         &mut self,
         now: Instant,
+        facts: &Facts,
         id: TopologyId,
         term: u64,
+        effects: &mut Effects,
     ) -> Option<PlacementVersion> {
-        let newest = self.ledger.placement(id, Slot::Full).map(|placement| placement.version);
-        let promised = self.census.floors.get(&id).copied();
-        let is_open = |count: &Count| {
-            count.floor.term == term
-                && newest.is_none_or(|newest| newest < count.floor)
-                && promised.is_none_or(|promised| promised <= count.floor)
+        let newest = facts.ledger.placement(id, Slot::Full).map(|placement| placement.version);
+        let promised = self.floors.get(&id).copied();
+        let is_open = |round: &Round| {
+            round.floor.term == term
+                && newest.is_none_or(|newest| newest < round.floor)
+                && promised.is_none_or(|promised| promised <= round.floor)
         };
-        if let Some(count) = self.census.counts.get(&id).filter(|count| is_open(count)) {
-            let own = usize::from(self.census.has_kept(id, count.floor));
-            return self.is_majority(count.answers.len() + own).then_some(count.floor);
+        if let Some(round) = self.rounds.get(&id).filter(|round| is_open(round)) {
+            let own = usize::from(self.has_kept(id, round.floor));
+            return facts.is_majority(round.promises.len() + own).then_some(round.floor);
         }
-        let provisional = self.ledger.placement(id, Slot::Provisional).map(|placement| placement.version);
+        let provisional = facts.ledger.placement(id, Slot::Provisional).map(|placement| placement.version);
         let known = [newest, promised, provisional].into_iter().flatten().map(|version| version.counter);
-        let counter = known.fold(self.ledger.horizon(), u64::max).saturating_add(1);
-        let floor = PlacementVersion { slot: Slot::Full, term, counter, coordinator: self.id };
-        self.promise(id, promised.map_or(floor, |promised| promised.max(floor)));
-        self.census.serial += 1;
-        let (serial, ask_again_at) = (self.census.serial, now + ASK_PERIOD);
-        self.census.counts.insert(id, Count { serial, floor, answers: LiteMap::new(), ask_again_at });
-        self.ask_majority(now, id);
+        let counter = known.fold(facts.ledger.horizon(), u64::max).saturating_add(1);
+        let floor = PlacementVersion { slot: Slot::Full, term, counter, coordinator: facts.id };
+        self.promise(id, promised.map_or(floor, |promised| promised.max(floor)), effects);
+        self.serial += 1;
+        let (serial, ask_again_at) = (self.serial, now + ASK_PERIOD);
+        self.rounds.insert(id, Round { serial, floor, promises: LiteMap::new(), ask_again_at });
+        self.ask(facts, id, effects);
         None
     }
 
     /// Refuses what is below a version from now on, and for good once that is on flash.
-    fn promise(&mut self, id: TopologyId, floor: PlacementVersion) {
-        if self.census.floors.insert(id, floor) != Some(floor) {
-            self.disk(DiskRequest::Commit(vec![promise_write(id, Some(floor))]), Purpose::Promise(id, floor));
+    fn promise(&mut self, id: TopologyId, floor: PlacementVersion, effects: &mut Effects) {
+        if self.floors.insert(id, floor) != Some(floor) {
+            let write = DiskRequest::Commit(vec![promise_write(id, Some(floor))]);
+            effects.disk(write, Purpose::Promise(id, floor));
         }
     }
 
-    /// A promise is on flash, or could not be put there.
-    pub(crate) fn handle_promise(
+    /// A promise of this zhost is on flash, or could not be put there.
+    pub fn handle_stored(
         &mut self,
-        now: Instant,
+        facts: &Facts,
         id: TopologyId,
         floor: PlacementVersion,
         is_kept: bool,
+        effects: &mut Effects,
     ) {
         if is_kept {
-            self.census.kept.insert(id, floor);
+            self.kept.insert(id, floor);
             // This zhost is one of the majority, too.
-            self.census.news = true;
-            self.answer_census(now, id);
-        } else if self.census.floors.get(&id) == Some(&floor) {
-            // Whoever asks again has it tried again.
-            self.census.floors.remove(&id);
+            self.news = true;
+            self.answer(facts, id, effects);
+        } else if self.floors.get(&id) == Some(&floor) {
+            // Whoever asks again has it tried again; what was promised before still holds.
+            self.floors.remove(&id);
+            self.floors.extend(self.kept.get(&id).map(|kept| (id, *kept)));
         }
     }
 
     /// Whether a majority has the present placement of a topology on flash, as far as it was told.
-    pub(crate) fn is_with_majority(&self, id: TopologyId) -> bool {
-        let Some(fingerprint) = self.ledger.document(&key(id)).map(Document::fingerprint) else {
+    pub fn is_with_majority(&self, facts: &Facts, id: TopologyId) -> bool {
+        let Some(fingerprint) = facts.ledger.document(&key(id)).map(Document::fingerprint) else {
             return false;
         };
-        let own = usize::from(self.ledger.kept_fingerprint(&key(id)) == Some(fingerprint));
-        let same = |count: &Count| count.answers.values().filter(|kept| **kept == Some(fingerprint)).count();
-        self.is_majority(own + self.census.counts.get(&id).map_or(0, same))
+        let own = usize::from(facts.ledger.kept_fingerprint(&key(id)) == Some(fingerprint));
+        let is_same =
+            |kept: &&Option<KeptPlacement>| kept.is_some_and(|kept| kept.fingerprint == fingerprint);
+        let same = |round: &Round| round.promises.values().filter(is_same).count();
+        facts.is_majority(own + self.rounds.get(&id).map_or(0, same))
     }
 
     /// Sends the present placement to everybody, and asks what is on flash there.
-    pub(crate) fn ask_majority(&mut self, now: Instant, id: TopologyId) {
-        let Some(Count { serial, floor, .. }) = self.census.counts.get(&id) else { return };
-        let census = Frame::Census { serial: *serial, topology: id, floor: *floor };
-        let peers: Vec<ZhostId> = self.membership.peers().map(|peer| peer.id).collect();
-        for peer in peers {
-            self.send_placement(now, peer, id);
-            self.send(now, peer, &census);
+    pub fn ask(&self, facts: &Facts, id: TopologyId, effects: &mut Effects) {
+        let Some(Round { serial, floor, .. }) = self.rounds.get(&id) else { return };
+        for peer in facts.membership.peers() {
+            for message in facts.placement_messages(id) {
+                effects.send(peer.id, Frame::Ledger(message));
+            }
+            effects.send(peer.id, Frame::Prepare { serial: *serial, topology: id, floor: *floor });
         }
     }
 
-    fn send_placement(&mut self, now: Instant, peer: ZhostId, id: TopologyId) {
-        let known: Vec<LedgerMessage> = self.ledger.documents_of([key(id)].into_iter());
-        for message in known {
-            self.send(now, peer, &Frame::Ledger(message));
-        }
-    }
-
-    /// Somebody who coordinates asks what we know.
-    pub(crate) fn handle_census(
+    /// Somebody who coordinates asks what we know, and to refuse what is below a version.
+    pub fn handle_prepare(
         &mut self,
-        now: Instant,
+        facts: &Facts,
         peer: ZhostId,
-        (serial, id): (u64, TopologyId),
+        serial: u64,
+        id: TopologyId,
         floor: PlacementVersion,
+        effects: &mut Effects,
     ) {
         // What we have promised before may be forgotten.
-        if self.ledger.topology(id).is_none() || self.lost.votes {
+        if facts.ledger.topology(id).is_none() || facts.lost.votes {
             return;
         }
-        let floor = self.census.floors.get(&id).map_or(floor, |promised| floor.max(*promised));
-        self.promise(id, floor);
-        self.send_placement(now, peer, id);
-        self.census.askers.insert((id, peer), serial);
-        self.answer_census(now, id);
+        let floor = self.floors.get(&id).map_or(floor, |promised| floor.max(*promised));
+        self.promise(id, floor, effects);
+        for message in facts.placement_messages(id) {
+            effects.send(peer, Frame::Ledger(message));
+        }
+        self.askers.insert((id, peer), serial);
+        self.answer(facts, id, effects);
     }
 
     /// Answers those who asked, if what they are promised is on flash.
-    fn answer_census(&mut self, now: Instant, id: TopologyId) {
-        let Some(floor) = self.census.floors.get(&id).copied() else { return };
-        if !self.census.has_kept(id, floor) {
+    fn answer(&mut self, facts: &Facts, id: TopologyId, effects: &mut Effects) {
+        let Some(floor) = self.floors.get(&id).copied() else { return };
+        if !self.has_kept(id, floor) {
             return;
         }
-        let fingerprint = self.ledger.kept_fingerprint(&key(id));
-        let of_topology = self.census.askers.iter().filter(|((asked, _), _)| *asked == id);
-        let askers: Vec<(ZhostId, u64)> = of_topology.map(|((_, peer), serial)| (*peer, *serial)).collect();
-        self.census.askers.retain(|(asked, _), _| *asked != id);
-        for (peer, serial) in askers {
-            self.send(now, peer, &Frame::Counted { serial, fingerprint, floor });
+        let kept = facts.kept_placement(id);
+        for ((_, peer), serial) in self.askers.iter().filter(|((asked, _), _)| *asked == id) {
+            effects.send(*peer, Frame::Promise { serial: *serial, kept, floor });
         }
+        self.askers.retain(|(asked, _), _| *asked != id);
     }
 
-    /// Somebody answers.
-    pub(crate) fn handle_counted(
+    /// Somebody has promised to refuse what is below a floor, and tells what placement is on its flash. That comes apart
+    /// from the placement itself, which may be lost on the way: then the promise does not count, and it is asked again.
+    pub fn handle_promise(
         &mut self,
+        facts: &Facts,
         peer: ZhostId,
         serial: u64,
-        (fingerprint, floor): (Option<u64>, PlacementVersion),
+        kept: Option<KeptPlacement>,
+        floor: PlacementVersion,
+        effects: &mut Effects,
     ) {
-        let is_member = self.ledger.roster().any(|(member, _)| member == peer);
-        let mut counts = self.census.counts.iter_mut();
-        let Some((id, count)) = counts.find(|(_, count)| count.serial == serial && is_member) else { return };
-        if floor > count.floor {
-            // It has promised more to somebody else: this count comes to nothing.
-            let (id, known) = (*id, self.census.floors.get(id).copied());
-            self.promise(id, known.map_or(floor, |known| floor.max(known)));
-        } else {
-            count.answers.insert(peer, fingerprint);
+        let is_member = facts.ledger.roster().any(|(member, _)| member == peer);
+        let mut rounds = self.rounds.iter_mut();
+        let Some((id, round)) = rounds.find(|(_, round)| round.serial == serial && is_member) else { return };
+        let newest = facts.ledger.placement(*id, Slot::Full).map(|placement| placement.version);
+        match floor.cmp(&round.floor) {
+            // It has promised more to somebody else: this round comes to nothing.
+            Ordering::Greater => {
+                let (id, known) = (*id, self.floors.get(id).copied());
+                self.promise(id, known.map_or(floor, |known| floor.max(known)), effects);
+            }
+            Ordering::Equal if kept.map(|kept| kept.version) <= newest => {
+                round.promises.insert(peer, kept);
+            }
+            // The answer to a question of another start of ours, or one without what it speaks of.
+            _ => return,
         }
-        self.census.news = true;
+        self.news = true;
     }
 
-    pub(crate) fn census_timeout(&mut self, now: Instant) {
-        let due = self.census.counts.iter().filter(|(_, count)| count.ask_again_at <= now);
-        let due: Vec<TopologyId> = due.map(|(id, _)| *id).collect();
-        for id in due {
-            if let Some(count) = self.census.counts.get_mut(&id) {
-                count.ask_again_at = now + ASK_PERIOD;
-            }
-            self.ask_majority(now, id);
+    /// Asks those again who have not answered.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
+        let mut due = Vec::new();
+        for (id, round) in self.rounds.iter_mut().filter(|(_, round)| round.ask_again_at <= now) {
+            round.ask_again_at = now + ASK_PERIOD;
+            due.push(*id);
         }
+        due.into_iter().for_each(|id| self.ask(facts, id, effects));
     }
 }
+
+#[cfg(test)]
+mod tests;

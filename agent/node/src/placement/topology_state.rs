@@ -1,6 +1,6 @@
 //! The state of a topology, computed alike on every zhost from ledger and registry.
 
-use crate::node::Node;
+use crate::{facts::Facts, node::Node};
 use litemap::LiteMap;
 use std::collections::VecDeque;
 use zhost_base::{Instant, SpaceKey, TopologyId, limits::TRANSITIONS_MAX};
@@ -49,7 +49,7 @@ impl Histories {
     }
 }
 
-impl Node {
+impl Facts {
     /// The state of a topology, and why it is not running if it failed.
     pub(crate) fn topology_state(
         &self,
@@ -90,12 +90,14 @@ impl Node {
         };
         (state, None)
     }
+}
 
+impl Node {
     /// Notes the states that changed.
     pub(crate) fn record_histories(&mut self, now: Instant) {
         let unix_ms = self.unix_ms(now);
         let states: Vec<_> =
-            self.ledger.topologies().map(|(id, t)| (id, self.topology_state(id, t).0)).collect();
+            self.facts.ledger.topologies().map(|(id, t)| (id, self.facts.topology_state(id, t).0)).collect();
         self.histories.changes.retain(|id, _| states.iter().any(|(known, _)| known == id));
         for (id, state) in states {
             let changes = self.histories.changes.entry(id).or_default();

@@ -5,6 +5,7 @@
 //! own topology.
 
 use crate::{
+    facts::Facts,
     node::{Node, Output},
     spaces::{
         bonds::Bonds,
@@ -95,16 +96,18 @@ pub(crate) fn refusal(code: i8) -> Refusal {
     }
 }
 
-impl Node {
+impl Facts {
     /// The pid of a local space.
     pub(crate) fn pid(&self, number: u32) -> Pid {
         Pid { zhost: self.id, generation: self.generation, number }
     }
+}
 
+impl Node {
     /// The local space with that pid, if it is one of that topology and lives.
     pub(crate) fn local(&self, topology: TopologyId, pid: Pid) -> Option<&SpaceKey> {
         let key = self.host.key_of(pid.number)?;
-        (pid == self.pid(pid.number) && key.topology == topology).then_some(key)
+        (pid == self.facts.pid(pid.number) && key.topology == topology).then_some(key)
     }
 
     /// Whether there is such a space here and somebody in it: in a UI space nobody reads what comes to a pid.
@@ -135,8 +138,8 @@ impl Node {
         topology: TopologyId,
         errand: Errand,
     ) -> bool {
-        if to == self.id {
-            self.handle_errand(now, self.id, topology, errand);
+        if to == self.facts.id {
+            self.handle_errand(now, self.facts.id, topology, errand);
             return true;
         }
         self.send(now, to, &Frame::Errand(topology, errand))
@@ -157,7 +160,7 @@ impl Node {
         if self.host.key_of(number) != Some(key) {
             return;
         }
-        let (topology, me) = (key.topology, self.pid(number));
+        let (topology, me) = (key.topology, self.facts.pid(number));
         match act {
             Act::Ask(serial, ask) => self.handle_ask(now, key, me, serial, ask),
             Act::Send(to, payloads) => self.send_direct(now, topology, me, to, payloads),
@@ -208,13 +211,13 @@ impl Node {
             }
             Ask::Register(name) => self.register(now, topology, (number, serial), name),
             Ask::Whereis(name) => {
-                let holder = self.whereis(topology, &name);
+                let holder = self.facts.whereis(topology, &name);
                 let answer = holder.map(|pid| pid.encode().to_vec()).ok_or(Refusal::NotFound);
                 self.answer_space(number, serial, answer);
             }
             Ask::Zhosts => {
                 let mut names = Vec::new();
-                for (_, profile) in self.known_zhosts() {
+                for (_, profile) in self.facts.known_zhosts() {
                     let name = profile.name.as_str();
                     names.extend_from_slice(&(name.len() as u16).to_le_bytes());
                     names.extend_from_slice(name.as_bytes());
@@ -235,7 +238,7 @@ impl Node {
     ) {
         self.note_asking(number, serial, to);
         if !self.run_errand(now, to, topology, errand) {
-            let is_alive = self.membership.generation(to).is_some();
+            let is_alive = self.facts.membership.generation(to).is_some();
             let refusal = if is_alive { Refusal::TryAgain } else { Refusal::NotFound };
             self.answer_space(number, serial, Err(refusal));
         }
@@ -371,7 +374,7 @@ impl Node {
         if sum.0 == 0 {
             self.actors.received.remove(&slot);
         }
-        let to = self.pid(number);
+        let to = self.facts.pid(number);
         self.run_errand(now, from.zhost, key.topology, Errand::Consumed { from, to, messages, bytes });
     }
 
@@ -403,7 +406,7 @@ impl Node {
 
     /// A local space has ended: nobody waits for it any more, and those bound to it are told.
     pub(crate) fn forget_actor(&mut self, now: Instant, key: &SpaceKey, number: u32, farewell: &Farewell) {
-        let (topology, me) = (key.topology, self.pid(number));
+        let (topology, me) = (key.topology, self.facts.pid(number));
         self.tell_spawned(now, number, Err(Refusal::Failed));
         self.actors.asking.remove(&number);
         for call in self.actors.called.remove(&number).unwrap_or_default() {
@@ -441,7 +444,7 @@ impl Node {
         let sent: Vec<_> = self.actors.sent.iter().filter(|((_, to), _)| is_gone(to)).collect();
         let sent: Vec<_> = sent.into_iter().map(|(slot, sum)| (*slot, *sum)).collect();
         for ((number, to), messages) in sent {
-            let me = self.pid(number);
+            let me = self.facts.pid(number);
             self.note_undelivered(me, to, messages, true);
         }
         self.actors.received.retain(|(_, from), _| !is_gone(from));

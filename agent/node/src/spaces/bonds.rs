@@ -137,7 +137,7 @@ impl Node {
     pub(crate) fn handle_ended(&mut self, from: Pid, to: Pid, bond: Bond, farewell: Farewell) {
         let ties: &[Tie] = if bond == Bond::Link { &[Tie::Link] } else { &[Tie::Watches] };
         for tie in ties {
-            if to == self.pid(to.number)
+            if to == self.facts.pid(to.number)
                 && self.actors.bonds.undo((to.number, from, *tie))
                 && let Some(signal) = signal(from, *tie, farewell.clone())
             {
@@ -148,12 +148,12 @@ impl Node {
 
     /// A local space wants to be told when a zhost dies; at once, if it is dead.
     pub(crate) fn watch_zhost(&mut self, number: u32, name: &Name) {
-        let known = self.known_zhosts().find(|(_, profile)| profile.name == *name);
+        let known = self.facts.known_zhosts().find(|(_, profile)| profile.name == *name);
         let Some((zhost, _)) = known else {
             return self.signal(number, Signal::ZhostDown(name.clone()));
         };
         let watch = (number, zhost);
-        if zhost != self.id && !self.actors.bonds.zhosts.contains(&watch) {
+        if zhost != self.facts.id && !self.actors.bonds.zhosts.contains(&watch) {
             self.actors.bonds.zhosts.push(watch);
         }
     }
@@ -166,7 +166,7 @@ impl Node {
         number: u32,
         farewell: &Farewell,
     ) {
-        let me = self.pid(number);
+        let me = self.facts.pid(number);
         let ties: Vec<_> = self.actors.bonds.of(number).copied().collect();
         self.actors.bonds.zhosts.retain(|(watcher, _)| *watcher != number);
         for (number, other, tie) in ties {
@@ -192,7 +192,7 @@ impl Node {
             self.actors.bonds.ties.remove(&(number, other, tie));
             if tell_it && tie != Tie::Watches {
                 let bond = if tie == Tie::Link { Bond::Link } else { Bond::Monitor };
-                let me = self.pid(number);
+                let me = self.facts.pid(number);
                 self.actors.bonds.sever(me, other, bond);
             }
             if let Some(signal) = signal(other, tie, Farewell::no_connection()) {
@@ -207,7 +207,7 @@ impl Node {
             let watches = self.actors.bonds.zhosts.iter().filter(|(_, watched)| *watched == zhost);
             watches.map(|(number, _)| *number).collect()
         };
-        let Some(name) = self.name_of(zhost).cloned() else { return };
+        let Some(name) = self.facts.name_of(zhost).cloned() else { return };
         for number in watchers {
             self.actors.bonds.zhosts.retain(|watch| *watch != (number, zhost));
             self.signal(number, Signal::ZhostDown(name.clone()));

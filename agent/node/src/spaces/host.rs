@@ -1,6 +1,7 @@
 //! The spaces of this zhost: compares those that should run here with those that do, and acts on the difference.
 
 use crate::{
+    facts::Facts,
     node::{Level, Node, Output},
     spaces::supervision::{Decision, Supervision},
 };
@@ -183,6 +184,13 @@ impl Wish {
     }
 }
 
+impl Facts {
+    /// The spec of the topology a space belongs to.
+    pub(crate) fn spec_of(&self, key: &SpaceKey) -> Option<&TopologySpec> {
+        self.ledger.topology(key.topology).map(|topology| &topology.spec)
+    }
+}
+
 impl Node {
     /// Starts what should run here and does not; closes what runs here and should not, or runs an old revision.
     pub(crate) fn reconcile_spaces(&mut self, now: Instant) {
@@ -217,36 +225,37 @@ impl Node {
 
     /// Whether a space that another spawned may stay.
     fn is_spawn_wanted(&self, key: &SpaceKey, revision: u64) -> bool {
-        let topology = self.ledger.topology(key.topology);
+        let topology = self.facts.ledger.topology(key.topology);
         let is_current =
             |topology: &TopologyDocument| topology.revision == revision || planted::has(Bug::OutliveVersion);
         let wanted = |topology: &TopologyDocument| topology.wanted == Wanted::Running && is_current(topology);
-        topology.is_some_and(wanted) && !self.is_shutting_down() && !self.membership.stands_aside()
+        topology.is_some_and(wanted) && !self.is_shutting_down() && !self.facts.membership.stands_aside()
     }
 
     /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
     fn is_undecided(&self, key: &SpaceKey) -> bool {
-        let Some(topology) = self.ledger.topology(key.topology) else { return false };
-        let placed = self.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
-        let stays = !self.is_shutting_down() && !self.membership.stands_aside();
+        let Some(topology) = self.facts.ledger.topology(key.topology) else { return false };
+        let placed =
+            self.facts.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
+        let stays = !self.is_shutting_down() && !self.facts.membership.stands_aside();
         topology.wanted == Wanted::Running && !placed && stays
     }
 
     /// What the ledger wants to run on this zhost.
     fn wishes(&self) -> LiteMap<SpaceKey, Wish> {
         let mut wishes = LiteMap::new();
-        if !self.ready || self.is_shutting_down() {
+        if !self.facts.ready || self.is_shutting_down() {
             return wishes;
         }
         for (id, topology) in
-            self.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running)
+            self.facts.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running)
         {
-            let Some(placement) = self.obeyed_placement(id).filter(|p| p.revision == topology.revision)
+            let Some(placement) = self.facts.obeyed_placement(id).filter(|p| p.revision == topology.revision)
             else {
                 continue;
             };
             for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
-                if *home != Home::On(self.id) || self.has_lost_data_of(space) {
+                if *home != Home::On(self.facts.id) || self.facts.has_lost_data_of(space) {
                     continue;
                 }
                 let key = SpaceKey { topology: id, space: space.name.clone() };
@@ -276,7 +285,7 @@ impl Node {
 
     /// Starts a space that another spawned.
     pub(crate) fn host_spawned(&mut self, now: Instant, launch: Launch, revision: u64) {
-        let placement = self.obeyed_placement(launch.key.topology).map(|placement| placement.version);
+        let placement = self.facts.obeyed_placement(launch.key.topology).map(|placement| placement.version);
         if let Some(placement) = placement {
             self.host_space(now, Wish { has_place: true, launch, placement, revision }, true);
         }
@@ -310,7 +319,7 @@ impl Node {
         let Some(space) = self.host.spaces.get_mut(key) else { return };
         self.host.incarnations += 1;
         space.launch.pid =
-            Pid { zhost: self.id, generation: self.generation, number: self.host.incarnations };
+            Pid { zhost: self.facts.id, generation: self.facts.generation, number: self.host.incarnations };
         self.host.numbers.insert(self.host.incarnations, key.clone());
         space.state = SpaceState::Starting;
         space.restart_at = None;
@@ -349,8 +358,8 @@ impl Node {
         }
         self.dispose();
         self.messages.forget_sender(key);
-        self.registry.remove(now, &RowKey::Space(key.clone()));
-        let known = |key: &SpaceKey| self.ledger.topologies().any(|(id, _)| id == key.topology);
+        self.facts.registry.remove(now, &RowKey::Space(key.clone()));
+        let known = |key: &SpaceKey| self.facts.ledger.topologies().any(|(id, _)| id == key.topology);
         self.host.logs.retain(|key, _| known(key));
         self.host.endings.retain(|key, _| known(key));
     }
@@ -499,11 +508,6 @@ impl Node {
     /// What the package says of a space.
     pub(crate) fn space_spec(&self, key: &SpaceKey) -> Option<&SpaceSpec> {
         let name = self.host.space(key).map_or(&key.space, |space| &space.launch.space);
-        self.spec_of(key)?.space(name)
-    }
-
-    /// The spec of the topology a space belongs to.
-    pub(crate) fn spec_of(&self, key: &SpaceKey) -> Option<&TopologySpec> {
-        self.ledger.topology(key.topology).map(|topology| &topology.spec)
+        self.facts.spec_of(key)?.space(name)
     }
 }

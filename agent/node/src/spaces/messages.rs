@@ -8,6 +8,7 @@
 //! opens for a path.
 
 use crate::{
+    facts::Facts,
     node::{Level, Node, Output},
     wire::{Flow, Frame},
 };
@@ -112,7 +113,7 @@ impl Messages {
     }
 }
 
-impl Node {
+impl Facts {
     /// Where a space runs.
     pub(crate) fn locate(&self, key: &SpaceKey) -> Option<Target> {
         let row_key = RowKey::Space(key.clone());
@@ -123,15 +124,17 @@ impl Node {
             _ => None,
         })
     }
+}
 
+impl Node {
     /// Tells the senders on this zhost which of their targets came or went.
     pub(crate) fn refresh_targets(&mut self) {
         let mut changes = Vec::new();
         for (key, space) in self.host.running() {
-            let Some(spec) = self.spec_of(key) else { continue };
+            let Some(spec) = self.facts.spec_of(key) else { continue };
             for (index, (_, to)) in spec.paths_from(&key.space).enumerate() {
                 let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-                let target = self.locate(&to);
+                let target = self.facts.locate(&to);
                 let slot = (key.clone(), index as u8);
                 let sender = space.launch.pid.number;
                 let known = self.messages.outgoing.get(&slot);
@@ -159,10 +162,10 @@ impl Node {
     pub(crate) fn path_target(&self, key: &SpaceKey, path: u8) -> Option<(Pid, Name)> {
         let target = self.messages.outgoing.get(&(key.clone(), path))?.target?;
         let generation = match target.zhost {
-            zhost if zhost == self.id => self.generation,
-            zhost => self.membership.generation(zhost)?,
+            zhost if zhost == self.facts.id => self.facts.generation,
+            zhost => self.facts.membership.generation(zhost)?,
         };
-        let (path, _) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
+        let (path, _) = self.facts.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
         let pid = Pid { zhost: target.zhost, generation, number: target.incarnation };
         Some((pid, path.name.clone()))
     }
@@ -187,9 +190,9 @@ impl Node {
         if let Some(outgoing) = self.messages.outgoing.get_mut(&slot) {
             outgoing.outstanding += count;
         }
-        if target.zhost == self.id {
+        if target.zhost == self.facts.id {
             let Some(channel) = self.channel_of(key, path, target) else { return };
-            return self.deliver(now, self.id, channel, payloads);
+            return self.deliver(now, self.facts.id, channel, payloads);
         }
         let Some(channel) = self.open_channel(now, key, path, target) else {
             return self.return_to_sender(key, path, target, (count, bytes));
@@ -204,7 +207,7 @@ impl Node {
     }
 
     fn channel_of(&self, key: &SpaceKey, index: u8, target: Target) -> Option<Channel> {
-        let (path, to) = self.spec_of(key)?.paths_from(&key.space).nth(usize::from(index))?;
+        let (path, to) = self.facts.spec_of(key)?.paths_from(&key.space).nth(usize::from(index))?;
         let outgoing = self.messages.outgoing.get(&(key.clone(), index))?;
         let flow = Flow {
             from: key.space.clone(),
@@ -213,7 +216,7 @@ impl Node {
             incarnation: target.incarnation,
         };
         let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-        Some(Channel { to, sender: outgoing.sender, flow, generation: self.generation })
+        Some(Channel { to, sender: outgoing.sender, flow, generation: self.facts.generation })
     }
 
     /// The number of a path's channel, which is opened if it is not.
@@ -240,7 +243,7 @@ impl Node {
         sender: u32,
         flow: Flow,
     ) {
-        let Some(generation) = self.membership.generation(peer) else { return };
+        let Some(generation) = self.facts.membership.generation(peer) else { return };
         let mut theirs = self.messages.channels.keys().filter(|(owner, _)| *owner == peer);
         let oldest = theirs.next().copied();
         if let Some(oldest) = oldest.filter(|_| theirs.count() + 1 >= CHANNELS_MAX) {
@@ -265,7 +268,7 @@ impl Node {
     fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Batch) {
         let Channel { to, sender: number, flow, generation } = channel;
         let (count, bytes) = measure(&payloads);
-        let declared = self.spec_of(&to).is_some_and(|spec| {
+        let declared = self.facts.spec_of(&to).is_some_and(|spec| {
             let mut paths = spec.paths_from(&flow.from);
             paths.any(|(declared, target)| declared.name == flow.path && target.name == to.space)
         });
@@ -288,7 +291,7 @@ impl Node {
         }
         let topology = to.topology;
         let returned = Frame::Returned { topology, flow, messages: count, bytes };
-        if peer == self.id {
+        if peer == self.facts.id {
             self.handle_frame(now, peer, returned);
         } else {
             self.send(now, peer, &returned);
@@ -302,7 +305,7 @@ impl Node {
         sender: &SpaceKey,
         flow: &Flow,
     ) -> Option<(u8, &mut Outgoing)> {
-        let spec = self.spec_of(sender)?;
+        let spec = self.facts.spec_of(sender)?;
         let index = spec.paths_from(&sender.space).position(|(known, _)| known.name == flow.path)?;
         let index = u8::try_from(index).ok()?;
         let outgoing = self.messages.outgoing.get_mut(&(sender.clone(), index))?;
@@ -412,12 +415,12 @@ impl Node {
     /// Hands out the credit that gathered during one input, in one piece per path.
     pub(crate) fn flush_credits(&mut self, now: Instant) {
         for ((zhost, topology, flow), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
-            if zhost == self.id {
+            if zhost == self.facts.id {
                 self.handle_credit(zhost, topology, &flow, (messages, bytes));
             } else {
                 let credit = Frame::Credit { topology, flow: flow.clone(), messages, bytes };
                 // To a dead one nothing goes: its space starts anew somewhere, with a window of its own.
-                if !self.send(now, zhost, &credit) && self.membership.peer(zhost).is_some() {
+                if !self.send(now, zhost, &credit) && self.facts.membership.peer(zhost).is_some() {
                     self.messages.credits.insert((zhost, topology, flow), (messages, bytes));
                 }
             }

@@ -5,6 +5,7 @@
 //! loses it is told.
 
 use crate::{
+    facts::Facts,
     node::{Level, Node},
     wire::Errand,
 };
@@ -54,7 +55,7 @@ impl Grants {
     }
 }
 
-impl Node {
+impl Facts {
     /// The super that grants a name.
     fn granter(&self, topology: TopologyId, name: &Name) -> Option<ZhostId> {
         let hash = Sha256::new().chain_update(topology.0).chain_update(name.as_str()).finalize();
@@ -77,7 +78,9 @@ impl Node {
             .max_by_key(|(grant, _)| *grant)
             .map(|(_, pid)| pid)
     }
+}
 
+impl Node {
     /// A local space wants a name.
     pub(crate) fn register(
         &mut self,
@@ -86,9 +89,9 @@ impl Node {
         (number, serial): (u32, u32),
         name: Name,
     ) {
-        let me = self.pid(number);
+        let me = self.facts.pid(number);
         let held = self.actors.grants.held.values().filter(|(holder, _)| *holder == number).count();
-        let answer = match (self.whereis(topology, &name), self.granter(topology, &name)) {
+        let answer = match (self.facts.whereis(topology, &name), self.facts.granter(topology, &name)) {
             (Some(holder), _) if holder == me => Ok(Vec::new()),
             (Some(_), _) => Err(Refusal::Taken),
             (None, _) if held >= NAMES_PER_SPACE_MAX => Err(Refusal::Full),
@@ -126,15 +129,17 @@ impl Node {
         name: &Name,
         pid: Pid,
     ) -> Result<PlacementVersion, Refusal> {
-        let reign = self.reign_slot().filter(|_| self.live_supers().any(|id| id == self.id));
+        let reign =
+            self.facts.reign_slot().filter(|_| self.facts.live_supers().any(|id| id == self.facts.id));
         let (slot, term) = reign.ok_or(Refusal::TryAgain)?;
         let is_taken = |holder: Pid| holder != pid;
-        if self.whereis(topology, name).is_some_and(is_taken) {
+        if self.facts.whereis(topology, name).is_some_and(is_taken) {
             return Err(Refusal::Taken);
         }
-        let membership = &self.membership;
-        let lives =
-            |pid: &Pid| pid.zhost == self.id || membership.generation(pid.zhost) == Some(pid.generation);
+        let membership = &self.facts.membership;
+        let lives = |pid: &Pid| {
+            pid.zhost == self.facts.id || membership.generation(pid.zhost) == Some(pid.generation)
+        };
         let grants = &mut self.actors.grants;
         grants.granted.retain(|_, (holder, until)| *until > now && lives(holder));
         let key = (topology, name.clone());
@@ -149,8 +154,8 @@ impl Node {
         }
         grants.counter += 1;
         // Of two starts of this zhost, the later one's grants are the later ones.
-        let counter = u64::from(self.generation.0) << 32 | u64::from(grants.counter);
-        Ok(PlacementVersion { slot, term, counter, coordinator: self.id })
+        let counter = u64::from(self.facts.generation.0) << 32 | u64::from(grants.counter);
+        Ok(PlacementVersion { slot, term, counter, coordinator: self.facts.id })
     }
 
     /// A super answers a claim.
@@ -183,9 +188,9 @@ impl Node {
             return;
         }
         self.actors.grants.held.remove(&key);
-        self.registry.remove(now, &RowKey::Name(topology, name.clone()));
-        if let Some(granter) = self.granter(topology, name) {
-            let release = Errand::Release(name.clone(), self.pid(number));
+        self.facts.registry.remove(now, &RowKey::Name(topology, name.clone()));
+        if let Some(granter) = self.facts.granter(topology, name) {
+            let release = Errand::Release(name.clone(), self.facts.pid(number));
             self.run_errand(now, granter, topology, release);
         }
     }
@@ -205,15 +210,15 @@ impl Node {
         let mut lost = Vec::new();
         for ((topology, name), (number, grant)) in &self.actors.grants.held {
             let key = RowKey::Name(*topology, name.clone());
-            let is_later = |zhost: ZhostId| matches!(self.registry.row(zhost, &key), Some(Row::Name { grant: other, .. }) if other > grant);
-            if self.registry.owners().any(|(zhost, _)| zhost != self.id && is_later(zhost)) {
+            let is_later = |zhost: ZhostId| matches!(self.facts.registry.row(zhost, &key), Some(Row::Name { grant: other, .. }) if other > grant);
+            if self.facts.registry.owners().any(|(zhost, _)| zhost != self.facts.id && is_later(zhost)) {
                 lost.push((*topology, name.clone(), *number));
             }
         }
         for (topology, name, number) in lost {
             self.log(Level::Warn, format!("the name {name} was granted to two spaces; the later grant wins"));
             self.actors.grants.held.remove(&(topology, name.clone()));
-            self.registry.remove(now, &RowKey::Name(topology, name.clone()));
+            self.facts.registry.remove(now, &RowKey::Name(topology, name.clone()));
             self.signal(number, Signal::NameLost(name));
         }
     }

@@ -66,29 +66,30 @@ impl Node {
         space: &Name,
         zhost: Option<&Name>,
     ) -> Result<ZhostId, Refusal> {
-        let document = self.ledger.topology(topology).ok_or(Refusal::NotFound)?;
+        let document = self.facts.ledger.topology(topology).ok_or(Refusal::NotFound)?;
         let spec = document.spec.space(space).filter(|spec| spec.start == Start::Spawned);
         let spec = spec.ok_or(Refusal::NotFound)?;
         let offers = |id: &ZhostId| {
-            self.profile(*id).is_some_and(|profile| {
+            self.facts.profile(*id).is_some_and(|profile| {
                 profile.runs_spaces && spec.capabilities.iter().all(|c| profile.capabilities.contains(c))
             })
         };
         if let Some(name) = zhost {
-            let named = self.known_zhosts().find(|(_, profile)| profile.name == *name);
+            let named = self.facts.known_zhosts().find(|(_, profile)| profile.name == *name);
             let (id, _) = named.ok_or(Refusal::NotFound)?;
             return if offers(&id) { Ok(id) } else { Err(Refusal::Denied) };
         }
-        let judged = self.judged_failed();
-        let load = |id: ZhostId| match self.registry.row(id, &RowKey::Load) {
+        let judged = self.facts.judged_failed();
+        let load = |id: ZhostId| match self.facts.registry.row(id, &RowKey::Load) {
             Some(Row::Load(load)) => *load,
             _ => LoadBand::default(),
         };
         let blob = RowKey::Blob(document.package);
-        let sites = self.known_zhosts().map(|(id, _)| id).filter(|id| offers(id) && !judged.contains(id));
+        let sites =
+            self.facts.known_zhosts().map(|(id, _)| id).filter(|id| offers(id) && !judged.contains(id));
         let mut sites: Vec<_> = sites
             .map(|id| {
-                let has_package = self.registry.row(id, &blob).is_some();
+                let has_package = self.facts.registry.row(id, &blob).is_some();
                 let load = load(id);
                 let spawned = self.actors.spawns.spawned.get(&id).copied().unwrap_or(0);
                 (id, (Reverse(has_package), load.cpu.max(load.memory), spawned))
@@ -103,7 +104,7 @@ impl Node {
     }
 
     pub(crate) fn handle_spawn(&mut self, now: Instant, spawn: Spawn) {
-        let refusal = match self.ledger.topology(spawn.topology) {
+        let refusal = match self.facts.ledger.topology(spawn.topology) {
             None => Some(Refusal::NotFound),
             Some(document) if document.wanted != Wanted::Running => Some(Refusal::TryAgain),
             Some(_) if self.is_shutting_down() || !self.config.runs_spaces => Some(Refusal::TryAgain),
@@ -131,7 +132,7 @@ impl Node {
     /// A package is complete, or the ledger has changed: spawns that wait no more go on, or come to nothing.
     pub(crate) fn resume_spawns(&mut self, now: Instant) {
         let waits = |spawn: &Spawn| {
-            let document = self.ledger.topology(spawn.topology);
+            let document = self.facts.ledger.topology(spawn.topology);
             let waits = |document: &TopologyDocument| {
                 document.wanted == Wanted::Running && !self.blobs.is_complete(document.package)
             };
@@ -144,7 +145,7 @@ impl Node {
     }
 
     fn start_spawned(&mut self, now: Instant, spawn: Spawn) {
-        let Some(document) = self.ledger.topology(spawn.topology) else { return };
+        let Some(document) = self.facts.ledger.topology(spawn.topology) else { return };
         let spec = document.spec.space(&spawn.space).filter(|spec| spec.start == Start::Spawned);
         let memory = spec.map(|spec| u64::from(spec.memory_bytes));
         let memory_of = |key: &SpaceKey| self.space_spec(key).map_or(0, |spec| u64::from(spec.memory_bytes));
@@ -156,7 +157,8 @@ impl Node {
             let key = SpaceKey { topology: spawn.topology, space: name.clone() };
             document.spec.space(name).is_none() && self.host.space(&key).is_none()
         };
-        let name = name.ok().filter(|name| is_free(name) && self.obeyed_placement(spawn.topology).is_some());
+        let name =
+            name.ok().filter(|name| is_free(name) && self.facts.obeyed_placement(spawn.topology).is_some());
         let refusal = match memory {
             None => Some(Refusal::NotFound),
             Some(_) if name.is_none() => Some(Refusal::TryAgain),
@@ -179,7 +181,7 @@ impl Node {
         };
         let revision = document.revision;
         if spawn.link {
-            let (me, parent) = (self.pid(number), spawn.parent);
+            let (me, parent) = (self.facts.pid(number), spawn.parent);
             self.actors.bonds.tie(me.number, parent, Tie::Link);
         }
         self.log(Level::Debug, format!("spawning {} for {}", key.space, spawn.parent));
@@ -193,7 +195,7 @@ impl Node {
         else {
             return;
         };
-        let pid = self.pid(number);
+        let pid = self.facts.pid(number);
         let result = result.map(|()| pid).map_err(|refusal| refusal as i8);
         self.run_errand(now, parent.zhost, topology, Errand::Spawned { parent, serial, link, result });
     }

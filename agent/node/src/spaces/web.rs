@@ -7,7 +7,10 @@
 //! come later. Below the page's own address, `-/events` streams them, and what is posted to `-/paths/<path>` is sent
 //! along that path. Everything else is a file of the package.
 
-use crate::node::{Node, Output};
+use crate::{
+    facts::Facts,
+    node::{Node, Output},
+};
 use litemap::LiteMap;
 use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
@@ -80,11 +83,20 @@ impl<'a> Place<'a> {
     }
 }
 
+impl Facts {
+    fn web_addr_of(&self, zhost: ZhostId) -> Option<SocketAddr> {
+        match self.registry.row(zhost, &RowKey::Profile)? {
+            Row::Profile(profile) => self.completed(zhost, profile.web_addr?),
+            _ => None,
+        }
+    }
+}
+
 impl Node {
     /// An address at which a browser is shown a UI space for a while.
     pub(crate) fn web_address(&self, now: Instant, name: &str) -> Result<String, String> {
-        let key = self.resolve_space(name)?;
-        let spec = self.spec_of(&key).ok_or("its topology is gone")?;
+        let key = self.facts.resolve_space(name)?;
+        let spec = self.facts.spec_of(&key).ok_or("its topology is gone")?;
         if spec.space(&key.space).is_none_or(|space| space.kind != SpaceKind::Ui) {
             return Err(format!("space {} is no UI space: there is nothing to see", key.space));
         }
@@ -92,18 +104,11 @@ impl Node {
             return Err("the space does not run at present; see `zctl topo status`".into());
         }
         let at = self.config.web_addr.ok_or("the zhost that runs it answers no browsers")?;
-        let at = self.completed(self.id, at).ok_or("the zhost that runs it has no network")?;
+        let at = self.facts.completed(self.facts.id, at).ok_or("the zhost that runs it has no network")?;
         let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
         let until = self.unix_ms(now) / 1000 + TICKET_TTL.as_secs();
         let ticket = self.ticket(&place, until);
         Ok(format!("http://{at}{}?{}={ticket}", place.root(), zhost_web::TICKET_PARAMETER))
-    }
-
-    fn web_addr_of(&self, zhost: ZhostId) -> Option<SocketAddr> {
-        match self.registry.row(zhost, &RowKey::Profile)? {
-            Row::Profile(profile) => self.completed(zhost, profile.web_addr?),
-            _ => None,
-        }
     }
 
     fn ticket(&self, place: &Place<'_>, until: u64) -> String {
@@ -148,15 +153,15 @@ impl Node {
             let response = Response::new(Status::SeeOther).location(clean);
             return Some(response.keep_ticket(&root, ticket, TICKET_TTL.as_secs()));
         }
-        let Ok(key) = self.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
+        let Ok(key) = self.facts.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
             return refuse(
                 Status::NotFound,
                 "This zhost knows of no such space; if it is new, try again in a moment.",
             );
         };
         let Some(site) = self.web.sites.get(&key) else {
-            let elsewhere = self.host_of(&key).filter(|host| *host != self.id);
-            return match elsewhere.and_then(|host| self.web_addr_of(host)) {
+            let elsewhere = self.facts.host_of(&key).filter(|host| *host != self.facts.id);
+            return match elsewhere.and_then(|host| self.facts.web_addr_of(host)) {
                 Some(addr) => {
                     let address =
                         format!("http://{addr}{}?{}={ticket}", request.path, zhost_web::TICKET_PARAMETER);
@@ -192,7 +197,7 @@ impl Node {
 
     /// A page sends a message along a path of its space.
     fn post(&mut self, now: Instant, key: &SpaceKey, path: &str, payload: &[u8]) -> Response {
-        let Some(index) = self.spec_of(key).and_then(|spec| {
+        let Some(index) = self.facts.spec_of(key).and_then(|spec| {
             let index = spec.paths_from(&key.space).position(|(known, _)| known.name.as_str() == path)?;
             u8::try_from(index).ok()
         }) else {
@@ -245,7 +250,7 @@ impl Node {
     /// Messages of a page did not arrive, or may not have.
     pub(crate) fn show_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
         let Undelivered { lost, unknown } = undelivered;
-        let spec = self.spec_of(key);
+        let spec = self.facts.spec_of(key);
         let Some((path, _)) = spec.and_then(|spec| spec.paths_from(&key.space).nth(usize::from(path))) else {
             return;
         };

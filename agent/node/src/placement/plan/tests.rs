@@ -8,7 +8,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -> Profile {
+pub fn profile(region: &str, kind: &str, capabilities: &[&str], memory_bytes: u32) -> Profile {
     Profile {
         name: name("z"),
         region: name(region),
@@ -36,7 +36,7 @@ fn space(capabilities: &[&str], region: Option<&str>, kind: Option<&str>) -> Spa
     }
 }
 
-fn sites(profiles: &[Profile]) -> Sites<'_> {
+pub fn sites(profiles: &[Profile]) -> Sites<'_> {
     let site = |profile| Site {
         profile,
         load: LoadBand::default(),

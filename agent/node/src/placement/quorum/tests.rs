@@ -1,0 +1,281 @@
+use super::*;
+use crate::{effects::Effect, facts::fixture};
+use std::collections::VecDeque;
+use zhost_base::Rng;
+use zhost_gossip::{
+    document::{Home, Placement, Wanted},
+    ledger::Taken,
+};
+
+const ID: TopologyId = TopologyId([1; 16]);
+/// Steps of a run for each zhost: enough for some rounds of several coordinators.
+const STEPS_EACH: usize = 1000;
+/// Those that think at once that they coordinate.
+const COORDINATORS: usize = 2;
+
+/// A zhost with nothing but quorum rounds: what is under way to its flash, and what it has decided.
+struct Site {
+    facts: Facts,
+    quorum: Quorum,
+    disk: VecDeque<Write>,
+}
+
+enum Write {
+    Promise(PlacementVersion),
+    Placement(u64),
+}
+
+/// A decision, and the newest placement that whoever took it knew of.
+struct Decision {
+    version: PlacementVersion,
+    fingerprint: u64,
+    knew: Option<PlacementVersion>,
+}
+
+struct Cluster {
+    sites: Vec<Site>,
+    network: Vec<(usize, ZhostId, Frame)>,
+    decisions: Vec<Decision>,
+    now: Instant,
+    rng: Rng,
+}
+
+fn zhosts(count: usize) -> Vec<ZhostId> {
+    (1..=count as u64).map(ZhostId).collect()
+}
+
+impl Cluster {
+    fn new(count: usize, seed: u64) -> Self {
+        let site = |first: usize| {
+            let mut zhosts = zhosts(count);
+            zhosts.swap(0, first);
+            let topology = fixture::topology(Wanted::Running, 1, ZhostId(1));
+            let facts = fixture::facts(&zhosts, [(DocumentKey::Topology(ID), topology)]);
+            Site { facts, quorum: Quorum::new(LiteMap::new()), disk: VecDeque::new() }
+        };
+        Self {
+            sites: (0..count).map(site).collect(),
+            network: Vec::new(),
+            decisions: Vec::new(),
+            now: Instant::ZERO,
+            rng: Rng::from_number(seed),
+        }
+    }
+
+    /// Has a zhost take something in, and does what follows.
+    fn run<T>(&mut self, index: usize, work: impl FnOnce(&mut Quorum, &Facts, &mut Effects) -> T) -> T {
+        let site = &mut self.sites[index];
+        let mut effects = Effects::default();
+        let outcome = work(&mut site.quorum, &site.facts, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Disk(_, Purpose::Promise(_, floor)) => site.disk.push_back(Write::Promise(floor)),
+                Effect::Disk(_, purpose) => panic!("a quorum round wrote {purpose:?}"),
+                Effect::Send(to, frame) => self.network.push((index, to, frame)),
+            }
+        }
+        outcome
+    }
+
+    /// A zhost that thinks it coordinates decides, if it may.
+    fn coordinate(&mut self, index: usize, term: u64) {
+        let now = self.now;
+        let knew =
+            self.sites[index].facts.ledger.placement(ID, Slot::Full).map(|placement| placement.version);
+        let granted =
+            self.run(index, |quorum, facts, effects| quorum.granted_version(now, facts, ID, term, effects));
+        let Some(version) = granted else { return };
+        let homes = vec![Home::On(self.sites[index].facts.id)];
+        let placement = Placement { version, revision: 1, homes, settled: false, keepers: Vec::new() };
+        let document = Document::Placement(placement);
+        let decision = Decision { version, fingerprint: document.fingerprint(), knew };
+        if self.take(index, document) {
+            self.decisions.push(decision);
+            self.run(index, |quorum, facts, effects| quorum.ask(facts, ID, effects));
+        }
+    }
+
+    /// As documents are taken in: not below what was promised.
+    fn take(&mut self, index: usize, document: Document) -> bool {
+        let Document::Placement(placement) = &document else { return false };
+        let site = &mut self.sites[index];
+        if site.quorum.refuses(ID, placement.version) {
+            return false;
+        }
+        let fingerprint = document.fingerprint();
+        let is_new = site.facts.ledger.offer(key(ID), document) == Taken::New;
+        if is_new {
+            site.disk.push_back(Write::Placement(fingerprint));
+        }
+        is_new
+    }
+
+    fn deliver(&mut self) {
+        if self.network.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.network.len() as u64) as usize;
+        let (from, to, frame) = self.network.swap_remove(at);
+        let Some(to) = self.sites.iter().position(|site| site.facts.id == to) else { return };
+        let from = self.sites[from].facts.id;
+        if self.rng.chance(200) {
+            return;
+        }
+        match frame {
+            Frame::Prepare { serial, topology, floor } => self.run(to, |quorum, facts, effects| {
+                quorum.handle_prepare(facts, from, serial, topology, floor, effects);
+            }),
+            Frame::Promise { serial, kept, floor } => self.run(to, |quorum, facts, effects| {
+                quorum.handle_promise(facts, from, serial, kept, floor, effects);
+            }),
+            Frame::Ledger(LedgerMessage::Documents(documents)) => {
+                for (_, document) in documents {
+                    self.take(to, document);
+                }
+            }
+            other => panic!("a quorum round sent {other:?}"),
+        }
+    }
+
+    fn write(&mut self, index: usize) {
+        let fails = self.rng.chance(100);
+        let site = &mut self.sites[index];
+        match site.disk.pop_front() {
+            Some(Write::Promise(floor)) => self.run(index, |quorum, facts, effects| {
+                quorum.handle_stored(facts, ID, floor, !fails, effects);
+            }),
+            Some(Write::Placement(fingerprint)) if fails => {
+                site.facts.ledger.handle_failed(key(ID), fingerprint);
+            }
+            Some(Write::Placement(fingerprint)) => site.facts.ledger.handle_stored(key(ID), fingerprint),
+            None => {}
+        }
+    }
+
+    /// The power fails: what is on flash stays.
+    fn restart(&mut self, index: usize) {
+        let site = &mut self.sites[index];
+        site.quorum = Quorum::new(site.quorum.kept.clone());
+        for write in std::mem::take(&mut site.disk) {
+            if let Write::Placement(fingerprint) = write {
+                site.facts.ledger.handle_failed(key(ID), fingerprint);
+            }
+        }
+    }
+
+    /// Decisions that a majority has on flash at this moment.
+    fn chosen(&self) -> impl Iterator<Item = PlacementVersion> {
+        self.decisions
+            .iter()
+            .filter(|decision| self.holders(decision.fingerprint) * 2 > self.sites.len())
+            .map(|decision| decision.version)
+    }
+
+    fn holders(&self, fingerprint: u64) -> usize {
+        let kept = self.sites.iter().map(|site| site.facts.ledger.kept_fingerprint(&key(ID)));
+        kept.filter(|kept| *kept == Some(fingerprint)).count()
+    }
+}
+
+/// Two coordinate at once, in terms of which neither knows the other's; how many decisions a majority had.
+fn run(count: usize, seed: u64) -> usize {
+    let mut cluster = Cluster::new(count, seed);
+    let mut chosen = std::collections::BTreeSet::new();
+    for step in 0..STEPS_EACH * count {
+        cluster.now += Duration::from_millis(1);
+        let index = cluster.rng.below(count as u64) as usize;
+        match cluster.rng.below(1000) {
+            0..2 => cluster.restart(index),
+            2..20 => {
+                let coordinator = cluster.rng.below(COORDINATORS as u64) as usize;
+                let term = (1 + step / (300 * count)) * COORDINATORS + coordinator;
+                cluster.coordinate(coordinator, term as u64);
+            }
+            20..350 => cluster.write(index),
+            350..380 => {
+                let now = cluster.now;
+                cluster.run(index, |quorum, facts, effects| quorum.handle_timeout(now, facts, effects));
+            }
+            _ => cluster.deliver(),
+        }
+        chosen.extend(cluster.chosen().map(|version| (version.term, version.counter, version.coordinator)));
+    }
+    for decision in &cluster.decisions {
+        let (term, counter, coordinator) =
+            (decision.version.term, decision.version.counter, decision.version.coordinator);
+        let earlier = chosen.iter().filter(|earlier| **earlier < (term, counter, coordinator)).max();
+        let knew = decision.knew.map(|version| (version.term, version.counter, version.coordinator));
+        assert!(
+            knew >= earlier.copied(),
+            "seed {seed} of {count}: {:?} was decided by one that knew {knew:?}, and a majority had {earlier:?}",
+            decision.version
+        );
+    }
+    chosen.len()
+}
+
+#[test]
+fn whoever_decides_knows_what_a_majority_has() {
+    for (count, seeds) in [(3, 100), (7, 40), (20, 10)] {
+        let chosen: usize = (0..seeds).map(|seed| run(count, seed)).sum();
+        assert!(chosen > seeds as usize, "of {count} zhosts' decisions, {chosen} found a majority");
+    }
+}
+
+#[test]
+fn a_promise_counts_when_it_is_on_flash_and_one_that_does_not_get_there_is_none() {
+    let mut cluster = Cluster::new(3, 0);
+    let floor = PlacementVersion { slot: Slot::Full, term: 1, counter: 1, coordinator: ZhostId(1) };
+    let ask = |quorum: &mut Quorum, facts: &Facts, effects: &mut Effects| {
+        quorum.handle_prepare(facts, ZhostId(1), 7, ID, floor, effects);
+    };
+    cluster.run(1, ask);
+    assert!(cluster.network.is_empty());
+    cluster.run(1, |quorum, facts, effects| quorum.handle_stored(facts, ID, floor, false, effects));
+    assert!(cluster.network.is_empty());
+    cluster.run(1, ask);
+    assert_eq!(cluster.sites[1].disk.len(), 2, "it is tried again");
+    cluster.run(1, |quorum, facts, effects| quorum.handle_stored(facts, ID, floor, true, effects));
+    let promise = Frame::Promise { serial: 7, kept: None, floor };
+    assert_eq!(cluster.network, [(1, ZhostId(1), promise)]);
+}
+
+#[test]
+fn one_that_may_have_forgotten_promises_makes_none() {
+    let mut cluster = Cluster::new(3, 0);
+    cluster.sites[1].facts.lost.votes = true;
+    let floor = PlacementVersion { slot: Slot::Full, term: 1, counter: 1, coordinator: ZhostId(1) };
+    cluster.run(1, |quorum, facts, effects| {
+        quorum.handle_prepare(facts, ZhostId(1), 1, ID, floor, effects);
+    });
+    assert!(cluster.sites[1].disk.is_empty() && cluster.network.is_empty());
+}
+
+#[test]
+fn a_promise_that_does_not_get_to_the_flash_takes_back_none_that_is_there() {
+    let mut cluster = Cluster::new(3, 0);
+    let floor = |counter| PlacementVersion { slot: Slot::Full, term: 1, counter, coordinator: ZhostId(1) };
+    for (counter, is_kept) in [(5, true), (7, false)] {
+        cluster.run(1, |quorum, facts, effects| {
+            quorum.handle_prepare(facts, ZhostId(1), counter, ID, floor(counter), effects);
+            quorum.handle_stored(facts, ID, floor(counter), is_kept, effects);
+        });
+    }
+    assert!(cluster.sites[1].quorum.refuses(ID, floor(4)));
+    assert!(!cluster.sites[1].quorum.refuses(ID, floor(6)));
+}
+
+#[test]
+fn promises_of_strangers_and_such_as_another_start_was_given_count_nothing() {
+    let mut cluster = Cluster::new(3, 0);
+    cluster.run(0, |quorum, facts, effects| quorum.granted_version(Instant::ZERO, facts, ID, 1, effects));
+    let floor = cluster.sites[0].quorum.rounds[&ID].floor;
+    let lower = PlacementVersion { term: 0, ..floor };
+    for (zhost, floor) in [(ZhostId(8), floor), (ZhostId(9), floor), (ZhostId(2), lower), (ZhostId(3), lower)]
+    {
+        cluster.run(0, |quorum, facts, effects| {
+            quorum.handle_promise(facts, zhost, 1, None, floor, effects);
+        });
+    }
+    assert!(cluster.sites[0].quorum.rounds[&ID].promises.is_empty());
+}
