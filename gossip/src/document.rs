@@ -161,12 +161,12 @@ pub struct Placement {
     /// Whether all spaces of this revision have been running at once.
     pub settled: bool,
     /// Who keeps the data of the spaces that have replicas.
-    pub keepers: Vec<Keepers>,
+    pub replica_sets: Vec<ReplicaSet>,
 }
 
 /// Who keeps the data of one space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keepers {
+pub struct ReplicaSet {
     /// Which space.
     pub space: Name,
     /// The zhost that writes.

@@ -3,13 +3,13 @@
 //! Candidates are a pure function of what everybody sees. The first of them proposes a term one above the highest it
 //! has seen; a zhost votes once per term and persists its vote before it gives it. With a majority of the roster the
 //! term is *full*; when the rest of the roster cannot be reached it is *provisional*, which any full term outranks.
-//! An incumbent is never toppled by a newcomer: nobody proposes while a reign's leader is alive, except the leader
+//! An incumbent is never toppled by a newcomer: nobody proposes while a term's leader is alive, except the leader
 //! itself, to replace a dead super, to turn a provisional term into a full one, or because what it places is not obeyed
 //! any more: while it was cut off, somebody since dead placed under a later term.
 
 use crate::{
     datagram::{Datagram, Verdict},
-    row::{Reign, Supers},
+    row::{Leadership, Supers},
 };
 use alloc::{collections::VecDeque, vec::Vec};
 use core::time::Duration;
@@ -66,8 +66,8 @@ pub struct View {
     pub candidates: Vec<Candidate>,
     /// Everybody admitted to the cluster, sorted.
     pub roster: Vec<ZhostId>,
-    /// The reigns announced by live zhosts.
-    pub reigns: Vec<(ZhostId, Reign)>,
+    /// The terms announced by live zhosts.
+    pub leaderships: Vec<(ZhostId, Leadership)>,
     /// Whether we know enough of the cluster to take part.
     pub ready: bool,
     /// The highest term of any placement in the ledger: a new one must lie above it.
@@ -75,9 +75,9 @@ pub struct View {
 }
 
 impl View {
-    /// Whether placements of this reign lose to what somebody placed under a later term.
-    fn outranks(&self, reign: &Reign) -> bool {
-        reign.term < self.placed_term
+    /// Whether placements of this term lose to what somebody placed under a later term.
+    fn outranks(&self, leadership: &Leadership) -> bool {
+        leadership.term < self.placed_term
     }
 }
 
@@ -88,8 +88,8 @@ pub enum ElectionOutput {
     Send(ZhostId, Datagram),
     /// Put this ballot on flash, then call [`Election::handle_ballot_stored`].
     Persist(Ballot),
-    /// Announce this reign in our registry row, or withdraw it.
-    Announce(Option<Reign>),
+    /// Announce this term in our registry row, or withdraw it.
+    Announce(Option<Leadership>),
     /// We abstained since our votes were lost, and need not any more.
     Informed,
 }
@@ -121,11 +121,11 @@ pub struct Election {
     voter_waits: bool,
     highest_term: u64,
     view: View,
-    /// The supers of the last reign seen: incumbents come first.
+    /// The supers of the last term seen: incumbents come first.
     last_supers: Supers,
     campaign: Option<Campaign>,
     abstention: Option<Abstention>,
-    mine: Option<Reign>,
+    mine: Option<Leadership>,
     propose_at: Option<Instant>,
     rng: Rng,
     outputs: VecDeque<ElectionOutput>,
@@ -211,22 +211,24 @@ impl Election {
         }
     }
 
-    /// The reign in force, and who announced it.
-    pub fn reign(&self) -> Option<(ZhostId, &Reign)> {
-        let others = self.view.reigns.iter().filter(|(owner, _)| *owner != self.me);
+    /// The term in force, and who announced it.
+    pub fn leadership(&self) -> Option<(ZhostId, &Leadership)> {
+        let others = self.view.leaderships.iter().filter(|(owner, _)| *owner != self.me);
         let all = others
-            .map(|(owner, reign)| (*owner, reign))
+            .map(|(owner, leadership)| (*owner, leadership))
             .chain(self.mine.as_ref().map(|mine| (self.me, mine)));
-        all.max_by_key(|(owner, reign)| (reign.full, reign.term, *owner))
+        all.max_by_key(|(owner, leadership)| (leadership.full, leadership.term, *owner))
     }
 
     /// The world as it is now.
     pub fn handle_view(&mut self, now: Instant, view: View) {
         self.view = view;
-        let seen = self.view.reigns.iter().map(|(_, reign)| reign.term).max().unwrap_or(0);
+        let seen = self.view.leaderships.iter().map(|(_, leadership)| leadership.term).max().unwrap_or(0);
         self.highest_term = self.highest_term.max(seen).max(self.view.placed_term);
-        if let Some((leader, reign)) = self.reign().map(|(leader, reign)| (leader, reign.clone())) {
-            self.last_supers = reign.supers;
+        if let Some((leader, leadership)) =
+            self.leadership().map(|(leader, leadership)| (leader, leadership.clone()))
+        {
+            self.last_supers = leadership.supers;
             if leader != self.me {
                 self.campaign = None;
                 self.propose_at = None;
@@ -256,18 +258,18 @@ impl Election {
     /// How long to wait before proposing, if we should. The first candidate goes first; the others follow one after
     /// the other, since zhosts that remember different incumbents may each take another for the first.
     fn proposal_wait(&self) -> Option<Duration> {
-        let is_led = self.reign().is_some_and(|(leader, _)| leader != self.me);
+        let is_led = self.leadership().is_some_and(|(leader, _)| leader != self.me);
         let has_peers = self.view.roster.iter().any(|id| *id != self.me);
         if is_led || !self.view.ready || (self.abstention.is_some() && has_peers) {
             return None;
         }
         let rank = self.candidates_in_order().iter().position(|id| *id == self.me)?;
-        match self.reign() {
-            Some((_, reign)) => {
-                let changed = self.wanted_supers().iter().any(|id| !reign.supers.contains(id));
+        match self.leadership() {
+            Some((_, leadership)) => {
+                let changed = self.wanted_supers().iter().any(|id| !leadership.supers.contains(id));
                 let majority = self.majority_is_alive();
-                let changed = changed || self.view.outranks(reign);
-                let worth_it = if reign.full { changed && majority } else { changed || majority };
+                let changed = changed || self.view.outranks(leadership);
+                let worth_it = if leadership.full { changed && majority } else { changed || majority };
                 worth_it.then_some(VACANCY)
             }
             None => Some(VACANCY + RANK_WAIT * rank as u32),
@@ -337,8 +339,8 @@ impl Election {
     /// Somebody asks for our vote.
     pub fn handle_vote_request(&mut self, proposer: ZhostId, term: u64) {
         self.highest_term = self.highest_term.max(term);
-        let led_by_another =
-            self.view.ready && self.reign().is_some_and(|(leader, reign)| leader != proposer && reign.full);
+        let led_by_another = self.view.ready
+            && self.leadership().is_some_and(|(leader, leadership)| leader != proposer && leadership.full);
         let may_vote = term > self.ballot.term || self.ballot == Ballot { term, proposer: Some(proposer) };
         if self.abstention.is_some() && term != NO_TERM {
             // Neither yes nor no: the others may be enough.
@@ -411,10 +413,10 @@ impl Election {
 
     fn win(&mut self, full: bool) {
         let Some(campaign) = self.campaign.take() else { return };
-        let reign = Reign { full, term: campaign.term, supers: campaign.supers };
-        self.last_supers.clone_from(&reign.supers);
-        self.mine = Some(reign.clone());
-        self.outputs.push_back(ElectionOutput::Announce(Some(reign)));
+        let leadership = Leadership { full, term: campaign.term, supers: campaign.supers };
+        self.last_supers.clone_from(&leadership.supers);
+        self.mine = Some(leadership.clone());
+        self.outputs.push_back(ElectionOutput::Announce(Some(leadership)));
     }
 
     /// Repeats requests, ends campaigns, starts those that are due.
@@ -427,7 +429,7 @@ impl Election {
                     !mine.full && (mine.supers != campaign.supers || self.view.outranks(mine))
                 });
                 if !changed || !own_vote_stored {
-                    // A reign that would gain nothing goes on; without our own vote on flash there is no term.
+                    // A term that would gain nothing goes on; without our own vote on flash there is no term.
                     self.campaign = None;
                     self.propose_at = Some(now + CAMPAIGN);
                 } else {

@@ -52,7 +52,7 @@ const GOSSIP_PERIOD: Duration = Duration::from_millis(100);
 /// Members that get the news at a time.
 const GOSSIP_FANOUT: usize = 3;
 /// Members told directly when a zhost leaves.
-const FAREWELLS_MAX: usize = 16;
+const LEAVES_MAX: usize = 16;
 /// Plain bytes that news may take in a datagram, beside its head and what is said of the receiver itself.
 const NEWS_SIZE_MAX_BYTES: usize = PLAIN_SIZE_MAX_BYTES - 200;
 /// Everything takes up to this many times longer while a zhost doubts itself.
@@ -700,7 +700,7 @@ impl Membership {
     /// Tells the others that we go; afterwards nothing is sent or heard any more.
     pub fn leave(&mut self) {
         let me = Rumour { standing: Standing::Down, ..self.own_rumour() };
-        let peers = self.random_peers(FAREWELLS_MAX, |_| true);
+        let peers = self.random_peers(LEAVES_MAX, |_| true);
         for addr in peers.iter().filter_map(|peer| self.addr(peer.id)).collect::<Vec<_>>() {
             let rumours = vec![me.clone()];
             self.send(addr, Swim { from: self.me.id, message: SwimMessage::News, rumours });

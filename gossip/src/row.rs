@@ -14,8 +14,8 @@ pub enum RowKey {
     Profile,
     /// How loaded it is: [`Row::Load`].
     Load,
-    /// The term it leads, if any: [`Row::Reign`].
-    Reign,
+    /// The term it leads, if any: [`Row::Leadership`].
+    Leadership,
     /// The super it reports to: [`Row::Super`].
     Super,
     /// The zhosts it is linked with: [`Row::Links`].
@@ -39,8 +39,8 @@ pub enum Row {
     Profile(Profile),
     /// Under [`RowKey::Load`].
     Load(LoadBand),
-    /// Under [`RowKey::Reign`].
-    Reign(Reign),
+    /// Under [`RowKey::Leadership`].
+    Leadership(Leadership),
     /// Under [`RowKey::Super`].
     Super(ZhostId),
     /// Under [`RowKey::Links`]: with whom, and the round trip as a power of two of microseconds.
@@ -138,7 +138,7 @@ pub type Supers = ArrayVec<[ZhostId; SUPERS_MAX]>;
 
 /// A term, as announced by the super that proposed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reign {
+pub struct Leadership {
     /// Whether a majority of the roster voted for it.
     pub full: bool,
     /// Its number.
@@ -200,7 +200,7 @@ impl RowKey {
     /// Bytes of the key on the wire.
     pub fn encoded_size(&self) -> usize {
         match self {
-            Self::Profile | Self::Load | Self::Reign | Self::Super | Self::Links | Self::Firmware => 1,
+            Self::Profile | Self::Load | Self::Leadership | Self::Super | Self::Links | Self::Firmware => 1,
             Self::Verdict(_) => 11,
             Self::Space(key) => 18 + key.space.as_str().len(),
             Self::Blob(_) => 33,

@@ -181,12 +181,12 @@ impl Facts {
             Some((topology, self.obeyed_placement(id).filter(|placement| wanted(placement))?))
         });
         placements.into_iter().find_map(|(topology, placement)| {
-            let lacks = placement.keepers.iter().find(|keepers| {
-                let spec = topology.spec.spaces.iter().find(|space| space.name == keepers.space);
+            let lacks = placement.replica_sets.iter().find(|set| {
+                let spec = topology.spec.spaces.iter().find(|space| space.name == set.space);
                 let wanted = spec.map_or(0, |spec| usize::from(spec.replicas));
-                !keepers.joining.is_empty() || keepers.replicas.len() < wanted
+                !set.joining.is_empty() || set.replicas.len() < wanted
             });
-            lacks.map(|keepers| &keepers.space)
+            lacks.map(|set| &set.space)
         })
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use zhost_base::{BlobDigest, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId, limits};
 use zhost_gossip::{
     document::{DocumentKey, PlacementVersion},
-    row::{Reign, Row, RowKey},
+    row::{Leadership, Row, RowKey},
 };
 
 /// A node's view of the cluster, and what it does itself.
@@ -14,8 +14,8 @@ use zhost_gossip::{
 pub struct Inspection {
     /// The live members it sees, itself included.
     pub members: BTreeSet<ZhostId>,
-    /// The reign it sees in force, with its leader.
-    pub reign: Option<(ZhostId, Reign)>,
+    /// The term it sees in force, with its leader.
+    pub leadership: Option<(ZhostId, Leadership)>,
     /// Hash of its registry.
     pub registry_hash: u64,
     /// Hash of its ledger.
@@ -53,9 +53,9 @@ pub struct Agreement {
 
 impl Node {
     /// The term this node leads, if it does, and whether it is full.
-    pub fn inspect_reign(&self) -> Option<(u64, bool)> {
-        match self.facts.registry.row(self.facts.id, &RowKey::Reign)? {
-            Row::Reign(reign) => Some((reign.term, reign.full)),
+    pub fn inspect_leadership(&self) -> Option<(u64, bool)> {
+        match self.facts.registry.row(self.facts.id, &RowKey::Leadership)? {
+            Row::Leadership(leadership) => Some((leadership.term, leadership.full)),
             _ => None,
         }
     }
@@ -121,7 +121,7 @@ impl Node {
         Agreement {
             members: self.facts.membership.peer_count() + 1,
             members_hash: self.facts.membership.hash(),
-            leader: self.facts.election.reign().map(|(leader, reign)| (leader, reign.term)),
+            leader: self.facts.election.leadership().map(|(leader, leadership)| (leader, leadership.term)),
             registry_hash: self.facts.registry.hash(),
             ledger_hash: self.facts.ledger.hash(),
         }
@@ -172,7 +172,11 @@ impl Node {
         Inspection {
             topology_documents: self.facts.ledger.documents().filter(|(key, _)| is_of_topology(key)).count(),
             members: self.facts.membership.peers().map(|peer| peer.id).chain([self.facts.id]).collect(),
-            reign: self.facts.election.reign().map(|(leader, reign)| (leader, reign.clone())),
+            leadership: self
+                .facts
+                .election
+                .leadership()
+                .map(|(leader, leadership)| (leader, leadership.clone())),
             registry_hash: self.facts.registry.hash(),
             ledger_hash: self.facts.ledger.hash(),
             packages: self.facts.ledger.topologies().map(|(_, topology)| topology.package).collect(),

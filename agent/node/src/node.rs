@@ -51,7 +51,7 @@ use zhost_runtime::WorkerCommand;
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
 /// How long a zhost that an operator ends stays to tell him so.
-const FAREWELL: Duration = Duration::from_millis(500);
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// Which of the zhost's UDP sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub struct Node {
     finished: bool,
     ending: Ending,
     /// Until the operator who ended us has his answer.
-    farewell_until: Option<Instant>,
+    answers_until: Option<Instant>,
     seen: (u64, u64, u64, bool),
     pub(crate) flash: Flash,
     outputs: VecDeque<Output>,
@@ -288,7 +288,7 @@ impl Node {
             shutdown_by: None,
             finished: false,
             ending: Ending::default(),
-            farewell_until: None,
+            answers_until: None,
             seen: (0, 0, 0, false),
             flash: Flash::default(),
             outputs: VecDeque::new(),
@@ -403,7 +403,7 @@ impl Node {
     /// An operator wants this zhost to end.
     pub(crate) fn end(&mut self, now: Instant, ending: Ending) -> Reply {
         self.ending = ending;
-        self.farewell_until = Some(now + FAREWELL);
+        self.answers_until = Some(now + ANSWER_TIME);
         self.shut_down(now);
         let what = match ending {
             Ending::Restart => "begins anew",
@@ -517,7 +517,7 @@ impl Node {
             self.alone_until.map(|until| (until, "waiting for the cluster")),
             self.founding.poll_timeout(),
             self.shutdown_by.map(|by| (by, "shutdown")),
-            self.farewell_until.map(|at| (at, "farewell")),
+            self.answers_until.map(|at| (at, "answer the operator")),
             self.peers_write_at.map(|at| (at, "remember peers")),
             self.refresh_at.map(|at| (at, "act upon changes")),
             self.documents.poll_timeout(),
@@ -533,8 +533,8 @@ impl Node {
 
     fn consider_finishing(&mut self, now: Instant) {
         let Some(by) = self.shutdown_by else { return };
-        self.farewell_until = self.farewell_until.filter(|at| *at > now);
-        let is_heard = self.farewell_until.is_none();
+        self.answers_until = self.answers_until.filter(|at| *at > now);
+        let is_heard = self.answers_until.is_none();
         if !self.finished && is_heard && (self.host.is_empty() || by <= now) {
             self.finished = true;
             self.facts.membership.leave();

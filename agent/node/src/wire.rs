@@ -3,7 +3,7 @@
 use crate::cluster::clock::ClockTrust;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use zhost_base::{Batch, BlobDigest, Farewell, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};
+use zhost_base::{Batch, BlobDigest, ExitReason, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{
     datagram::Readiness,
     document::{DataLife, PlacementVersion},
@@ -159,7 +159,7 @@ pub enum Frame {
         bytes: u32,
     },
     /// Between spaces of this topology.
-    Errand(TopologyId, Errand),
+    Actor(TopologyId, ActorMessage),
     /// Asks what is known of the placement of a topology, and to refuse lower versions from now on.
     Prepare {
         /// Comes back with the answer.
@@ -200,7 +200,7 @@ pub enum Frame {
 
 /// What spaces of one topology, by their zhosts, do with each other beside sending along paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Errand {
+pub enum ActorMessage {
     /// Start a space.
     Spawn {
         /// Comes back with [`Self::Spawned`].
@@ -285,7 +285,7 @@ pub enum Errand {
     /// And does not want to be bound any more.
     Unbond(Pid, Pid, Bond),
     /// A space ended, or cannot be reached any more by the one bound to it.
-    Ended(Pid, Pid, Bond, Farewell),
+    Ended(Pid, Pid, Bond, ExitReason),
     /// A spawned space should end.
     Exit(Pid, Pid, String),
     /// A super is asked for a name.
@@ -327,7 +327,7 @@ pub enum DataMessage {
     },
 }
 
-impl Errand {
+impl ActorMessage {
     /// Whether nobody would say it again.
     pub(crate) fn is_last_word(&self) -> bool {
         !matches!(self, Self::Spawn { .. } | Self::Messages { .. } | Self::Call { .. })

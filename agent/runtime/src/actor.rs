@@ -3,7 +3,7 @@
 use crate::context::{Context, Effect, Refusal, Undelivered};
 use std::time::Duration;
 use zhost_base::{
-    Batch, Farewell, Instant, Name, Pid,
+    Batch, ExitReason, Instant, Name, Pid,
     limits::{MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_BYTES, PATH_WINDOW_MESSAGES},
 };
 
@@ -79,9 +79,9 @@ pub enum Signal {
     /// A call of a space, with its number and, if it came along one, the path.
     Call(Pid, u32, Option<Name>, Vec<u8>),
     /// A linked space ended.
-    Exit(Pid, Farewell),
+    Exit(Pid, ExitReason),
     /// A monitored space ended.
-    Down(Pid, Farewell),
+    Down(Pid, ExitReason),
     /// A monitored zhost died.
     ZhostDown(Name),
     /// Another space holds the name now: after a partition, the later grant wins.

@@ -29,7 +29,7 @@ const SETTINGS_FILE: &str = "provisioned.yaml";
 const SECRET_FILE: &str = "cluster.secret";
 const CONTROL_SECRET_FILE: &str = "control.secret";
 /// How long the answer gets to cross the line before the board goes on.
-const FAREWELL: Duration = Duration::from_secs(1);
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Adds what the board was told once, waiting for it if it has no secret and there is a line to wait at.
 pub fn settle(
@@ -107,7 +107,7 @@ async fn listen(
                 };
                 if reply.is_ok() {
                     is_done = true;
-                    ends_at = Some(now + FAREWELL);
+                    ends_at = Some(now + ANSWER_TIME);
                 }
                 let reply = reply.map_or_else(Reply::Refused, Reply::Said);
                 server.reply(now, session, message, reply.encode());

@@ -25,7 +25,7 @@ pub use core::time::Duration;
 pub use id::{BlobDigest, Generation, TopologyId, ZhostId};
 pub use name::{Name, NameError};
 pub use panics::panic_text;
-pub use pid::{Farewell, Pid};
+pub use pid::{ExitReason, Pid};
 pub use recognizer::RecognizerSpec;
 pub use rng::Rng;
 pub use round_trip::RoundTrip;

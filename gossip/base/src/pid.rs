@@ -50,14 +50,14 @@ impl fmt::Display for Pid {
 
 /// How a space ended, as those bound to it are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Farewell {
+pub struct ExitReason {
     /// Whether it ended by its own wish; if not, spaces linked with it end too, unless they trap exits.
     pub normal: bool,
     /// For people and programs.
     pub reason: String,
 }
 
-impl Farewell {
+impl ExitReason {
     /// The zhost of the space cannot be reached: whether the space lives, nobody knows.
     pub fn no_connection() -> Self {
         Self { normal: false, reason: "noconnection".into() }

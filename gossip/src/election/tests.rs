@@ -8,7 +8,7 @@ use alloc::vec;
 struct Cluster {
     now: Instant,
     elections: Vec<Option<Election>>,
-    announced: BTreeMap<ZhostId, Reign>,
+    announced: BTreeMap<ZhostId, Leadership>,
     /// Who can reach whom: equal numbers can.
     sides: Vec<u8>,
     /// Who does not know enough of the cluster to take part.
@@ -47,12 +47,12 @@ impl Cluster {
             |index: &usize| self.elections[*index].is_some() && self.sides[*index] == self.sides[of];
         let seen: Vec<usize> = (0..self.elections.len()).filter(visible).collect();
         let candidate = |index: &usize| Candidate { id: id(*index), eligible: *index != 0, capacity: 64 };
-        let reigns =
+        let leaderships =
             self.announced.iter().filter(|(owner, _)| seen.iter().any(|index| id(*index) == **owner));
         View {
             candidates: seen.iter().map(candidate).collect(),
             roster: (0..self.elections.len()).map(id).collect(),
-            reigns: reigns.map(|(owner, reign)| (*owner, reign.clone())).collect(),
+            leaderships: leaderships.map(|(owner, leadership)| (*owner, leadership.clone())).collect(),
             ready: self.unready != Some(of),
             placed_term: self.placed_term,
         }
@@ -104,20 +104,20 @@ impl Cluster {
                     election.handle_ballot_stored(now, ballot);
                 }
             }
-            ElectionOutput::Announce(Some(reign)) => {
-                if reign.full && *self.leaders.entry(reign.term).or_insert(id(index)) != id(index) {
-                    self.doubled.push(reign.term);
+            ElectionOutput::Announce(Some(leadership)) => {
+                if leadership.full && *self.leaders.entry(leadership.term).or_insert(id(index)) != id(index) {
+                    self.doubled.push(leadership.term);
                 }
-                self.announced.insert(id(index), reign);
+                self.announced.insert(id(index), leadership);
             }
             ElectionOutput::Announce(None) => drop(self.announced.remove(&id(index))),
             ElectionOutput::Informed => {}
         }
     }
 
-    fn reign(&self, of: usize) -> Option<(ZhostId, bool, u64)> {
-        let (leader, reign) = self.elections[of].as_ref()?.reign()?;
-        Some((leader, reign.full, reign.term))
+    fn leadership(&self, of: usize) -> Option<(ZhostId, bool, u64)> {
+        let (leader, leadership) = self.elections[of].as_ref()?.leadership()?;
+        Some((leader, leadership.full, leadership.term))
     }
 
     /// Starts one again: with what it had on flash, or with nothing and, if it `abstains`, knowing that.
@@ -150,8 +150,8 @@ impl Cluster {
 fn all_agree_on_one_eligible_leader_by_majority() {
     let mut cluster = Cluster::new(5);
     cluster.run_for(Duration::from_secs(5));
-    assert_eq!(cluster.reign(0), Some((id(1), true, 1)));
-    assert!((0..5).all(|index| cluster.reign(index) == cluster.reign(0)));
+    assert_eq!(cluster.leadership(0), Some((id(1), true, 1)));
+    assert!((0..5).all(|index| cluster.leadership(index) == cluster.leadership(0)));
 }
 
 #[test]
@@ -160,11 +160,11 @@ fn a_dead_leader_is_replaced_and_the_returning_one_topples_nobody() {
     cluster.run_for(Duration::from_secs(5));
     cluster.kill(1);
     cluster.run_for(Duration::from_secs(5));
-    assert_eq!(cluster.reign(0), Some((id(2), true, 2)));
+    assert_eq!(cluster.leadership(0), Some((id(2), true, 2)));
     cluster.elections[1] =
         Some(Election::new(id(1), Ballot { term: 1, proposer: Some(id(1)) }, Rng::from_number(9)));
     cluster.run_for(Duration::from_secs(10));
-    assert_eq!(cluster.reign(1), Some((id(2), true, 2)));
+    assert_eq!(cluster.leadership(1), Some((id(2), true, 2)));
     assert_eq!(cluster.announced.len(), 1);
 }
 
@@ -173,12 +173,14 @@ fn a_minority_gets_a_provisional_term_and_a_majority_outranks_it() {
     let mut cluster = Cluster::new(5);
     cluster.sides = vec![0, 0, 1, 1, 1];
     cluster.run_for(Duration::from_secs(10));
-    let minority = cluster.reign(0).unwrap();
+    let minority = cluster.leadership(0).unwrap();
     assert_eq!((minority.0, minority.1), (id(1), false));
-    assert_eq!(cluster.reign(3).map(|reign| (reign.0, reign.1)), Some((id(2), true)));
+    assert_eq!(cluster.leadership(3).map(|leadership| (leadership.0, leadership.1)), Some((id(2), true)));
     cluster.sides = vec![0; 5];
     cluster.run_for(Duration::from_secs(10));
-    assert!((0..5).all(|index| cluster.reign(index).is_some_and(|reign| reign.0 == id(2) && reign.1)));
+    assert!((0..5).all(|index| {
+        cluster.leadership(index).is_some_and(|leadership| leadership.0 == id(2) && leadership.1)
+    }));
     assert_eq!(cluster.announced.len(), 1, "the provisional super steps down");
 }
 
@@ -187,11 +189,11 @@ fn a_provisional_super_asks_again_once_a_majority_is_back() {
     let mut cluster = Cluster::new(3);
     cluster.sides = vec![1, 0, 2];
     cluster.run_for(Duration::from_secs(10));
-    assert_eq!(cluster.reign(1).map(|reign| reign.1), Some(false));
+    assert_eq!(cluster.leadership(1).map(|leadership| leadership.1), Some(false));
     cluster.kill(2);
     cluster.sides = vec![0, 0, 0];
     cluster.run_for(Duration::from_secs(10));
-    assert_eq!(cluster.reign(0).map(|reign| (reign.0, reign.1)), Some((id(1), true)));
+    assert_eq!(cluster.leadership(0).map(|leadership| (leadership.0, leadership.1)), Some((id(1), true)));
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn when_the_first_candidate_cannot_the_next_one_does() {
     let mut cluster = Cluster::new(5);
     cluster.unready = Some(1);
     cluster.run_for(Duration::from_secs(5));
-    assert_eq!(cluster.reign(0), Some((id(2), true, 1)));
+    assert_eq!(cluster.leadership(0), Some((id(2), true, 1)));
 }
 
 #[test]
@@ -233,7 +235,9 @@ fn zhosts_that_remember_different_incumbents_still_elect_one() {
     cluster.elections[1] =
         Some(Election::new(id(1), Ballot { term: 1, proposer: Some(id(1)) }, Rng::from_number(9)));
     cluster.run_for(Duration::from_secs(8));
-    assert!((0..5).all(|index| cluster.reign(index).is_some() && cluster.reign(index) == cluster.reign(0)));
+    assert!((0..5).all(
+        |index| cluster.leadership(index).is_some() && cluster.leadership(index) == cluster.leadership(0)
+    ));
     assert_eq!(cluster.announced.len(), 1);
 }
 
@@ -242,7 +246,7 @@ fn a_new_term_lies_above_every_placement_on_flash() {
     let mut cluster = Cluster::new(3);
     cluster.placed_term = 9;
     cluster.run_for(Duration::from_secs(5));
-    assert_eq!(cluster.reign(0).map(|reign| reign.2), Some(10));
+    assert_eq!(cluster.leadership(0).map(|leadership| leadership.2), Some(10));
 }
 
 #[test]
@@ -251,10 +255,14 @@ fn a_leader_whose_placements_are_outranked_proposes_anew() {
         let mut cluster = Cluster::new(5);
         cluster.sides = sides.to_vec();
         cluster.run_for(Duration::from_secs(10));
-        let (leader, is_full, _) = cluster.reign(0).unwrap();
+        let (leader, is_full, _) = cluster.leadership(0).unwrap();
         cluster.placed_term = 9;
         cluster.run_for(Duration::from_secs(10));
-        assert_eq!(cluster.reign(0), Some((leader, is_full, 10)), "it leads on, above what somebody placed");
+        assert_eq!(
+            cluster.leadership(0),
+            Some((leader, is_full, 10)),
+            "it leads on, above what somebody placed"
+        );
     }
 }
 
@@ -263,8 +271,8 @@ fn larger_clusters_have_more_supers() {
     assert_eq!([1, 9, 10, 50, 500].map(supers_wanted), [1, 1, 3, 5, 7]);
     let mut cluster = Cluster::new(12);
     cluster.run_for(Duration::from_secs(5));
-    let reign = cluster.elections[0].as_ref().and_then(Election::reign).unwrap().1;
-    assert_eq!(reign.supers.as_slice(), [id(1), id(2), id(3)]);
+    let leadership = cluster.elections[0].as_ref().and_then(Election::leadership).unwrap().1;
+    assert_eq!(leadership.supers.as_slice(), [id(1), id(2), id(3)]);
 }
 
 #[test]
@@ -290,9 +298,9 @@ fn who_forgot_its_votes_gives_none_until_enough_have_told() {
         (0..count - count / 2 - 1).for_each(|index| cluster.kill(index));
         cluster.run_for(Duration::from_secs(20));
         assert!(
-            cluster.reign(last).is_some_and(|(_, full, _)| full),
+            cluster.leadership(last).is_some_and(|(_, full, _)| full),
             "of {count}: {:?}",
-            cluster.reign(last)
+            cluster.leadership(last)
         );
     }
 }
@@ -311,12 +319,12 @@ fn alone_without_its_votes_a_zhost_leads_but_no_full_term() {
         while let Some(output) = election.poll_output() {
             match output {
                 ElectionOutput::Persist(ballot) => election.handle_ballot_stored(now, ballot),
-                ElectionOutput::Announce(reign) => announced = reign,
+                ElectionOutput::Announce(leadership) => announced = leadership,
                 other => panic!("{other:?}"),
             }
         }
     }
-    assert_eq!(announced.map(|reign| reign.full), Some(false));
+    assert_eq!(announced.map(|leadership| leadership.full), Some(false));
     assert_eq!(election.abstention(), Some((0, 0)));
 }
 
@@ -337,7 +345,7 @@ fn doubled_terms(count: usize, seed: u64, abstains: bool) -> Vec<u64> {
     }
     cluster.sides = vec![0; count];
     cluster.run_for(Duration::from_secs(20));
-    let leader = cluster.reign(0);
+    let leader = cluster.leadership(0);
     assert!(leader.is_some_and(|(_, full, _)| full), "{count}, seed {seed}: {leader:?}");
     cluster.doubled
 }

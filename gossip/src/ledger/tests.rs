@@ -36,7 +36,13 @@ fn topology(counter: u64, writer: u64, wanted: Wanted) -> Document {
 
 fn placement(slot: Slot, term: u64, counter: u64) -> Document {
     let version = PlacementVersion { slot, term, counter, coordinator: ZhostId(1) };
-    Document::Placement(Placement { version, revision: 1, homes: vec![], settled: false, keepers: vec![] })
+    Document::Placement(Placement {
+        version,
+        revision: 1,
+        homes: vec![],
+        settled: false,
+        replica_sets: vec![],
+    })
 }
 
 const ID: TopologyId = TopologyId([1; 16]);

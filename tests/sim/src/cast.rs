@@ -177,9 +177,9 @@ impl Cast {
     }
 
     fn signal(&mut self, me: Pid, signal: &Signal) -> Option<Flaw> {
-        let (other, farewell, kind) = match signal {
-            Signal::Exit(other, farewell) => (*other, farewell, Kind::Link),
-            Signal::Down(other, farewell) => (*other, farewell, Kind::Monitor),
+        let (other, exit_reason, kind) = match signal {
+            Signal::Exit(other, exit_reason) => (*other, exit_reason, Kind::Link),
+            Signal::Down(other, exit_reason) => (*other, exit_reason, Kind::Monitor),
             Signal::NameLost(name) => {
                 let key = (self.lives.get(&me)?.key.topology, name.clone());
                 self.holders.get_mut(&key).and_then(|holders| holders.remove(&me));
@@ -196,12 +196,12 @@ impl Cast {
         if is_parent {
             self.given.insert(me);
         } else if !self.bonds.remove(&(me, other, kind)) {
-            let text = format!("{me} is told of {other} ({}), and has no bond with it", farewell.reason);
+            let text = format!("{me} is told of {other} ({}), and has no bond with it", exit_reason.reason);
             return Some(Promise::WordOnce.broken(text));
         }
-        let lives = self.lives.contains_key(&other) && !OUT_OF_REACH.contains(&farewell.reason.as_str());
+        let lives = self.lives.contains_key(&other) && !OUT_OF_REACH.contains(&exit_reason.reason.as_str());
         lives.then(|| {
-            Promise::WordOnce.broken(format!("{me} is told that {other} is gone ({})", farewell.reason))
+            Promise::WordOnce.broken(format!("{me} is told that {other} is gone ({})", exit_reason.reason))
         })
     }
 

@@ -116,7 +116,7 @@ pub fn idle(seed: u64, zhosts: usize, length: Duration) -> Idle {
 /// A large cluster comes together, and loses a part of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// From the last start until all agree on members, reign, registry and ledger.
+    /// From the last start until all agree on members, term, registry and ledger.
     pub join: Option<Duration>,
     /// Bytes each zhost sent until then, on average.
     pub join_bytes: f64,

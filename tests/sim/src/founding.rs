@@ -41,9 +41,9 @@ fn is_one(run: &mut Run, within: Duration, boards: usize) -> bool {
     run.world.run_until(end, |world| {
         let views = world.inspect();
         let leaders: BTreeSet<_> =
-            views.values().map(|view| view.reign.as_ref().map(|reign| reign.0)).collect();
+            views.values().map(|view| view.leadership.as_ref().map(|leadership| leadership.0)).collect();
         let knows_all = |view: &Inspection| {
-            let is_led = view.reign.as_ref().is_some_and(|(_, reign)| reign.full);
+            let is_led = view.leadership.as_ref().is_some_and(|(_, leadership)| leadership.full);
             view.ready && is_led && view.roster == boards && view.members.len() == boards
         };
         views.len() == boards && leaders.len() == 1 && views.values().all(knows_all)
@@ -110,10 +110,12 @@ pub fn in_two(seed: u64, told: Told) -> Report {
     let united = run.wait_for_quiet("after the halves met");
     let quiet_after = united.then(|| run.world.now().since(before));
     for (index, view) in run.world.inspect() {
-        if view.roster != told.zhosts || !view.reign.as_ref().is_some_and(|(_, reign)| reign.full) {
+        if view.roster != told.zhosts
+            || !view.leadership.as_ref().is_some_and(|(_, leadership)| leadership.full)
+        {
             run.object(
                 Promise::Agreement,
-                format!("z{index} has a roster of {} and the reign {:?}", view.roster, view.reign),
+                format!("z{index} has a roster of {} and the term {:?}", view.roster, view.leadership),
             );
         }
     }

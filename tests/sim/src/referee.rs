@@ -56,7 +56,7 @@ struct Sender {
 impl Referee {
     /// A board did something.
     pub fn see(&mut self, index: usize, node: &Node) {
-        if let Some((term, true)) = node.inspect_reign() {
+        if let Some((term, true)) = node.inspect_leadership() {
             let leaders = self.full_terms.entry(term).or_default();
             if leaders.insert(index) && leaders.len() > 1 + self.further_clusters {
                 let text = format!("full term {term} is led by {leaders:?}");
@@ -212,7 +212,7 @@ pub fn judge(world: &World, expected: &[Expectation], rests: bool) -> Verdict {
             disagree(format!("z{index} sees {} members of {}", view.members.len(), live.len()));
         }
         let comparisons = [
-            ("the reign", view.reign == model.reign),
+            ("the term", view.leadership == model.leadership),
             ("the registry", !rests || view.registry_hash == model.registry_hash),
             ("the ledger", view.ledger_hash == model.ledger_hash),
             ("the topologies", view.topologies == model.topologies),
@@ -223,15 +223,15 @@ pub fn judge(world: &World, expected: &[Expectation], rests: bool) -> Verdict {
             disagree(format!("z{index} is not ready"));
         }
     }
-    match &model.reign {
+    match &model.leadership {
         None => disagree("nobody leads".into()),
-        Some((leader, reign)) => {
+        Some((leader, leadership)) => {
             if !live.contains(leader) {
                 disagree("a dead zhost leads".into());
             }
             let (alive, roster) = (live.len(), model.roster);
-            if reign.full != (alive * 2 > roster) {
-                disagree(format!("the term is full: {}, with {alive} of {roster}", reign.full));
+            if leadership.full != (alive * 2 > roster) {
+                disagree(format!("the term is full: {}, with {alive} of {roster}", leadership.full));
             }
         }
     }

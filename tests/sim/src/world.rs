@@ -817,7 +817,7 @@ impl World {
         self.flash_bytes[index]
     }
 
-    /// Whether all boards with power agree on members, reign, registry and ledger, and see exactly each other.
+    /// Whether all boards with power agree on members, term, registry and ledger, and see exactly each other.
     pub fn is_agreed(&self) -> bool {
         let mut views = self.machines.iter().filter_map(|machine| machine.running.as_ref());
         let Some(first) = views.next().map(|running| running.node.inspect_agreement()) else { return false };

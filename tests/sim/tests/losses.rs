@@ -12,7 +12,7 @@ fn run(seed: u64, zhosts: usize) -> World {
     world.ask(0, &Request::TopoSubmit(package("alpha", 1, "data.read")));
     world.run_for(Duration::from_secs(30));
     for _ in 0..3 {
-        let leader = world.inspect().values().find_map(|view| Some(view.reign.as_ref()?.0));
+        let leader = world.inspect().values().find_map(|view| Some(view.leadership.as_ref()?.0));
         let leads = (0..zhosts).find(|index| world.id(*index) == leader).unwrap_or(0);
         let victim = (leads + 1 + world.rng().below(zhosts as u64 - 1) as usize) % zhosts;
         world.kill(leads);
@@ -44,7 +44,11 @@ fn a_board_whose_store_is_emptied_comes_back_and_no_term_has_two_leaders() {
             assert!(world.is_agreed(), "{what}: they do not agree");
             for (index, view) in world.inspect() {
                 assert!(view.ready, "{what}: z{index} is not ready");
-                assert!(view.reign.as_ref().is_some_and(|(_, reign)| reign.full), "{what}: {:?}", view.reign);
+                assert!(
+                    view.leadership.as_ref().is_some_and(|(_, leadership)| leadership.full),
+                    "{what}: {:?}",
+                    view.leadership
+                );
                 assert_eq!(view.topologies.get("alpha").map(|t| t.1), Some("running"), "{what}: z{index}");
             }
             let informed = world.trace().filter(|line| line.contains("voting again")).count();

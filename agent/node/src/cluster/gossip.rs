@@ -369,15 +369,15 @@ impl Node {
                     let write = crate::disk::ballot_write(ballot);
                     self.disk(crate::DiskRequest::Commit(vec![write]), crate::disk::Purpose::Ballot(ballot));
                 }
-                ElectionOutput::Announce(Some(reign)) => {
-                    let kind = if reign.full { "full" } else { "provisional" };
-                    self.log(Level::Info, format!("leading term {} ({kind})", reign.term));
-                    self.set_row(now, RowKey::Reign, Row::Reign(reign));
+                ElectionOutput::Announce(Some(leadership)) => {
+                    let kind = if leadership.full { "full" } else { "provisional" };
+                    self.log(Level::Info, format!("leading term {} ({kind})", leadership.term));
+                    self.set_row(now, RowKey::Leadership, Row::Leadership(leadership));
                 }
                 ElectionOutput::Informed => self.regain_vote(now),
                 ElectionOutput::Announce(None) => {
                     self.log(Level::Info, "stepping down: another term is in force".into());
-                    self.facts.registry.remove(now, &RowKey::Reign);
+                    self.facts.registry.remove(now, &RowKey::Leadership);
                 }
             }
         }

@@ -19,8 +19,8 @@ impl Facts {
         let slots = [Slot::Full, Slot::Provisional];
         let placements =
             self.ledger.topologies().flat_map(|(id, _)| slots.map(|slot| self.ledger.placement(id, slot)));
-        let mut keepers = placements.flatten().flat_map(|placement| &placement.keepers);
-        keepers.any(|keepers| keepers.primary == self.id || keepers.replicas.contains(&self.id))
+        let mut sets = placements.flatten().flat_map(|placement| &placement.replica_sets);
+        sets.any(|set| set.primary == self.id || set.replicas.contains(&self.id))
     }
 
     /// Whether a space would find nothing of what was acknowledged to it here.

@@ -5,7 +5,7 @@ use zhost_base::{Instant, Name, ZhostId, id::rendezvous};
 use zhost_gossip::{
     document::Slot,
     election::{Candidate, View},
-    row::{Profile, Reign, Row, RowKey},
+    row::{Leadership, Profile, Row, RowKey},
 };
 
 impl Facts {
@@ -36,19 +36,19 @@ impl Facts {
         if is_shared { format!("{name} ({:.8})", id.to_string()) } else { name.to_string() }
     }
 
-    /// The reign in force.
-    pub(crate) fn reign(&self) -> Option<&Reign> {
-        self.election.reign().map(|(_, reign)| reign)
+    /// The term in force.
+    pub(crate) fn leadership(&self) -> Option<&Leadership> {
+        self.election.leadership().map(|(_, leadership)| leadership)
     }
 
-    /// The supers of the reign in force.
+    /// The supers of the term in force.
     pub(crate) fn supers(&self) -> Vec<ZhostId> {
-        self.reign().map(|reign| reign.supers.to_vec()).unwrap_or_default()
+        self.leadership().map(|leadership| leadership.supers.to_vec()).unwrap_or_default()
     }
 
-    /// The supers of the reign in force that are alive.
+    /// The supers of the term in force that are alive.
     pub(crate) fn live_supers(&self) -> impl Iterator<Item = ZhostId> {
-        let supers = self.reign().map(|reign| reign.supers.as_slice()).unwrap_or_default();
+        let supers = self.leadership().map(|leadership| leadership.supers.as_slice()).unwrap_or_default();
         supers.iter().copied().filter(|id| self.membership.peer(*id).is_some() && !self.is_judged_failed(*id))
     }
 
@@ -60,9 +60,9 @@ impl Facts {
         }
     }
 
-    /// Whether this zhost is a super of the reign in force.
+    /// Whether this zhost is a super of the term in force.
     pub(crate) fn is_super(&self, id: ZhostId) -> bool {
-        self.reign().is_some_and(|reign| reign.supers.contains(&id))
+        self.leadership().is_some_and(|leadership| leadership.supers.contains(&id))
     }
 
     /// The super that coordinates a topology.
@@ -70,10 +70,10 @@ impl Facts {
         self.live_supers().max_by_key(|id| rendezvous(topology.seed(), *id))
     }
 
-    /// The slot that placements of the reign in force go into.
-    pub(crate) fn reign_slot(&self) -> Option<(Slot, u64)> {
-        let reign = self.reign()?;
-        Some((if reign.full { Slot::Full } else { Slot::Provisional }, reign.term))
+    /// The slot that placements of the term in force go into.
+    pub(crate) fn term_in_force(&self) -> Option<(Slot, u64)> {
+        let leadership = self.leadership()?;
+        Some((if leadership.full { Slot::Full } else { Slot::Provisional }, leadership.term))
     }
 }
 
@@ -86,14 +86,14 @@ impl Node {
             eligible: profile.eligible,
             capacity: profile.memory_bytes,
         });
-        let reigns = self.facts.registry.rows().filter_map(|(owner, _, row)| match row {
-            Row::Reign(reign) if !judged.contains(&owner) => Some((owner, reign.clone())),
+        let leaderships = self.facts.registry.rows().filter_map(|(owner, _, row)| match row {
+            Row::Leadership(leadership) if !judged.contains(&owner) => Some((owner, leadership.clone())),
             _ => None,
         });
         let view = View {
             candidates: candidates.collect(),
             roster: self.facts.ledger.roster().map(|(id, _)| id).collect(),
-            reigns: reigns.collect(),
+            leaderships: leaderships.collect(),
             ready: self.facts.ready && !self.is_shutting_down(),
             placed_term: self.facts.ledger.placed_term(),
         };

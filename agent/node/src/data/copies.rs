@@ -68,9 +68,10 @@ impl Node {
     /// Whether a zhost may order us to write the data of a space, as the primary by that placement.
     fn obeys(&self, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) -> bool {
         let known = self.copies.versions.get(key).is_none_or(|known| *known <= version);
-        let placed = self.facts.keepers_of(key).is_none_or(|(keepers, placed)| {
-            placed < version || (placed == version && keepers.primary == peer)
-        });
+        let placed = self
+            .facts
+            .replica_set_of(key)
+            .is_none_or(|(set, placed)| placed < version || (placed == version && set.primary == peer));
         // A space that still runs here writes for itself.
         let is_free = self.host.space(key).is_none() && !self.disposal.holds(key);
         (known && placed && is_free) || planted::has(Bug::ObeyAnybody)

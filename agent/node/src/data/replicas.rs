@@ -4,7 +4,7 @@
 //! on when all that count have it on flash. Whenever the two find each other anew, a session begins: the primary walks
 //! through its table, the follower says which parts differ, and those are sent whole; commits made meanwhile follow in
 //! order. A follower that has everything counts from then on, and the primary's row says so; the coordinator makes a
-//! replica of it ([`crate::keepers`]). What followers do is in [`crate::copies`].
+//! replica of it ([`crate::placement::replica_sets`]). What followers do is in [`crate::copies`].
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose},
@@ -20,7 +20,7 @@ use zhost_base::{
     Instant, SpaceKey, ZhostId,
     planted::{self, Bug},
 };
-use zhost_gossip::document::{Keepers, PlacementVersion};
+use zhost_gossip::document::{PlacementVersion, ReplicaSet};
 use zhost_runtime::{Changes, StoreError, WorkerCommand, table};
 
 /// How long until a follower that was lost, or refused, is tried again.
@@ -121,10 +121,10 @@ impl Walk {
 
 impl Facts {
     /// What the placement in force says of the data of a space.
-    pub(crate) fn keepers_of(&self, key: &SpaceKey) -> Option<(&Keepers, PlacementVersion)> {
+    pub(crate) fn replica_set_of(&self, key: &SpaceKey) -> Option<(&ReplicaSet, PlacementVersion)> {
         let placement = self.obeyed_placement(key.topology)?;
-        let keepers = placement.keepers.iter().find(|keepers| keepers.space == key.space)?;
-        Some((keepers, placement.version))
+        let set = placement.replica_sets.iter().find(|set| set.space == key.space)?;
+        Some((set, placement.version))
     }
 }
 
@@ -138,14 +138,13 @@ impl Node {
         };
         self.replicas.primaries.retain(|key, _| local.iter().any(|(known, _)| known == key));
         for (key, number) in local {
-            let Some((keepers, version)) = self.facts.keepers_of(&key) else { continue };
-            if keepers.primary != self.facts.id {
+            let Some((set, version)) = self.facts.replica_set_of(&key) else { continue };
+            if set.primary != self.facts.id {
                 self.replicas.primaries.remove(&key);
                 self.output(Output::Worker(WorkerCommand::Abandon(key)));
                 continue;
             }
-            let wanted: BTreeSet<ZhostId> =
-                keepers.replicas.iter().chain(&keepers.joining).copied().collect();
+            let wanted: BTreeSet<ZhostId> = set.replicas.iter().chain(&set.joining).copied().collect();
             let primary = self.replicas.primaries.entry(key.clone()).or_insert_with(|| Primary {
                 number,
                 version,
@@ -187,7 +186,7 @@ impl Node {
 
     /// Who else keeps the data of a space, for people.
     pub(crate) fn describe_replicas(&self, key: &SpaceKey) -> Vec<String> {
-        let Some((keepers, _)) = self.facts.keepers_of(key) else { return Vec::new() };
+        let Some((set, _)) = self.facts.replica_set_of(key) else { return Vec::new() };
         let primary = self.replicas.primaries.get(key);
         let state = |id: &ZhostId| match primary.and_then(|primary| primary.followers.get(id)) {
             Some(follower) if follower.has_all() => "has everything",
@@ -195,16 +194,16 @@ impl Node {
             None if self.facts.membership.peer(*id).is_none() => "out of reach",
             None => "asked",
         };
-        let all = keepers.replicas.iter().chain(&keepers.joining);
+        let all = set.replicas.iter().chain(&set.joining);
         all.map(|id| format!("{}: {}", self.facts.zhost_name(*id), state(id))).collect()
     }
 
     /// The replicas without which a local space acknowledges nothing under the placement in force.
     pub(crate) fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
-        let Some((keepers, version)) = self.facts.keepers_of(key) else { return Vec::new() };
+        let Some((set, version)) = self.facts.replica_set_of(key) else { return Vec::new() };
         let primary = self.replicas.primaries.get(key).filter(|primary| primary.version == version);
         let synced = primary.into_iter().flat_map(|primary| &primary.synced);
-        synced.filter(|id| keepers.replicas.contains(id) || keepers.joining.contains(id)).copied().collect()
+        synced.filter(|id| set.replicas.contains(id) || set.joining.contains(id)).copied().collect()
     }
 
     fn attach(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
@@ -358,9 +357,8 @@ impl Node {
 
     /// Tells a local space that its last commit is where it has to be, if it is.
     fn acknowledge_commits(&mut self, now: Instant, key: &SpaceKey) {
-        let Some((keepers, _)) = self.facts.keepers_of(key) else { return };
-        let (replicas, confirmed) =
-            (keepers.replicas.clone(), keepers.confirmed && keepers.primary == self.facts.id);
+        let Some((set, _)) = self.facts.replica_set_of(key) else { return };
+        let (replicas, confirmed) = (set.replicas.clone(), set.confirmed && set.primary == self.facts.id);
         let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
         let complete: BTreeSet<ZhostId> =
             primary.followers.iter().filter(|(_, follower)| follower.has_all()).map(|(id, _)| *id).collect();

@@ -120,7 +120,9 @@ impl Node {
         self.traffic.count(frame, bytes.len());
         // What else is refused, its sender tries again, or is told.
         match frame {
-            Frame::Errand(_, errand) if errand.is_last_word() => conversation.stream.send_last(bytes),
+            Frame::Actor(_, actor_message) if actor_message.is_last_word() => {
+                conversation.stream.send_last(bytes)
+            }
             _ => conversation.stream.send(bytes),
         }
         .is_ok()

@@ -100,7 +100,7 @@ impl From<&Frame> for Kind {
             Frame::Messages { .. } => 18,
             Frame::Returned { .. } => 19,
             Frame::Credit { .. } => 20,
-            Frame::Errand(..) => 21,
+            Frame::Actor(..) => 21,
             Frame::Prepare { .. } | Frame::Promise { .. } => 22,
             Frame::Data(..) => 23,
             Frame::Query { .. } => 24,

@@ -147,7 +147,7 @@ impl Node {
         if !self.tombstones.handle_timeout(now) {
             return;
         }
-        let leads = self.facts.reign().is_some_and(|reign| reign.full);
+        let leads = self.facts.leadership().is_some_and(|leadership| leadership.full);
         let coordinates = |id| leads && self.facts.coordinator_of(id) == Some(self.facts.id);
         let is_excused =
             |zhost| planted::has(Bug::ForgetEarly) && self.facts.membership.peer(zhost).is_none();
@@ -331,7 +331,9 @@ impl Node {
             Frame::Channel { channel, to, sender, flow } => {
                 self.handle_channel((peer, channel), to, sender, flow);
             }
-            Frame::Errand(topology, errand) => self.handle_errand(now, peer, topology, errand),
+            Frame::Actor(topology, actor_message) => {
+                self.handle_actor_message(now, peer, topology, actor_message)
+            }
             Frame::Messages { channel, payloads } => self.handle_messages(now, peer, channel, payloads),
             Frame::Returned { topology, flow, messages, bytes } => {
                 self.handle_returned(peer, topology, &flow, (messages, bytes));

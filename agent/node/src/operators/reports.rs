@@ -323,16 +323,16 @@ impl Node {
         for (id, topology) in self.facts.ledger.topologies() {
             *topologies.entry(self.facts.topology_state(id, topology).0.as_str()).or_default() += 1;
         }
-        let reign = self.facts.reign();
+        let leadership = self.facts.leadership();
         Cluster {
             name: self.config.cluster.to_string(),
-            term: reign.map_or(0, |reign| reign.term),
-            full: reign.is_some_and(|reign| reign.full),
-            supers: reign
-                .map(|reign| reign.supers.iter().map(|id| self.facts.zhost_name(*id)).collect())
+            term: leadership.map_or(0, |leadership| leadership.term),
+            full: leadership.is_some_and(|leadership| leadership.full),
+            supers: leadership
+                .map(|leadership| leadership.supers.iter().map(|id| self.facts.zhost_name(*id)).collect())
                 .unwrap_or_default(),
-            super_ids: reign
-                .map(|reign| reign.supers.iter().map(ToString::to_string).collect())
+            super_ids: leadership
+                .map(|leadership| leadership.supers.iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),
             alive: self.facts.membership.peer_count() as u32 + 1,
             roster: self.facts.ledger.roster().count() as u32,

@@ -10,18 +10,18 @@ use crate::{
 };
 use zhost_base::{Instant, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{
-    document::{Document, DocumentKey, Home, Keepers, Placement, Slot, Wanted},
+    document::{Document, DocumentKey, Home, Placement, ReplicaSet, Slot, Wanted},
     row::{LoadBand, Row, RowKey, SpaceRow},
 };
 
 impl Facts {
-    /// The placement of a topology that this zhost obeys: that of the reign in force, or while there is none (or it
+    /// The placement of a topology that this zhost obeys: that of the term in force, or while there is none (or it
     /// has not placed the topology yet) the one obeyed last.
     pub(crate) fn obeyed_placement(&self, id: TopologyId) -> Option<&Placement> {
         let placed_under = |slot, term| {
             self.ledger.durable_placement(id, slot).is_some_and(|placement| placement.version.term == term)
         };
-        let slot = match self.reign_slot() {
+        let slot = match self.term_in_force() {
             Some((slot, term)) if placed_under(slot, term) => slot,
             _ => self.obeyed.get(&id).copied().unwrap_or(Slot::Full),
         };
@@ -40,8 +40,8 @@ impl Facts {
             let names: Vec<String> = ids.iter().map(|id| self.zhost_name(*id)).collect();
             if names.is_empty() { "nobody".to_owned() } else { names.join(" and ") }
         };
-        let kept = placement.keepers.iter().map(|keepers| {
-            let Keepers { space, primary, replicas, joining, confirmed: _ } = keepers;
+        let kept = placement.replica_sets.iter().map(|set| {
+            let ReplicaSet { space, primary, replicas, joining, confirmed: _ } = set;
             let primary = self.zhost_name(*primary);
             format!("data of {space} on {primary}, copied to {}, soon to {}", names(replicas), names(joining))
         });
@@ -94,7 +94,7 @@ impl Node {
         let is_with_majority = needs_majority && self.quorum.is_with_majority(&self.facts, id);
         let proposal = draft.propose(&mut self.sites(now, id), is_with_majority);
         if draft.is_as_before(&proposal) {
-            if proposal.keepers.iter().all(|keepers| keepers.confirmed) {
+            if proposal.replica_sets.iter().all(|set| set.confirmed) {
                 self.quorum.end(id);
             }
             return;
@@ -108,8 +108,8 @@ impl Node {
             false => Some(next_version),
         };
         let Some(version) = version else { return };
-        let Proposal { homes, settled, keepers } = proposal;
-        let placement = Placement { version, revision, homes, settled, keepers };
+        let Proposal { homes, settled, replica_sets } = proposal;
+        let placement = Placement { version, revision, homes, settled, replica_sets };
         losses.into_iter().for_each(|(level, text)| self.log(level, text));
         self.log(Level::Info, self.facts.describe_placement(id, &placement));
         self.take_document(now, DocumentKey::Placement(id, slot), Document::Placement(placement), None);

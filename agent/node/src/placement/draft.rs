@@ -5,15 +5,17 @@ use crate::{
     facts::Facts,
     node::Level,
     placement::{
-        keepers::{self, View},
         plan::{self, Sites},
+        replica_sets::{self, View},
     },
 };
 use litemap::LiteMap;
 use std::collections::BTreeSet;
 use zhost_base::{Name, SpaceKey, SpaceSpec, TopologyId, ZhostId};
 use zhost_gossip::{
-    document::{FailureReason, Home, Keepers, Placement, PlacementVersion, Slot, TopologyDocument, Wanted},
+    document::{
+        FailureReason, Home, Placement, PlacementVersion, ReplicaSet, Slot, TopologyDocument, Wanted,
+    },
     row::{RowKey, SpaceState},
 };
 
@@ -35,7 +37,7 @@ pub(crate) struct Draft<'a> {
 pub(crate) struct Proposal {
     pub homes: Vec<Home>,
     pub settled: bool,
-    pub keepers: Vec<Keepers>,
+    pub replica_sets: Vec<ReplicaSet>,
 }
 
 /// Where a space could be, and who follows its data there.
@@ -54,7 +56,7 @@ fn other(slot: Slot) -> Slot {
 impl<'a> Draft<'a> {
     /// Under the term in force. None if there is none, or the topology is not to run.
     pub fn new(facts: &'a Facts, id: TopologyId) -> Option<Self> {
-        let (slot, term) = facts.reign_slot()?;
+        let (slot, term) = facts.term_in_force()?;
         Self::under(facts, id, slot, term)
     }
 
@@ -101,19 +103,19 @@ impl<'a> Draft<'a> {
             .filter_map(|(index, space)| Some((index, self.home_of_data(space, &view(index))?)))
             .collect();
         let homes = plan::place(self.id, self.spaces(), &self.carried_homes(), &decided, sites);
-        let keepers = replicated().filter_map(|(index, space)| {
-            keepers::decide(space, self.present_keepers(space), homes.get(index)?, &view(index))
+        let replica_sets = replicated().filter_map(|(index, space)| {
+            replica_sets::decide(space, self.present_set(space), homes.get(index)?, &view(index))
         });
-        let keepers = keepers.collect();
+        let replica_sets = replica_sets.collect();
         let settled = self.was_settled() || self.all_running(&homes);
-        Proposal { homes, settled, keepers }
+        Proposal { homes, settled, replica_sets }
     }
 
     /// Whether it says what the last one says.
     pub fn is_as_before(&self, proposal: &Proposal) -> bool {
         self.newest.is_some_and(|newest| {
             newest.homes == proposal.homes
-                && newest.keepers == proposal.keepers
+                && newest.replica_sets == proposal.replica_sets
                 && newest.settled == proposal.settled
                 && newest.revision == self.topology.revision
                 && newest.version.term == self.term
@@ -131,40 +133,40 @@ impl<'a> Draft<'a> {
 
     /// What an operator should hear of data that nobody has any more.
     pub fn losses(&self) -> Vec<(Level, String)> {
-        let last = self.spaces().iter().filter_map(|space| self.last_keepers(space));
-        let lost = last.filter(|keepers| self.is_lost(keepers));
-        let line = |keepers: &Keepers| {
-            format!("the data of {} is lost with its zhosts, or with their flash", keepers.space)
+        let last = self.spaces().iter().filter_map(|space| self.last_set(space));
+        let lost = last.filter(|set| self.is_lost(set));
+        let line = |set: &ReplicaSet| {
+            format!("the data of {} is lost with its zhosts, or with their flash", set.space)
         };
-        lost.map(|keepers| (Level::Warn, line(keepers))).collect()
+        lost.map(|set| (Level::Warn, line(set))).collect()
     }
 
     /// Who has the data of a space by the last decision. Those of full terms count more than what is obeyed at present.
-    fn last_keepers(&self, space: &SpaceSpec) -> Option<&'a Keepers> {
+    fn last_set(&self, space: &SpaceSpec) -> Option<&'a ReplicaSet> {
         let decisions = [self.facts.ledger.placement(self.id, Slot::Full), self.base];
-        let mut keepers = decisions.into_iter().flatten().flat_map(|placement| &placement.keepers);
-        keepers.find(|keepers| keepers.space == space.name)
+        let mut sets = decisions.into_iter().flatten().flat_map(|placement| &placement.replica_sets);
+        sets.find(|set| set.space == space.name)
     }
 
     /// The same, if anybody still has it.
-    fn present_keepers(&self, space: &SpaceSpec) -> Option<&'a Keepers> {
-        self.last_keepers(space).filter(|keepers| !self.is_lost(keepers))
+    fn present_set(&self, space: &SpaceSpec) -> Option<&'a ReplicaSet> {
+        self.last_set(space).filter(|set| !self.is_lost(set))
     }
 
     /// Whether everybody who had the data of a space was taken off the roster or has lost it: then nobody brings it back,
     /// and the space restarts with what is where it is placed.
-    fn is_lost(&self, keepers: &Keepers) -> bool {
+    fn is_lost(&self, set: &ReplicaSet) -> bool {
         // One that is not on the roster yet, or not as far as we have heard, is not gone.
         let is_blank = |id: &ZhostId| self.facts.profile(*id).is_some_and(|profile| profile.blank);
         let is_gone = |id: &ZhostId| self.facts.ledger.was_removed(*id) || is_blank(id);
-        self.slot == Slot::Full && is_gone(&keepers.primary) && keepers.replicas.iter().all(is_gone)
+        self.slot == Slot::Full && is_gone(&set.primary) && set.replicas.iter().all(is_gone)
     }
 
     /// Where the zhost must be that runs a space, if its data says so.
     fn home_of_data(&self, space: &SpaceSpec, view: &View<'_>) -> Option<Home> {
-        match (self.last_keepers(space)?, self.present_keepers(space)) {
-            (_, Some(present)) => Some(keepers::home(present, view)),
-            (lost, None) => keepers::heir_of_lost(lost, view).map(Home::On),
+        match (self.last_set(space)?, self.present_set(space)) {
+            (_, Some(present)) => Some(replica_sets::home(present, view)),
+            (lost, None) => replica_sets::successor_of_lost(lost, view).map(Home::On),
         }
     }
 
@@ -186,7 +188,7 @@ impl<'a> Draft<'a> {
 
     /// The replicas that the primary of a space waits for, if it speaks of the placement that is gone on from.
     fn synced_replicas(&self, space: &SpaceSpec) -> Vec<ZhostId> {
-        let row = self.present_keepers(space).and_then(|present| {
+        let row = self.present_set(space).and_then(|present| {
             let key = SpaceKey { topology: self.id, space: space.name.clone() };
             self.facts.space_row(present.primary, &key)
         });

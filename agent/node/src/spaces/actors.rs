@@ -1,7 +1,7 @@
 //! Spaces as actors: what one does to another by its pid, wherever that runs.
 //!
-//! Whatever it is, it becomes an [`Errand`] to the other's zhost, through the stream between the two, or straight back
-//! into [`Node::handle_errand`] when both are here: so local and remote are the same. Spaces reach only those of their
+//! Whatever it is, it becomes an [`ActorMessage`] to the other's zhost, through the stream between the two, or straight back
+//! into [`Node::handle_actor_message`] when both are here: so local and remote are the same. Spaces reach only those of their
 //! own topology.
 
 use crate::{
@@ -12,11 +12,11 @@ use crate::{
         names::Grants,
         spawns::{Spawn, Spawns},
     },
-    wire::{Errand, Frame},
+    wire::{ActorMessage, Frame},
 };
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
-use zhost_base::{Batch, Farewell, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId};
+use zhost_base::{Batch, ExitReason, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId};
 use zhost_runtime::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
 
 /// Calls a space has not taken out of its mailbox; further ones are to be tried again.
@@ -130,19 +130,19 @@ impl Node {
         }
     }
 
-    /// Sends an errand to a zhost, this one included. Whether it was taken.
-    pub(crate) fn run_errand(
+    /// Sends an actor message to a zhost, this one included. Whether it was taken.
+    pub(crate) fn send_actor_message(
         &mut self,
         now: Instant,
         to: ZhostId,
         topology: TopologyId,
-        errand: Errand,
+        actor_message: ActorMessage,
     ) -> bool {
         if to == self.facts.id {
-            self.handle_errand(now, self.facts.id, topology, errand);
+            self.handle_actor_message(now, self.facts.id, topology, actor_message);
             return true;
         }
-        self.send(now, to, &Frame::Errand(topology, errand))
+        self.send(now, to, &Frame::Actor(topology, actor_message))
     }
 
     /// Whether a local space still waits for the answer to this question.
@@ -169,7 +169,7 @@ impl Node {
                     calls.retain(|call| (call.from, call.serial) != (to, serial));
                 }
                 let result = Ok(ByteBuf::from(payload));
-                self.run_errand(now, to.zhost, topology, Errand::Reply { to, serial, result });
+                self.send_actor_message(now, to.zhost, topology, ActorMessage::Reply { to, serial, result });
             }
             Act::Link(other) => self.bind(now, topology, me, other, crate::wire::Bond::Link),
             Act::Unlink(other) => self.unbind(now, topology, me, other, crate::wire::Bond::Link),
@@ -177,7 +177,7 @@ impl Node {
             Act::Demonitor(other) => self.unbind(now, topology, me, other, crate::wire::Bond::Monitor),
             Act::MonitorZhost(name) => self.watch_zhost(number, &name),
             Act::Exit(other, reason) => {
-                self.run_errand(now, other.zhost, topology, Errand::Exit(me, other, reason));
+                self.send_actor_message(now, other.zhost, topology, ActorMessage::Exit(me, other, reason));
             }
             Act::Unregister(name) => self.unregister(now, topology, number, &name),
         }
@@ -188,13 +188,13 @@ impl Node {
         match ask {
             Ask::CallPath(index, payload) => match self.path_target(key, index) {
                 Some((to, path)) => {
-                    let call = Errand::Call { from: me, to, serial, path: Some(path), payload };
+                    let call = ActorMessage::Call { from: me, to, serial, path: Some(path), payload };
                     self.ask_zhost(now, to.zhost, topology, (number, serial), call);
                 }
                 None => self.answer_space(number, serial, Err(Refusal::TryAgain)),
             },
             Ask::CallPid(to, payload) => {
-                let call = Errand::Call { from: me, to, serial, path: None, payload };
+                let call = ActorMessage::Call { from: me, to, serial, path: None, payload };
                 self.ask_zhost(now, to.zhost, topology, (number, serial), call);
             }
             Ask::Spawn { link: true, .. } if self.actors.bonds.is_full(number) => {
@@ -203,7 +203,7 @@ impl Node {
             Ask::Spawn { zhost, space, argument, link } => {
                 match self.spawn_site(topology, &space, zhost.as_ref()) {
                     Ok(site) => {
-                        let spawn = Errand::Spawn { serial, parent: me, space, argument, link };
+                        let spawn = ActorMessage::Spawn { serial, parent: me, space, argument, link };
                         self.ask_zhost(now, site, topology, (number, serial), spawn);
                     }
                     Err(refusal) => self.answer_space(number, serial, Err(refusal)),
@@ -227,17 +227,17 @@ impl Node {
         }
     }
 
-    /// Sends an errand whose answer a local space waits for.
+    /// Sends an actor message whose answer a local space waits for.
     pub(crate) fn ask_zhost(
         &mut self,
         now: Instant,
         to: ZhostId,
         topology: TopologyId,
         (number, serial): (u32, u32),
-        errand: Errand,
+        actor_message: ActorMessage,
     ) {
         self.note_asking(number, serial, to);
-        if !self.run_errand(now, to, topology, errand) {
+        if !self.send_actor_message(now, to, topology, actor_message) {
             let is_alive = self.facts.membership.generation(to).is_some();
             let refusal = if is_alive { Refusal::TryAgain } else { Refusal::NotFound };
             self.answer_space(number, serial, Err(refusal));
@@ -250,8 +250,8 @@ impl Node {
         *sum = (sum.0 + messages, sum.1.saturating_add(bytes));
         for payloads in crate::spaces::messages::in_portions(payloads) {
             let portion = (payloads.len() as u32, payloads.content_bytes() as u32);
-            let errand = Errand::Messages { from: me, to, payloads };
-            if !self.run_errand(now, to.zhost, topology, errand) {
+            let actor_message = ActorMessage::Messages { from: me, to, payloads };
+            if !self.send_actor_message(now, to.zhost, topology, actor_message) {
                 self.note_undelivered(me, to, portion, false);
             }
         }
@@ -280,51 +280,55 @@ impl Node {
     }
 
     /// Another zhost, or this one, has something for a space here.
-    pub(crate) fn handle_errand(
+    pub(crate) fn handle_actor_message(
         &mut self,
         now: Instant,
         peer: ZhostId,
         topology: TopologyId,
-        errand: Errand,
+        actor_message: ActorMessage,
     ) {
-        match errand {
-            Errand::Spawn { serial, parent, space, argument, link } => {
+        match actor_message {
+            ActorMessage::Spawn { serial, parent, space, argument, link } => {
                 self.handle_spawn(now, Spawn { topology, serial, parent, space, argument, link });
             }
-            Errand::Spawned { parent, serial, link, result } => {
+            ActorMessage::Spawned { parent, serial, link, result } => {
                 self.handle_spawned(now, topology, parent, (serial, link), result);
             }
-            Errand::Messages { from, to, payloads } => self.take_direct(now, topology, from, to, payloads),
-            Errand::Consumed { from, to, messages, bytes } => {
+            ActorMessage::Messages { from, to, payloads } => {
+                self.take_direct(now, topology, from, to, payloads)
+            }
+            ActorMessage::Consumed { from, to, messages, bytes } => {
                 self.note_direct_consumed(from, to, (messages, bytes));
             }
-            Errand::Undelivered { from, to, messages, unknown } => {
+            ActorMessage::Undelivered { from, to, messages, unknown } => {
                 if self.local(topology, from).is_some() {
                     self.note_undelivered(from, to, messages, unknown);
                 }
             }
-            Errand::Call { from, to, serial, path, payload } => {
+            ActorMessage::Call { from, to, serial, path, payload } => {
                 self.take_call(now, topology, (from, serial), to, (path, payload));
             }
-            Errand::Reply { to, serial, result } => {
+            ActorMessage::Reply { to, serial, result } => {
                 if self.local(topology, to).is_some() {
                     self.answer_space(to.number, serial, result.map(ByteBuf::into_vec).map_err(refusal));
                 }
             }
-            Errand::Bond(from, to, bond) => self.handle_bond(now, topology, from, to, bond),
-            Errand::Unbond(from, to, bond) => self.actors.bonds.handle_unbond(from, to, bond),
-            Errand::Ended(from, to, bond, farewell) => self.handle_ended(from, to, bond, farewell),
-            Errand::Exit(from, to, reason) => self.end_spawned(now, topology, from, to, &reason),
-            Errand::Claim(name, pid, serial) => self.handle_claim(now, topology, name, pid, serial),
-            Errand::Granted(name, pid, serial, grant) => {
+            ActorMessage::Bond(from, to, bond) => self.handle_bond(now, topology, from, to, bond),
+            ActorMessage::Unbond(from, to, bond) => self.actors.bonds.handle_unbond(from, to, bond),
+            ActorMessage::Ended(from, to, bond, exit_reason) => {
+                self.handle_ended(from, to, bond, exit_reason)
+            }
+            ActorMessage::Exit(from, to, reason) => self.end_spawned(now, topology, from, to, &reason),
+            ActorMessage::Claim(name, pid, serial) => self.handle_claim(now, topology, name, pid, serial),
+            ActorMessage::Granted(name, pid, serial, grant) => {
                 self.handle_granted(now, topology, name, (pid, serial), (peer, grant));
             }
-            Errand::Refused(pid, serial, code) => {
+            ActorMessage::Refused(pid, serial, code) => {
                 if self.local(topology, pid).is_some() {
                     self.answer_space(pid.number, serial, Err(refusal(code)));
                 }
             }
-            Errand::Release(name, pid) => self.actors.grants.release(topology, &name, pid),
+            ActorMessage::Release(name, pid) => self.actors.grants.release(topology, &name, pid),
         }
     }
 
@@ -332,8 +336,9 @@ impl Node {
         let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
         let has_room = self.actors.direct_of(to.number).saturating_add(messages) <= DIRECT_PER_SPACE_MAX;
         if !self.takes_mail(topology, to) || !has_room {
-            let undelivered = Errand::Undelivered { from, to, messages: (messages, bytes), unknown: false };
-            self.run_errand(now, from.zhost, topology, undelivered);
+            let undelivered =
+                ActorMessage::Undelivered { from, to, messages: (messages, bytes), unknown: false };
+            self.send_actor_message(now, from.zhost, topology, undelivered);
             return;
         }
         let sum = self.actors.received.entry((to.number, from)).or_default();
@@ -342,8 +347,9 @@ impl Node {
     }
 
     fn fail_call(&mut self, now: Instant, topology: TopologyId, call: Called) {
-        let reply = Errand::Reply { to: call.from, serial: call.serial, result: Err(Refusal::Failed as i8) };
-        self.run_errand(now, call.from.zhost, topology, reply);
+        let reply =
+            ActorMessage::Reply { to: call.from, serial: call.serial, result: Err(Refusal::Failed as i8) };
+        self.send_actor_message(now, call.from.zhost, topology, reply);
     }
 
     /// A local space took a call out of its mailbox: it cannot reply to the one it took before any more.
@@ -375,7 +381,12 @@ impl Node {
             self.actors.received.remove(&slot);
         }
         let to = self.facts.pid(number);
-        self.run_errand(now, from.zhost, key.topology, Errand::Consumed { from, to, messages, bytes });
+        self.send_actor_message(
+            now,
+            from.zhost,
+            key.topology,
+            ActorMessage::Consumed { from, to, messages, bytes },
+        );
     }
 
     fn take_call(
@@ -386,9 +397,9 @@ impl Node {
         to: Pid,
         (path, payload): (Option<Name>, Vec<u8>),
     ) {
-        let refuse = |refusal: Refusal| Errand::Reply { to: from, serial, result: Err(refusal as i8) };
+        let refuse = |refusal: Refusal| ActorMessage::Reply { to: from, serial, result: Err(refusal as i8) };
         if !self.takes_mail(topology, to) {
-            self.run_errand(now, from.zhost, topology, refuse(Refusal::NotFound));
+            self.send_actor_message(now, from.zhost, topology, refuse(Refusal::NotFound));
             return;
         }
         let calls = self.actors.called.entry(to.number).or_default();
@@ -397,7 +408,7 @@ impl Node {
             waiting.fold((0, 0), |(count, bytes), call| (count + 1, bytes + call.size_bytes));
         let fits = count == 0 || bytes + payload.len() <= CALLS_PER_SPACE_MAX_BYTES;
         if count >= CALLS_PER_SPACE_MAX || !fits {
-            self.run_errand(now, from.zhost, topology, refuse(Refusal::TryAgain));
+            self.send_actor_message(now, from.zhost, topology, refuse(Refusal::TryAgain));
             return;
         }
         calls.push(Called { from, serial, size_bytes: payload.len(), is_taken: false });
@@ -405,7 +416,13 @@ impl Node {
     }
 
     /// A local space has ended: nobody waits for it any more, and those bound to it are told.
-    pub(crate) fn forget_actor(&mut self, now: Instant, key: &SpaceKey, number: u32, farewell: &Farewell) {
+    pub(crate) fn forget_actor(
+        &mut self,
+        now: Instant,
+        key: &SpaceKey,
+        number: u32,
+        exit_reason: &ExitReason,
+    ) {
         let (topology, me) = (key.topology, self.facts.pid(number));
         self.tell_spawned(now, number, Err(Refusal::Failed));
         self.actors.asking.remove(&number);
@@ -416,11 +433,11 @@ impl Node {
         let received: Vec<_> = self.actors.received_by(number).copied().collect();
         for (slot, messages) in received {
             self.actors.received.remove(&slot);
-            let undelivered = Errand::Undelivered { from: slot.1, to: me, messages, unknown: true };
-            self.run_errand(now, slot.1.zhost, topology, undelivered);
+            let undelivered = ActorMessage::Undelivered { from: slot.1, to: me, messages, unknown: true };
+            self.send_actor_message(now, slot.1.zhost, topology, undelivered);
         }
         self.release_names(now, topology, number);
-        self.break_ties(now, topology, number, farewell);
+        self.break_ties(now, topology, number, exit_reason);
     }
 
     /// A zhost is gone, or started anew, or has given up on us: what was under way with its earlier starts ends.

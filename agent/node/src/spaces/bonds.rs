@@ -7,11 +7,11 @@
 
 use crate::{
     node::Node,
-    wire::{Bond, Errand},
+    wire::{ActorMessage, Bond},
 };
 use litemap::LiteMap;
 use zhost_base::{
-    Farewell, Generation, Instant, Name, Pid, TopologyId, ZhostId,
+    ExitReason, Generation, Instant, Name, Pid, TopologyId, ZhostId,
     limits::BONDS_PER_SPACE_MAX,
     planted::{self, Bug},
 };
@@ -85,14 +85,14 @@ impl Bonds {
     }
 }
 
-fn too_many() -> Farewell {
-    Farewell { normal: false, reason: "too many links and monitors".into() }
+fn too_many() -> ExitReason {
+    ExitReason { normal: false, reason: "too many links and monitors".into() }
 }
 
-fn signal(other: Pid, tie: Tie, farewell: Farewell) -> Option<Signal> {
+fn signal(other: Pid, tie: Tie, exit_reason: ExitReason) -> Option<Signal> {
     match tie {
-        Tie::Link => Some(Signal::Exit(other, farewell)),
-        Tie::Watches => Some(Signal::Down(other, farewell)),
+        Tie::Link => Some(Signal::Exit(other, exit_reason)),
+        Tie::Watches => Some(Signal::Down(other, exit_reason)),
         Tie::WatchedBy => None,
     }
 }
@@ -110,36 +110,36 @@ impl Node {
             }
             return;
         }
-        if !self.run_errand(now, other.zhost, topology, Errand::Bond(me, other, bond)) {
-            self.handle_ended(other, me, bond, Farewell::no_connection());
+        if !self.send_actor_message(now, other.zhost, topology, ActorMessage::Bond(me, other, bond)) {
+            self.handle_ended(other, me, bond, ExitReason::no_connection());
         }
     }
 
     pub(crate) fn unbind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
         if self.actors.bonds.ties.remove(&(me.number, other, tie)).is_some() {
-            self.run_errand(now, other.zhost, topology, Errand::Unbond(me, other, bond));
+            self.send_actor_message(now, other.zhost, topology, ActorMessage::Unbond(me, other, bond));
         }
     }
 
     /// Another space binds itself to one of ours.
     pub(crate) fn handle_bond(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, bond: Bond) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::WatchedBy };
-        let farewell = match self.local(topology, to).is_some() {
-            false => Farewell::no_space(),
+        let exit_reason = match self.local(topology, to).is_some() {
+            false => ExitReason::no_space(),
             true if self.actors.bonds.tie(to.number, from, tie) => return,
             true => too_many(),
         };
-        self.run_errand(now, from.zhost, topology, Errand::Ended(to, from, bond, farewell));
+        self.send_actor_message(now, from.zhost, topology, ActorMessage::Ended(to, from, bond, exit_reason));
     }
 
     /// A space bound to one of ours ended, or is lost to it.
-    pub(crate) fn handle_ended(&mut self, from: Pid, to: Pid, bond: Bond, farewell: Farewell) {
+    pub(crate) fn handle_ended(&mut self, from: Pid, to: Pid, bond: Bond, exit_reason: ExitReason) {
         let ties: &[Tie] = if bond == Bond::Link { &[Tie::Link] } else { &[Tie::Watches] };
         for tie in ties {
             if to == self.facts.pid(to.number)
                 && self.actors.bonds.undo((to.number, from, *tie))
-                && let Some(signal) = signal(from, *tie, farewell.clone())
+                && let Some(signal) = signal(from, *tie, exit_reason.clone())
             {
                 self.signal(to.number, signal);
             }
@@ -164,19 +164,19 @@ impl Node {
         now: Instant,
         topology: TopologyId,
         number: u32,
-        farewell: &Farewell,
+        exit_reason: &ExitReason,
     ) {
         let me = self.facts.pid(number);
         let ties: Vec<_> = self.actors.bonds.of(number).copied().collect();
         self.actors.bonds.zhosts.retain(|(watcher, _)| *watcher != number);
         for (number, other, tie) in ties {
             self.actors.bonds.ties.remove(&(number, other, tie));
-            let errand = match tie {
-                Tie::Link => Errand::Ended(me, other, Bond::Link, farewell.clone()),
-                Tie::WatchedBy => Errand::Ended(me, other, Bond::Monitor, farewell.clone()),
-                Tie::Watches => Errand::Unbond(me, other, Bond::Monitor),
+            let actor_message = match tie {
+                Tie::Link => ActorMessage::Ended(me, other, Bond::Link, exit_reason.clone()),
+                Tie::WatchedBy => ActorMessage::Ended(me, other, Bond::Monitor, exit_reason.clone()),
+                Tie::Watches => ActorMessage::Unbond(me, other, Bond::Monitor),
             };
-            self.run_errand(now, other.zhost, topology, errand);
+            self.send_actor_message(now, other.zhost, topology, actor_message);
         }
     }
 
@@ -195,7 +195,7 @@ impl Node {
                 let me = self.facts.pid(number);
                 self.actors.bonds.sever(me, other, bond);
             }
-            if let Some(signal) = signal(other, tie, Farewell::no_connection()) {
+            if let Some(signal) = signal(other, tie, ExitReason::no_connection()) {
                 self.signal(number, signal);
             }
         }
@@ -222,9 +222,9 @@ impl Node {
         self.actors.bonds.severed = others;
         for (me, other, bond) in theirs {
             if other.generation == generation {
-                let ended = Errand::Ended(me, other, bond, Farewell::no_connection());
+                let ended = ActorMessage::Ended(me, other, bond, ExitReason::no_connection());
                 // The topology does not matter: a tie is found by its two ends.
-                self.run_errand(now, peer, zhost_base::TopologyId([0; 16]), ended);
+                self.send_actor_message(now, peer, zhost_base::TopologyId([0; 16]), ended);
             }
         }
     }

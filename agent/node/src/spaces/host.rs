@@ -8,7 +8,7 @@ use crate::{
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
-    Farewell, Instant, Pid, Restart, SpaceKey, SpaceSpec, TopologySpec,
+    ExitReason, Instant, Pid, Restart, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
@@ -438,8 +438,8 @@ impl Node {
         };
         let (is_spawned, is_closing) = (space.is_spawned, space.state == SpaceState::Closing);
         self.note_ending(now, key, incarnation, &text);
-        let farewell = Farewell { normal: matches!(exit, Exit::Ended(_)), reason: text.clone() };
-        self.forget_actor(now, key, incarnation, &farewell);
+        let exit_reason = ExitReason { normal: matches!(exit, Exit::Ended(_)), reason: text.clone() };
+        self.forget_actor(now, key, incarnation, &exit_reason);
         if is_closing || is_spawned {
             let level = if is_spawned { Level::Debug } else { Level::Info };
             self.log(level, format!("space {} is closed: {text}", key.space));

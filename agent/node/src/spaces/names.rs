@@ -7,7 +7,7 @@
 use crate::{
     facts::Facts,
     node::{Level, Node},
-    wire::Errand,
+    wire::ActorMessage,
 };
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
@@ -98,7 +98,7 @@ impl Node {
             (None, _) if self.actors.grants.held() >= NAMES_MAX => Err(Refusal::Full),
             (None, None) => Err(Refusal::TryAgain),
             (None, Some(granter)) => {
-                let claim = Errand::Claim(name, me, serial);
+                let claim = ActorMessage::Claim(name, me, serial);
                 return self.ask_zhost(now, granter, topology, (number, serial), claim);
             }
         };
@@ -115,11 +115,11 @@ impl Node {
         serial: u32,
     ) {
         let answer = match self.grant(now, topology, &name, pid) {
-            Ok(grant) => Errand::Granted(name, pid, serial, Some(grant)),
-            Err(Refusal::Taken) => Errand::Granted(name, pid, serial, None),
-            Err(refusal) => Errand::Refused(pid, serial, refusal as i8),
+            Ok(grant) => ActorMessage::Granted(name, pid, serial, Some(grant)),
+            Err(Refusal::Taken) => ActorMessage::Granted(name, pid, serial, None),
+            Err(refusal) => ActorMessage::Refused(pid, serial, refusal as i8),
         };
-        self.run_errand(now, pid.zhost, topology, answer);
+        self.send_actor_message(now, pid.zhost, topology, answer);
     }
 
     fn grant(
@@ -129,9 +129,9 @@ impl Node {
         name: &Name,
         pid: Pid,
     ) -> Result<PlacementVersion, Refusal> {
-        let reign =
-            self.facts.reign_slot().filter(|_| self.facts.live_supers().any(|id| id == self.facts.id));
-        let (slot, term) = reign.ok_or(Refusal::TryAgain)?;
+        let leadership =
+            self.facts.term_in_force().filter(|_| self.facts.live_supers().any(|id| id == self.facts.id));
+        let (slot, term) = leadership.ok_or(Refusal::TryAgain)?;
         let is_taken = |holder: Pid| holder != pid;
         if self.facts.whereis(topology, name).is_some_and(is_taken) {
             return Err(Refusal::Taken);
@@ -175,7 +175,9 @@ impl Node {
                 self.set_row(now, RowKey::Name(topology, name), row);
                 self.answer_space(pid.number, serial, Ok(Vec::new()));
             }
-            Some(_) => drop(self.run_errand(now, granter, topology, Errand::Release(name, pid))),
+            Some(_) => {
+                self.send_actor_message(now, granter, topology, ActorMessage::Release(name, pid));
+            }
             None if lives => self.answer_space(pid.number, serial, Err(Refusal::Taken)),
             None => {}
         }
@@ -190,8 +192,8 @@ impl Node {
         self.actors.grants.held.remove(&key);
         self.facts.registry.remove(now, &RowKey::Name(topology, name.clone()));
         if let Some(granter) = self.facts.granter(topology, name) {
-            let release = Errand::Release(name.clone(), self.facts.pid(number));
-            self.run_errand(now, granter, topology, release);
+            let release = ActorMessage::Release(name.clone(), self.facts.pid(number));
+            self.send_actor_message(now, granter, topology, release);
         }
     }
 

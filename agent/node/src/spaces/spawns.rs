@@ -3,7 +3,7 @@
 use crate::{
     node::{Level, Node},
     spaces::{actors::refusal, bonds::Tie},
-    wire::Errand,
+    wire::ActorMessage,
 };
 use litemap::LiteMap;
 use std::cmp::Reverse;
@@ -125,8 +125,8 @@ impl Node {
 
     fn refuse_spawn(&mut self, now: Instant, spawn: Spawn, refusal: Refusal) {
         let Spawn { topology, serial, parent, link, .. } = spawn;
-        let spawned = Errand::Spawned { parent, serial, link, result: Err(refusal as i8) };
-        self.run_errand(now, parent.zhost, topology, spawned);
+        let spawned = ActorMessage::Spawned { parent, serial, link, result: Err(refusal as i8) };
+        self.send_actor_message(now, parent.zhost, topology, spawned);
     }
 
     /// A package is complete, or the ledger has changed: spawns that wait no more go on, or come to nothing.
@@ -197,7 +197,12 @@ impl Node {
         };
         let pid = self.facts.pid(number);
         let result = result.map(|()| pid).map_err(|refusal| refusal as i8);
-        self.run_errand(now, parent.zhost, topology, Errand::Spawned { parent, serial, link, result });
+        self.send_actor_message(
+            now,
+            parent.zhost,
+            topology,
+            ActorMessage::Spawned { parent, serial, link, result },
+        );
     }
 
     pub(crate) fn handle_spawned(
@@ -217,8 +222,8 @@ impl Node {
             && !planted::has(Bug::OrphanSpawned)
         {
             // Closed, not told: one that traps exits would live on.
-            let exit = Errand::Exit(parent, child, "its parent cannot be linked with it".into());
-            self.run_errand(now, child.zhost, topology, exit);
+            let exit = ActorMessage::Exit(parent, child, "its parent cannot be linked with it".into());
+            self.send_actor_message(now, child.zhost, topology, exit);
             result = Err(Refusal::Full as i8);
         }
         if lives {

@@ -12,7 +12,7 @@ use crate::{
     program::{Content, Loaded},
 };
 use std::sync::Arc;
-use zhost_base::{Batch, Farewell, Instant, Name, SpaceKey, limits::PATH_WINDOW_MESSAGES};
+use zhost_base::{Batch, ExitReason, Instant, Name, SpaceKey, limits::PATH_WINDOW_MESSAGES};
 use zhost_mex::Assets;
 
 impl Worker {
@@ -64,7 +64,7 @@ impl Worker {
             WorkerCommand::Signal { key, number, signal } => {
                 if self.is_there(&key, number) {
                     self.handle_signal(&key, signal);
-                } else if let Signal::Exit(pid, Farewell { normal: false, reason }) = signal {
+                } else if let Signal::Exit(pid, ExitReason { normal: false, reason }) = signal {
                     self.end_launch(
                         &key,
                         number,
@@ -162,16 +162,17 @@ impl Worker {
             Signal::Call(from, serial, path, payload) => {
                 Letters::new(Kind::Call, Origin::Call(from, serial), path, Batch::from_iter([&*payload]))
             }
-            Signal::Exit(pid, farewell) if context.traps_exits => {
-                Letters::new(Kind::Exit, Origin::Signal(pid), None, text(&farewell.reason))
+            Signal::Exit(pid, exit_reason) if context.traps_exits => {
+                Letters::new(Kind::Exit, Origin::Signal(pid), None, text(&exit_reason.reason))
             }
-            Signal::Exit(_, farewell) if farewell.normal => return,
-            Signal::Exit(pid, farewell) => {
-                let reason = format!("the space {pid}, with which it is linked, ended: {}", farewell.reason);
+            Signal::Exit(_, exit_reason) if exit_reason.normal => return,
+            Signal::Exit(pid, exit_reason) => {
+                let reason =
+                    format!("the space {pid}, with which it is linked, ended: {}", exit_reason.reason);
                 return self.finish(key, Exit::Crashed(reason));
             }
-            Signal::Down(pid, farewell) => {
-                Letters::new(Kind::Down, Origin::Signal(pid), None, text(&farewell.reason))
+            Signal::Down(pid, exit_reason) => {
+                Letters::new(Kind::Down, Origin::Signal(pid), None, text(&exit_reason.reason))
             }
             Signal::ZhostDown(name) => {
                 Letters::new(Kind::ZhostDown, Origin::Nobody, None, text(name.as_str()))

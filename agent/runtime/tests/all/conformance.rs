@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use zhost_base::{Batch, Farewell, Generation, Pid, ZhostId};
+use zhost_base::{Batch, ExitReason, Generation, Pid, ZhostId};
 use zhost_runtime::{
     Act, Ask, Exit, Refusal, Sender, Signal, Undelivered, WorkerCommand, WorkerEvent,
     abi::{IMPORTS, Unlock},
@@ -147,7 +147,7 @@ fn reflect(ask: &Ask) -> Option<Result<Vec<u8>, Refusal>> {
 
 fn mirror(bench: &mut Bench, guest: &str, act: Act) {
     let (key, number) = (key(guest), 1);
-    let farewell = || Farewell { normal: true, reason: "normal".into() };
+    let exit_reason = || ExitReason { normal: true, reason: "normal".into() };
     let signal = match act {
         Act::Ask(serial, ask) => {
             if let Some(answer) = reflect(&ask) {
@@ -156,8 +156,8 @@ fn mirror(bench: &mut Bench, guest: &str, act: Act) {
             }
             return;
         }
-        Act::Link(pid) => vec![Signal::Exit(pid, farewell())],
-        Act::Monitor(pid) => vec![Signal::Down(pid, farewell())],
+        Act::Link(pid) => vec![Signal::Exit(pid, exit_reason())],
+        Act::Monitor(pid) => vec![Signal::Down(pid, exit_reason())],
         Act::MonitorZhost(name) => vec![
             Signal::ZhostDown(name),
             Signal::Message(child(), Batch::from_iter([b"hi".as_slice()])),

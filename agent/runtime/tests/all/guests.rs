@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, IDLE, LOG, MEMORY, SLEEP, key, module, name, spec};
 use std::time::Duration;
-use zhost_base::{Batch, Farewell, Pid};
+use zhost_base::{Batch, ExitReason, Pid};
 use zhost_runtime::{
     Exit, Interpreter, LoadError, LogLevel, Sender, Signal, Slice, Store, Wasmi, WorkerCommand, WorkerEvent,
     budget::LOG_LINES_BURST, table,
@@ -269,8 +269,8 @@ fn a_guest_whose_wait_ends_before_its_data_is_stored_goes_on() {
 fn a_space_that_is_being_loaded_ends_with_the_one_it_is_linked_with() {
     let mut bench = Bench::new();
     bench.start("child", &[], &format!("{MEMORY} {IDLE}"));
-    let farewell = Farewell { normal: false, reason: "gone".into() };
-    let signal = Signal::Exit(Pid::default(), farewell);
+    let exit_reason = ExitReason { normal: false, reason: "gone".into() };
+    let signal = Signal::Exit(Pid::default(), exit_reason);
     bench.worker.handle_command(bench.now, WorkerCommand::Signal { key: key("child"), number: 1, signal });
     bench.run_for(Duration::from_millis(5));
     assert!(matches!(bench.exit_of("child"), Some(Exit::Crashed(reason)) if reason.contains("gone")));

@@ -19,8 +19,8 @@ fn topology() -> (DocumentKey, Document) {
     (DocumentKey::Topology(ID), Document::Topology(stamp, topology))
 }
 
-fn keepers(primary: ZhostId, replica: ZhostId, joining: &[ZhostId]) -> Keepers {
-    Keepers {
+fn set(primary: ZhostId, replica: ZhostId, joining: &[ZhostId]) -> ReplicaSet {
+    ReplicaSet {
         space: "store".parse().unwrap(),
         primary,
         replicas: vec![replica],
@@ -30,10 +30,10 @@ fn keepers(primary: ZhostId, replica: ZhostId, joining: &[ZhostId]) -> Keepers {
 }
 
 /// A placement of that term, by which these have the data.
-fn placement(slot: Slot, term: u64, keepers: Keepers) -> (DocumentKey, Document) {
+fn placement(slot: Slot, term: u64, set: ReplicaSet) -> (DocumentKey, Document) {
     let version = PlacementVersion { slot, term, counter: term, coordinator: ZHOSTS[0] };
-    let homes = vec![Home::On(keepers.primary)];
-    let placement = Placement { version, revision: 1, homes, settled: true, keepers: vec![keepers] };
+    let homes = vec![Home::On(set.primary)];
+    let placement = Placement { version, revision: 1, homes, settled: true, replica_sets: vec![set] };
     (DocumentKey::Placement(ID, slot), Document::Placement(placement))
 }
 
@@ -57,29 +57,29 @@ fn remove(facts: &mut Facts, zhosts: &[ZhostId]) {
 #[test]
 fn a_first_placement_has_as_many_replicas_as_asked_for() {
     let proposal = propose(&facts([]), Slot::Full, 1);
-    let [set] = proposal.keepers.as_slice() else { panic!("{proposal:?}") };
+    let [set] = proposal.replica_sets.as_slice() else { panic!("{proposal:?}") };
     assert_eq!(proposal.homes, [Home::On(set.primary)]);
     assert_eq!((set.replicas.len(), set.joining.len(), proposal.settled), (1, 0, false));
 }
 
 #[test]
 fn a_term_goes_on_from_what_is_obeyed_and_then_from_what_it_wrote_itself() {
-    let before = placement(Slot::Full, 3, keepers(ZHOSTS[2], ZHOSTS[1], &[]));
+    let before = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[]));
     let mut facts = facts([before]);
     let proposal = propose(&facts, Slot::Full, 4);
     assert_eq!(proposal.homes, [Home::On(ZHOSTS[2])], "a new term moves nothing that suits");
     let draft = Draft::under(&facts, ID, Slot::Full, 4).unwrap();
     assert!(!draft.is_as_before(&proposal), "but says so itself");
-    let Proposal { homes, settled, keepers } = proposal.clone();
-    let placement = Placement { version: draft.next_version(), revision: 1, homes, settled, keepers };
+    let Proposal { homes, settled, replica_sets } = proposal.clone();
+    let placement = Placement { version: draft.next_version(), revision: 1, homes, settled, replica_sets };
     facts.ledger.offer(DocumentKey::Placement(ID, Slot::Full), Document::Placement(placement));
     assert!(Draft::under(&facts, ID, Slot::Full, 4).unwrap().is_as_before(&propose(&facts, Slot::Full, 4)));
 }
 
 #[test]
 fn a_version_is_above_those_of_both_slots_and_what_is_forgotten() {
-    let full = placement(Slot::Full, 3, keepers(ZHOSTS[2], ZHOSTS[1], &[]));
-    let provisional = placement(Slot::Provisional, 7, keepers(ZHOSTS[2], ZHOSTS[1], &[]));
+    let full = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[]));
+    let provisional = placement(Slot::Provisional, 7, set(ZHOSTS[2], ZHOSTS[1], &[]));
     let mut facts = facts([full, provisional]);
     let counter = |facts: &Facts| Draft::under(facts, ID, Slot::Full, 9).unwrap().next_version().counter;
     assert_eq!(counter(&facts), 8);
@@ -89,7 +89,7 @@ fn a_version_is_above_those_of_both_slots_and_what_is_forgotten() {
 
 #[test]
 fn a_term_without_a_majority_moves_no_data() {
-    let full = placement(Slot::Full, 3, keepers(ZHOSTS[2], ZHOSTS[1], &[]));
+    let full = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[]));
     let mut facts = facts([full]);
     // The board that writes is not usable: its replica may take over under a full term only.
     remove(&mut facts, &[ZHOSTS[2]]);
@@ -105,7 +105,7 @@ fn a_term_without_a_majority_moves_no_data() {
 
 #[test]
 fn data_that_nobody_has_any_more_is_said_to_be_lost_and_who_was_getting_it_goes_on() {
-    let full = placement(Slot::Full, 3, keepers(ZHOSTS[2], ZHOSTS[1], &[ZHOSTS[3]]));
+    let full = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[ZHOSTS[3]]));
     let mut facts = facts([full]);
     let losses = |facts: &Facts| Draft::under(facts, ID, Slot::Full, 4).unwrap().losses().len();
     remove(&mut facts, &[ZHOSTS[2]]);

@@ -86,7 +86,7 @@ impl Cluster {
             self.run(index, |quorum, facts, effects| quorum.granted_version(now, facts, ID, term, effects));
         let Some(version) = granted else { return };
         let homes = vec![Home::On(self.sites[index].facts.id)];
-        let placement = Placement { version, revision: 1, homes, settled: false, keepers: Vec::new() };
+        let placement = Placement { version, revision: 1, homes, settled: false, replica_sets: Vec::new() };
         let document = Document::Placement(placement);
         let decision = Decision { version, fingerprint: document.fingerprint(), knew };
         if self.take(index, document) {

@@ -13,7 +13,7 @@ use zhost_base::{
     id::rendezvous,
     planted::{self, Bug},
 };
-use zhost_gossip::document::{FailureReason, Home, Keepers};
+use zhost_gossip::document::{FailureReason, Home, ReplicaSet};
 
 /// What the coordinator sees.
 pub(crate) struct View<'a> {
@@ -32,31 +32,31 @@ pub(crate) struct View<'a> {
 }
 
 /// Where the primary of a space runs, if that is decided by who has its data.
-pub(crate) fn home(old: &Keepers, view: &View<'_>) -> Home {
+pub(crate) fn home(old: &ReplicaSet, view: &View<'_>) -> Home {
     let has_data = |id: &&ZhostId| old.replicas.contains(id) || planted::has(Bug::Usurp);
-    let heirs = view.usable.iter().filter(|_| view.is_full).filter(has_data);
-    let heirs = heirs.max_by_key(|id| rendezvous(view.seed, **id)).copied();
-    match heirs {
+    let successors = view.usable.iter().filter(|_| view.is_full).filter(has_data);
+    let successors = successors.max_by_key(|id| rendezvous(view.seed, **id)).copied();
+    match successors {
         _ if view.usable.contains(&old.primary) => Home::On(old.primary),
-        Some(heir) => Home::On(heir),
+        Some(successor) => Home::On(successor),
         None => Home::Nowhere(FailureReason::Data),
     }
 }
 
 /// Where the primary of a space runs whose data is lost, if somebody was getting it.
-pub(crate) fn heir_of_lost(lost: &Keepers, view: &View<'_>) -> Option<ZhostId> {
-    let heirs = lost.joining.iter().copied().filter(|id| view.usable.contains(id));
+pub(crate) fn successor_of_lost(lost: &ReplicaSet, view: &View<'_>) -> Option<ZhostId> {
+    let successors = lost.joining.iter().copied().filter(|id| view.usable.contains(id));
     // One that has all of it comes first.
-    heirs.max_by_key(|id| (view.synced.contains(id), rendezvous(view.seed, *id)))
+    successors.max_by_key(|id| (view.synced.contains(id), rendezvous(view.seed, *id)))
 }
 
 /// Who keeps the data of a space from now on whose primary runs at `home`.
 pub(crate) fn decide(
     spec: &SpaceSpec,
-    old: Option<&Keepers>,
+    old: Option<&ReplicaSet>,
     home: &Home,
     view: &View<'_>,
-) -> Option<Keepers> {
+) -> Option<ReplicaSet> {
     let Home::On(primary) = home else { return old.cloned() };
     let wanted = usize::from(spec.replicas);
     let mut others: Vec<ZhostId> = view.usable.iter().copied().filter(|id| id != primary).collect();
@@ -66,7 +66,7 @@ pub(crate) fn decide(
         others.truncate(wanted);
         let (replicas, joining) = if view.is_fresh { (others, Vec::new()) } else { (Vec::new(), others) };
         let space = spec.name.clone();
-        return Some(Keepers { space, primary: *primary, replicas, joining, confirmed: false });
+        return Some(ReplicaSet { space, primary: *primary, replicas, joining, confirmed: false });
     };
     if !view.is_full {
         return Some(old.clone());
@@ -85,7 +85,7 @@ pub(crate) fn decide(
     joining.truncate(wanted - replicas.len());
     let unchanged = (old.primary, &old.replicas, &old.joining) == (*primary, &replicas, &joining);
     let confirmed = unchanged && (old.confirmed || view.is_with_majority);
-    Some(Keepers { space: spec.name.clone(), primary: *primary, replicas, joining, confirmed })
+    Some(ReplicaSet { space: spec.name.clone(), primary: *primary, replicas, joining, confirmed })
 }
 
 #[cfg(test)]
@@ -101,28 +101,28 @@ mod tests {
         SpaceSpec { replicas: 1, ..SpaceSpec::new("store".parse().unwrap(), SpaceKind::Data) }
     }
 
-    fn keepers(primary: ZhostId, replicas: &[ZhostId], joining: &[ZhostId]) -> Keepers {
+    fn set(primary: ZhostId, replicas: &[ZhostId], joining: &[ZhostId]) -> ReplicaSet {
         let (replicas, joining) = (replicas.to_vec(), joining.to_vec());
-        Keepers { space: spec().name, primary, replicas, joining, confirmed: false }
+        ReplicaSet { space: spec().name, primary, replicas, joining, confirmed: false }
     }
 
-    fn next(old: &Keepers, usable: &[ZhostId], is_full: bool, synced: &[ZhostId]) -> (Home, Keepers) {
+    fn next(old: &ReplicaSet, usable: &[ZhostId], is_full: bool, synced: &[ZhostId]) -> (Home, ReplicaSet) {
         let usable = usable.iter().copied().collect();
         let view =
             View { usable: &usable, is_full, is_with_majority: false, is_fresh: false, synced, seed: 7 };
         let home = home(old, &view);
-        let keepers = decide(&spec(), Some(old), &home, &view).unwrap();
-        (home, keepers)
+        let set = decide(&spec(), Some(old), &home, &view).unwrap();
+        (home, set)
     }
 
     #[test]
     fn an_heir_has_the_data_and_a_new_replica_joins_first() {
-        let old = keepers(A, &[B], &[]);
+        let old = set(A, &[B], &[]);
         assert_eq!(next(&old, &[A, B, C], true, &[]), (Home::On(A), old.clone()));
-        let (home, heirs) = next(&old, &[B, C], true, &[]);
-        assert_eq!((home, &heirs), (Home::On(B), &keepers(B, &[], &[C])));
-        assert_eq!(next(&heirs, &[B, C], true, &[C]).1, keepers(B, &[C], &[]));
-        assert_eq!(next(&heirs, &[C], true, &[]), (Home::Nowhere(FailureReason::Data), heirs));
+        let (home, successors) = next(&old, &[B, C], true, &[]);
+        assert_eq!((home, &successors), (Home::On(B), &set(B, &[], &[C])));
+        assert_eq!(next(&successors, &[B, C], true, &[C]).1, set(B, &[C], &[]));
+        assert_eq!(next(&successors, &[C], true, &[]), (Home::Nowhere(FailureReason::Data), successors));
     }
 
     #[test]
@@ -136,28 +136,28 @@ mod tests {
             synced,
             seed: 7,
         };
-        assert_eq!(heir_of_lost(&keepers(A, &[], &[C]), &view(&[])), Some(C));
-        assert_eq!(heir_of_lost(&keepers(A, &[], &[B, C]), &view(&[B])), Some(B));
-        assert_eq!(heir_of_lost(&keepers(A, &[], &[B, C]), &view(&[C])), Some(C));
-        assert_eq!(heir_of_lost(&keepers(A, &[], &[]), &view(&[])), None);
+        assert_eq!(successor_of_lost(&set(A, &[], &[C]), &view(&[])), Some(C));
+        assert_eq!(successor_of_lost(&set(A, &[], &[B, C]), &view(&[B])), Some(B));
+        assert_eq!(successor_of_lost(&set(A, &[], &[B, C]), &view(&[C])), Some(C));
+        assert_eq!(successor_of_lost(&set(A, &[], &[]), &view(&[])), None);
     }
 
     #[test]
     fn a_former_primary_joins_anew() {
-        let (_, heirs) = next(&keepers(A, &[B], &[]), &[B], true, &[]);
-        assert_eq!(next(&heirs, &[A, B], true, &[]).1, keepers(B, &[], &[A]));
+        let (_, successors) = next(&set(A, &[B], &[]), &[B], true, &[]);
+        assert_eq!(next(&successors, &[A, B], true, &[]).1, set(B, &[], &[A]));
     }
 
     #[test]
     fn a_minority_decides_nothing() {
-        let old = keepers(A, &[B], &[]);
+        let old = set(A, &[B], &[]);
         assert_eq!(next(&old, &[B, C], false, &[]), (Home::Nowhere(FailureReason::Data), old.clone()));
         assert_eq!(next(&old, &[A, C], false, &[]), (Home::On(A), old));
     }
 
     #[test]
     fn a_decision_is_confirmed_when_a_majority_has_it() {
-        let (old, usable) = (keepers(A, &[B], &[]), [A, B, C].into_iter().collect());
+        let (old, usable) = (set(A, &[B], &[]), [A, B, C].into_iter().collect());
         let view = |is_with_majority| View {
             usable: &usable,
             is_full: true,
@@ -167,13 +167,13 @@ mod tests {
             seed: 7,
         };
         let confirmed =
-            |old: &Keepers, with| decide(&spec(), Some(old), &Home::On(A), &view(with)).unwrap().confirmed;
+            |old: &ReplicaSet, with| decide(&spec(), Some(old), &Home::On(A), &view(with)).unwrap().confirmed;
         assert!(!confirmed(&old, false));
         assert!(confirmed(&old, true));
-        assert!(confirmed(&Keepers { confirmed: true, ..old.clone() }, false), "and stays so");
-        let changed = keepers(A, &[ZhostId(9)], &[]);
+        assert!(confirmed(&ReplicaSet { confirmed: true, ..old.clone() }, false), "and stays so");
+        let changed = set(A, &[ZhostId(9)], &[]);
         assert!(
-            !confirmed(&Keepers { confirmed: true, ..changed }, true),
+            !confirmed(&ReplicaSet { confirmed: true, ..changed }, true),
             "another decision is another matter"
         );
     }
