@@ -7,8 +7,8 @@
 
 use std::{env, path::Path, thread, time::Duration};
 use zhost_base::Instant;
+use zhost_exchange::{DeviceError, Devices, Reading};
 use zhost_hal::{Board, Machine, Wire, watchdog::Watchdog};
-use zhost_runtime::{DeviceError, Devices, Reading};
 
 /// How often something that is not there yet is asked for again.
 const TRIES: usize = 100;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 use zhost_threads::{Care, Run, Standing, Thread};
 
 /// A reading that is older is made anew when it is asked for.

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use zhost_base::{Instant, Name};
-use zhost_runtime::{DeviceError, Devices, Leases, Reading};
+use zhost_exchange::{DeviceError, Devices, Leases, Reading};
 
 /// Devices that are found by themselves; further ones are left out, the least likely to be missed first, so that those
 /// that were told have room in what a zhost can say of itself.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Frame, Reading};
+use zhost_exchange::{DeviceError, Frame, Reading};
 use zhost_threads::{Care, Run, Thread};
 
 /// A camera that nobody has read for so long is closed.

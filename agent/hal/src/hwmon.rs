@@ -6,7 +6,7 @@ use crate::{
     machine::{Machine, attribute, milli_reading, number, plain_name},
 };
 use std::path::Path;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// What a channel's name begins with, what it measures, in which unit, and how many of the file's units make one
 /// thousandth of it.

@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use zhost_base::Instant;
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// Bytes written or read in one transfer; more are refused.
 const TRANSFER_MAX_BYTES: usize = 4096;

@@ -7,7 +7,7 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 use zhost_base::recognizer::Milli;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// What a channel's name begins with, what it measures, and its unit once scaled, in thousandths.
 const CHANNELS: [(&str, &str, &str); 6] = [

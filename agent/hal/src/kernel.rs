@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 fn failed(file: &str, reason: impl ToString) -> DeviceError {
     DeviceError::Failed(format!("{file}: {}", reason.to_string()))

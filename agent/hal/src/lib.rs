@@ -48,7 +48,7 @@ pub use wiring::Wire;
 
 use std::{path::PathBuf, sync::Arc};
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// One device.
 pub trait Device: Send + Sync {

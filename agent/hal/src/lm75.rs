@@ -2,7 +2,7 @@
 //! whole degrees in its first byte and 1/256 of them, of which chips fill in as many as they know, in its second.
 
 use crate::{i2c::Bus, machine::milli_reading};
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 const TEMPERATURE: u8 = 0;
 

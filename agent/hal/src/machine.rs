@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// Size of an attribute that is read; the rest is not looked at.
 const ATTRIBUTE_MAX_BYTES: usize = 4096;

@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{fs, path::PathBuf};
 use zhost_base::Instant;
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// One channel of a chip.
 pub struct Pwm {

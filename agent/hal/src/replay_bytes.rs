@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use zhost_base::Instant;
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// Size of a recording; a larger one is refused.
 const RECORDING_MAX_BYTES: u64 = 1024 * 1024;

@@ -4,7 +4,7 @@
 use crate::Device;
 use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Frame, Reading};
+use zhost_exchange::{DeviceError, Frame, Reading};
 
 /// Size of a recording; a larger one is refused.
 const RECORDING_MAX_BYTES: u64 = 16 * 1024 * 1024;

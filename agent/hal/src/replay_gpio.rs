@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// The line.
 pub struct ReplayLine {

@@ -10,7 +10,7 @@ use std::{
     path::Path,
     sync::{Mutex, PoisonError},
 };
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// The bus.
 pub struct ReplayBus(Mutex<BTreeMap<(u16, u8), u16>>);

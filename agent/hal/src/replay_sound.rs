@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// Size of a recording; a larger one is refused.
 const RECORDING_MAX_BYTES: u64 = 4 * 1024 * 1024;

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// Size of a secret; a larger one is refused.
 const SECRET_MAX_BYTES: u64 = 4096;

@@ -20,7 +20,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use zhost_base::Instant;
-use zhost_runtime::{DeviceError, Reading};
+use zhost_exchange::{DeviceError, Reading};
 
 /// Samples a second, as guests have them.
 pub const RATE_HZ: u32 = 16_000;

@@ -9,7 +9,7 @@ use crate::{
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use std::{fs::OpenOptions, path::PathBuf};
 use zhost_base::Instant;
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// Bytes of one transfer: what the kernel's driver takes unless told otherwise.
 const TRANSFER_MAX_BYTES: usize = 4096;

@@ -17,7 +17,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use zhost_base::Instant;
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// Bytes given out at once; more wait for the next command.
 const ANSWER_MAX_BYTES: usize = 4096;

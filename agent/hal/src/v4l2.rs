@@ -20,7 +20,7 @@ use std::{
     str::FromStr,
     sync::Arc,
 };
-use zhost_runtime::{DeviceError, Frame};
+use zhost_exchange::{DeviceError, Frame};
 
 /// Formats in the order in which they are wanted; a driver that knows none of them gives what it has.
 const FORMATS: [[u8; 4]; 3] = [*b"GREY", *b"YUYV", *b"MJPG"];

@@ -6,7 +6,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
 };
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// An armed watchdog. Dropped without [`Self::disarm`], it bites.
 pub struct Watchdog {

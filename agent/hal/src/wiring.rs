@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{path::PathBuf, str::FromStr, sync::Arc};
 use zhost_base::Name;
-use zhost_runtime::DeviceError;
+use zhost_exchange::DeviceError;
 
 /// A device that is wired to the board.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use zhost_base::Instant;
+use zhost_exchange::{DeviceError, Devices, Reading};
 use zhost_hal::{Board, Machine, Wire};
-use zhost_runtime::{DeviceError, Devices, Reading};
 
 /// A recording that goes with it.
 struct Recording(PathBuf);

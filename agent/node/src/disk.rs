@@ -9,11 +9,11 @@ use zhost_base::{
     limits::{MEMBERS_MAX, TOPOLOGIES_MAX},
     planted::{self, Bug},
 };
+use zhost_exchange::{Store, StoreError, Write, table};
 use zhost_gossip::{
     document::{DataLife, Document, DocumentKey, PlacementVersion},
     election::Ballot,
 };
-use zhost_runtime::{Store, StoreError, Write, table};
 
 const GENERATION: &[u8] = b"generation";
 const BALLOT: &[u8] = b"ballot";
@@ -281,5 +281,5 @@ pub(crate) fn blob_index_write(digest: BlobDigest, size_bytes: Option<u32>) -> W
 }
 
 pub(crate) fn blob_piece_write(digest: BlobDigest, index: u32, bytes: Option<Vec<u8>>) -> Write {
-    write(table::BLOBS, zhost_runtime::blob_key(digest, index), bytes)
+    write(table::BLOBS, zhost_exchange::blob_key(digest, index), bytes)
 }

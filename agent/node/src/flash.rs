@@ -10,7 +10,7 @@ use zhost_base::{
     Instant, ZhostId,
     limits::{BLOB_READS_MAX, BLOB_READS_PER_PEER_MAX, DISK_REQUESTS_MAX, DISK_REQUESTS_RESERVED},
 };
-use zhost_runtime::StoreError;
+use zhost_exchange::StoreError;
 
 /// The requests under way.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use crate::{
 use std::net::SocketAddr;
 use zhost_base::Name;
 use zhost_control::protocol::Service;
-use zhost_runtime::{StoreError, WorkerEvent};
+use zhost_exchange::{StoreError, WorkerEvent};
 use zhost_web::Request;
 
 /// Something that happens to a zhost.

@@ -38,6 +38,7 @@ use zhost_control::{
     line::LineReader,
     protocol::{Reply, Service},
 };
+use zhost_exchange::WorkerCommand;
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
@@ -46,7 +47,6 @@ use zhost_gossip::{
     row::{LoadBand, Row, RowKey},
     seal::Sealer,
 };
-use zhost_runtime::WorkerCommand;
 
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);

@@ -215,7 +215,7 @@ pub enum ActorMessage {
         /// Whether to link it with its parent.
         link: bool,
     },
-    /// A space was started, or not: a [`zhost_runtime::Refusal`] by its number.
+    /// A space was started, or not: a [`zhost_exchange::Refusal`] by its number.
     Spawned {
         /// Who asked.
         parent: Pid,

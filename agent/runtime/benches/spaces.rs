@@ -17,11 +17,11 @@ use std::{
 use zhost_base::{
     Batch, Generation, Instant, Name, Pid, Rng, SpaceKey, ZhostId, limits::BLOB_CHUNK_SIZE_BYTES,
 };
-use zhost_mex::PublisherKey;
-use zhost_runtime::{
-    Exit, Launch, MemoryStore, NoDevices, Sender, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent,
-    Write, blob_key, table,
+use zhost_exchange::{
+    Exit, Launch, NoDevices, Sender, Store, WorkerCommand, WorkerEvent, Write, blob_key, table,
 };
+use zhost_mex::PublisherKey;
+use zhost_runtime::{MemoryStore, Slice, Wasmi, Worker};
 
 /// How much each kernel does: some ten to a hundred milliseconds natively.
 const AMOUNTS: [u32; 7] = [1500, 30, 4_000_000, 160, 400_000, 8_000_000, 150_000];

@@ -81,20 +81,6 @@ fn unlock(module: &str, function: &str) -> Option<Unlock> {
     IMPORTS.iter().find(is).map(|(_, _, unlock)| *unlock)
 }
 
-/// The capabilities every zhost offers, whatever its hardware.
-pub const BASE_CAPABILITIES: [&str; 10] = [
-    "data.read",
-    "data.write",
-    "names.register",
-    "names.whereis",
-    "proc.link",
-    "proc.list",
-    "proc.monitor",
-    "proc.send",
-    "proc.spawn",
-    "sys.log",
-];
-
 /// Checks one import of a space.
 pub fn check_import(
     module: &str,

@@ -1,11 +1,12 @@
 //! What spaces do with each other beside sending along paths: spawn, call, link, monitor, register names.
 
-use crate::context::{Context, Effect, Refusal, Undelivered};
+use crate::context::{Context, Effect};
 use std::time::Duration;
 use zhost_base::{
-    Batch, ExitReason, Instant, Name, Pid,
+    Batch, Instant, Pid,
     limits::{MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_BYTES, PATH_WINDOW_MESSAGES},
 };
+use zhost_exchange::{Act, Ask, Refusal, Undelivered};
 
 /// How long a spawn may take: the package may have to be fetched.
 pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -19,78 +20,6 @@ pub const CORRESPONDENTS_MAX: usize = 256;
 pub const PID_WINDOW_MESSAGES: u32 = PATH_WINDOW_MESSAGES / 8;
 /// Size of the reason a space gives with `proc.exit`; the rest is cut.
 pub const REASON_SIZE_MAX_BYTES: usize = 128;
-
-/// What a guest asks and waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// A reply of the space at the end of an outgoing path.
-    CallPath(u8, Vec<u8>),
-    /// A reply of a space.
-    CallPid(Pid, Vec<u8>),
-    /// A new space; answered with its pid.
-    Spawn {
-        /// On this zhost, or anywhere.
-        zhost: Option<Name>,
-        /// Which of the topology's spaces.
-        space: Name,
-        /// What it is told with `sys.argument`.
-        argument: Vec<u8>,
-        /// Whether to link the two.
-        link: bool,
-    },
-    /// A global name.
-    Register(Name),
-    /// Who holds a global name.
-    Whereis(Name),
-    /// The names of all live zhosts.
-    Zhosts,
-}
-
-/// What a guest does to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Asks, and waits for the answer to this number.
-    Ask(u32, Ask),
-    /// Sends messages to a space.
-    Send(Pid, Batch),
-    /// Replies to a call: who called, its number, and the reply.
-    Reply(Pid, u32, Vec<u8>),
-    /// Binds its fate to another's.
-    Link(Pid),
-    /// Unbinds it.
-    Unlink(Pid),
-    /// Wants to be told once when a space ends.
-    Monitor(Pid),
-    /// Wants to be told once when a zhost dies.
-    MonitorZhost(Name),
-    /// Does not want to be told of the space any more.
-    Demonitor(Pid),
-    /// Ends a spawned space, for this reason.
-    Exit(Pid, String),
-    /// Gives a global name back.
-    Unregister(Name),
-}
-
-/// What befell a space from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Messages of a space.
-    Message(Pid, Batch),
-    /// A call of a space, with its number and, if it came along one, the path.
-    Call(Pid, u32, Option<Name>, Vec<u8>),
-    /// A linked space ended.
-    Exit(Pid, ExitReason),
-    /// A monitored space ended.
-    Down(Pid, ExitReason),
-    /// A monitored zhost died.
-    ZhostDown(Name),
-    /// Another space holds the name now: after a partition, the later grant wins.
-    NameLost(Name),
-    /// A space consumed messages.
-    Credit(Pid, u32, u32),
-    /// Messages to a space did not arrive, or may not have.
-    Undelivered(Pid, crate::Undelivered),
-}
 
 /// A guest that waits within a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

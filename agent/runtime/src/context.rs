@@ -1,52 +1,17 @@
 //! What a guest's imports act on. Nothing here waits: effects are collected and drained by the worker.
 
 use crate::{
-    actor::{Act, Correspondence, Waiting},
+    actor::{Correspondence, Waiting},
     budget,
     data::Data,
-    device::Devices,
-    mailbox::{Kind, Letters, Mailbox, Origin},
+    mailbox::{Kind, Letters, Mailbox},
     sensing::Subscription,
     wasi::Output,
 };
 use litemap::LiteMap;
 use std::sync::Arc;
 use zhost_base::{Batch, Instant, Name, Pid, RecognizerSpec, Rng, SpaceKey, SpaceSpec, limits};
-
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// For the author.
-    Debug,
-    /// For the operator, nothing wrong.
-    Info,
-    /// Something is odd.
-    Warn,
-    /// Something failed.
-    Error,
-}
-
-impl LogLevel {
-    /// The level a guest names by number; unknown ones are errors.
-    pub fn from_number(number: i32) -> Self {
-        match number {
-            0 => Self::Debug,
-            1 => Self::Info,
-            2 => Self::Warn,
-            _ => Self::Error,
-        }
-    }
-
-    /// The word shown to people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
-    }
-}
+use zhost_exchange::{Act, DeviceError, Devices, LogLevel, Origin, Reading, Refusal, Report, Undelivered};
 
 /// An outgoing path.
 #[derive(Clone, Debug)]
@@ -57,43 +22,6 @@ pub struct OutgoingPath {
     pub credit: u32,
     /// Bytes of messages that the target has not consumed yet.
     pub outstanding_bytes: u32,
-}
-
-/// Messages of one path that were accepted and did not arrive, or may not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Undelivered {
-    /// Those that certainly did not arrive.
-    pub lost: u32,
-    /// Those of which nobody knows: the target died holding them.
-    pub unknown: u32,
-}
-
-impl Undelivered {
-    pub(crate) fn add(&mut self, more: Self) {
-        self.lost = self.lost.saturating_add(more.lost);
-        self.unknown = self.unknown.saturating_add(more.unknown);
-    }
-}
-
-/// Why an import refused; guests see the number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No such path, key, sensor, space or message.
-    NotFound = -1,
-    /// Not now: no credit, no new reading, somebody else has it. Try again.
-    TryAgain = -2,
-    /// Larger than allowed, or than the buffer.
-    TooLarge = -3,
-    /// Not declared in the manifest.
-    Denied = -4,
-    /// The device, the flash or the other space failed.
-    Failed = -5,
-    /// No answer in time; whether the other did it, nobody knows.
-    TimedOut = -6,
-    /// Somebody else has the name or the device.
-    Taken = -7,
-    /// No room left for it.
-    Full = -8,
 }
 
 /// How long a guest wants to be left alone after its call.
@@ -163,17 +91,6 @@ pub struct Context {
     pub(crate) heard: LiteMap<String, Vec<u8>>,
     /// What it reports of itself: healthy or not, and how busy in percent.
     pub(crate) report: Option<Report>,
-}
-
-/// What a guest reports of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Whether it is well.
-    pub healthy: bool,
-    /// How busy it is, percent.
-    pub saturation_percent: u8,
-    /// In its own words.
-    pub text: String,
 }
 
 impl Context {
@@ -322,8 +239,8 @@ impl Context {
     pub(crate) fn secret(&self, name: &[u8]) -> Result<Vec<u8>, Refusal> {
         let capability = self.declared("secrets.", name)?;
         match self.devices.read(self.now, &capability) {
-            Ok(crate::Reading::Bytes(secret)) => Ok(secret),
-            Ok(_) | Err(crate::DeviceError::Missing) => Err(Refusal::NotFound),
+            Ok(Reading::Bytes(secret)) => Ok(secret),
+            Ok(_) | Err(DeviceError::Missing) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::Failed),
         }
     }

@@ -1,17 +1,11 @@
 //! The keys and values of one space. What a call writes becomes visible to itself at once, and durable as a whole when
 //! the call ends or waits; until then nothing that the call sent leaves the zhost.
 
-use crate::{
-    budget,
-    context::Refusal,
-    store::{Store, StoreError, Write, table},
-};
+use crate::budget;
 use litemap::LiteMap;
 use std::sync::Arc;
 use zhost_base::SpaceKey;
-
-/// What one call wrote, by key; no value means delete.
-pub type Changes = LiteMap<Vec<u8>, Option<Vec<u8>>>;
+use zhost_exchange::{Changes, Refusal, Store, StoreError, Write, table};
 
 /// The data of a space.
 pub(crate) struct Data {

@@ -1,11 +1,9 @@
 //! The engine behind a trait, so that another can stand beside it.
 
-use crate::{
-    context::{Context, Refusal},
-    start,
-};
+use crate::{context::Context, start};
 use std::{fmt, sync::Arc};
 use zhost_base::SpaceSpec;
+use zhost_exchange::Refusal;
 
 /// The functions a guest exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! What waits for a guest: messages, calls, signals, readings.
 
 use std::collections::VecDeque;
-use zhost_base::{Batch, Name, Pid, ZhostId};
+use zhost_base::{Batch, Name, Pid};
+use zhost_exchange::{Consumed, Origin};
 
 /// What sort of mail something is; guests see the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,37 +35,6 @@ impl Kind {
     }
 }
 
-/// Where messages came from, for those who give credit back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sender {
-    /// The start of the sending space.
-    pub pid: Pid,
-    /// The window on its zhost that the messages belong to.
-    pub window: u32,
-}
-
-impl Sender {
-    /// The zhost of the sending space.
-    pub fn zhost(&self) -> ZhostId {
-        self.pid.zhost
-    }
-}
-
-/// Who gets credit back for messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The space of that name, along a path.
-    Path(Name, Sender),
-    /// A space, to a pid.
-    Direct(Pid),
-    /// A call with this number.
-    Call(Pid, u32),
-    /// Nobody; but it tells of this space.
-    Signal(Pid),
-    /// Nobody.
-    Nobody,
-}
-
 /// Mail that arrived together.
 #[derive(Debug)]
 pub(crate) struct Letters {
@@ -77,19 +47,6 @@ pub(crate) struct Letters {
     position: usize,
     /// Messages and bytes taken out and not reported yet.
     taken: (u32, u32),
-}
-
-/// Messages that a guest took out of its mailbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Consumed {
-    /// Who gets credit.
-    pub origin: Origin,
-    /// The path.
-    pub path: Option<Name>,
-    /// How many messages.
-    pub messages: u32,
-    /// Of how many bytes.
-    pub bytes: u32,
 }
 
 impl Letters {

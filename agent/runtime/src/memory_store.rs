@@ -1,10 +1,11 @@
 //! A store in memory, for tests that need none that survives.
 
-use crate::store::{Entries, Range, Store, StoreError, Write};
+use crate::store::Range;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
+use zhost_exchange::{Entries, Store, StoreError, Write};
 
 #[derive(Debug, Default)]
 struct Table(BTreeMap<Vec<u8>, Vec<u8>>);

@@ -1,12 +1,10 @@
 //! Programs that guests are made of: read from packages on flash, checked, compiled once for all guests of a space.
 
-use crate::{
-    interpreter::{Interpreter, Program},
-    store::{Store, blob_key, table},
-};
+use crate::interpreter::{Interpreter, Program};
 use litemap::LiteMap;
 use std::sync::{Arc, Weak};
 use zhost_base::{BlobDigest, Name, RecognizerSpec, SpaceKind, SpaceSpec, limits::BLOB_CHUNK_SIZE_BYTES};
+use zhost_exchange::{Store, blob_key, table};
 use zhost_mex::{Assets, Package, PublicKey, Trust};
 
 /// A program with what its package says of its space.

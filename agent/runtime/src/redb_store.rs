@@ -1,11 +1,12 @@
 //! The store on flash: redb over any backend, a file on a board, a tearing disk in the simulator.
 
-use crate::store::{Entries, Range, Store, StoreError, Write};
+use crate::store::Range;
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError, TableHandle};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
 };
+use zhost_exchange::{Entries, Store, StoreError, Write};
 
 /// redb's page cache; its default of 1 GiB is more than a board has.
 const CACHE_SIZE_BYTES: usize = 512 * 1024;

@@ -3,13 +3,13 @@
 use crate::{
     actor::{ASK_TIMEOUT, Until},
     budget,
-    context::{Context, Refusal},
-    device::{DeviceError, Reading},
-    mailbox::{Kind, Letters, Origin},
+    context::Context,
+    mailbox::{Kind, Letters},
     recognizer::Recognizer,
 };
 use std::time::Duration;
 use zhost_base::{Batch, Instant, Name};
+use zhost_exchange::{DeviceError, Origin, Reading, Refusal};
 
 /// A sensor that is read for the guest again and again.
 #[derive(Debug)]
@@ -21,17 +21,6 @@ pub(crate) struct Subscription {
     pub due: Instant,
     recognizer: Option<Recognizer>,
     last_frame: Option<u64>,
-}
-
-impl From<DeviceError> for Refusal {
-    fn from(error: DeviceError) -> Self {
-        match error {
-            DeviceError::Missing => Self::NotFound,
-            DeviceError::NotYet => Self::TryAgain,
-            DeviceError::Failed(_) | DeviceError::Command(_) => Self::Failed,
-            DeviceError::Leased(_) => Self::Taken,
-        }
-    }
 }
 
 impl Context {

@@ -1,7 +1,8 @@
 //! What programs print: gathered into lines of the space's log.
 
-use crate::context::{Context, LogLevel};
+use crate::context::Context;
 use zhost_base::limits::LOG_LINE_SIZE_MAX_BYTES;
+use zhost_exchange::LogLevel;
 
 /// Lines that have begun, of standard output and of standard error.
 #[derive(Debug, Default)]

@@ -2,9 +2,8 @@
 
 use crate::{
     abi,
-    context::{Context, Refusal},
+    context::Context,
     data::Data,
-    device::NoDevices,
     imports::{self, Pause, Place},
     interpreter::{Export, Guest, Interpreter, LoadError, Program, Step},
     start,
@@ -18,6 +17,7 @@ use wasmi::{
 };
 use wasmi_core::{LimiterError, ResourceLimiter};
 use zhost_base::{Pid, Rng, SpaceKey, SpaceSpec};
+use zhost_exchange::{NoDevices, Refusal};
 
 const RECURSION_MAX: usize = 512;
 const STACK_MAX_BYTES: usize = 256 * 1024;

@@ -6,12 +6,9 @@ mod task;
 use crate::{
     actor::Until,
     budget,
-    context::{Effect, Refusal, Rest},
-    device::Devices,
-    exchange::{Exit, Launch, WorkerEvent},
+    context::{Effect, Rest},
     interpreter::{Interpreter, Step},
     program::Programs,
-    store::Store,
 };
 use litemap::LiteMap;
 use std::{
@@ -21,6 +18,7 @@ use std::{
 };
 use task::{Left, Phase, Task};
 use zhost_base::{Instant, Rng, SpaceKey};
+use zhost_exchange::{Devices, Exit, Launch, Refusal, Store, WorkerEvent};
 use zhost_mex::PublicKey;
 
 /// How often a running guest's use of its budgets is told.

@@ -3,11 +3,12 @@
 use crate::logger;
 use std::path::Path;
 use zhost_base::Name;
+use zhost_exchange::Store;
 use zhost_hal::watchdog::Watchdog;
 use zhost_init::slots::{self, Slot, State};
 use zhost_mex::{PublicKey, firmware::Firmware};
 use zhost_node::{FirmwareOrder, Slots};
-use zhost_runtime::{Store, read_blob};
+use zhost_runtime::read_blob;
 use zhost_threads::Run;
 
 /// What this program was built for, as Rust calls it.

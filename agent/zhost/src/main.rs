@@ -35,11 +35,11 @@ use std::{
     time::Duration,
 };
 use zhost_base::Rng;
+use zhost_exchange::{Devices, Store};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
 use zhost_link::Identity;
 use zhost_node::{ClockTrust, Ending, Node, NodeConfig, Timing};
-use zhost_runtime::{Devices, Store};
 
 /// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
 #[global_allocator]

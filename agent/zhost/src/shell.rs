@@ -32,13 +32,14 @@ use std::{
 };
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
 use zhost_control::protocol::Service;
+use zhost_exchange::{Store, StoreError};
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
 use zhost_node::{
     ConnectionId, DiskRequest, Ending, Examination, FirmwareOrder, Input, Level, Load, Node, Output, Port,
     WebId,
 };
-use zhost_runtime::{Store, StoreError, Wasmi};
+use zhost_runtime::{Wasmi, examine};
 use zhost_threads::{Concern, Run, concerns, look_after, once};
 
 /// Events waiting for the node; those who bring more wait themselves.
@@ -535,7 +536,7 @@ impl Shell {
             inbox.try_send(Event::Node(Input::Examined(lost.give_up(&reason)))).is_ok()
         };
         let work = move |thread: &Run| {
-            let findings = examination.perform(&publishers, &Wasmi);
+            let findings = examination.perform(&publishers, |package| examine(package, &Wasmi));
             if thread.goes_on() {
                 // The loop has ended when nobody listens.
                 let _ = events.send_blocking(Event::Node(Input::Examined(findings)));

@@ -9,9 +9,10 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
+use zhost_exchange::StoreError;
 use zhost_link::Identity;
 use zhost_node::Recovered;
-use zhost_runtime::{RedbStore, StoreError};
+use zhost_runtime::RedbStore;
 
 const IDENTITY_FILE: &str = "identity.key";
 const STORE_FILE: &str = "zhost.redb";

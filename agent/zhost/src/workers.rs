@@ -18,12 +18,11 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Instant, Rng, SpaceKey, limits::DISK_REQUESTS_MAX, panic_text};
+use zhost_exchange::{Devices, Exit, Store, WorkerCommand, WorkerEvent};
 use zhost_hal::Board;
 use zhost_mex::PublicKey;
 use zhost_node::{DiskRequest, Input};
-use zhost_runtime::{
-    Devices, Exit, STRETCH_STACK_BYTES, Slice, Store, Wasmi, Worker, WorkerCommand, WorkerEvent,
-};
+use zhost_runtime::{STRETCH_STACK_BYTES, Slice, Wasmi, Worker};
 use zhost_threads::{Care, Run, keep, once};
 
 /// How many desks, each with a thread, run spaces.

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Instant, Name, Pid, SpaceKey, TopologyId};
+use zhost_exchange::{Act, Ask, Launch, Refusal, Signal, WorkerCommand, WorkerEvent};
 use zhost_node::Node;
-use zhost_runtime::{Act, Ask, Launch, Refusal, Signal, WorkerCommand, WorkerEvent};
 
 /// How long word may take to whom it concerns, once nothing is wrong any more.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Instant, Name, Rng};
+use zhost_exchange::{NoDevices, Store};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_node::{
     ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Input, Named, Node, NodeConfig, Recovered,
     Timing,
 };
-use zhost_runtime::{MemoryStore, NoDevices, RedbStore, Store, Wasmi, Worker};
+use zhost_runtime::{MemoryStore, RedbStore, Wasmi, Worker, examine};
 
 /// The key under which simulated operators speak.
 pub const CONTROL_KEY: [u8; 32] = [2; 32];
@@ -267,7 +268,7 @@ impl Machine {
 
     /// Examines what an operator sent.
     pub fn examine(&self, examination: Examination) -> Findings {
-        examination.perform(&self.config.publishers, &Wasmi)
+        examination.perform(&self.config.publishers, |package| examine(package, &Wasmi))
     }
 
     /// Power off, perhaps in the middle of a write.

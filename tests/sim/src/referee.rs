@@ -9,9 +9,9 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use zhost_base::{BlobDigest, Instant, SpaceKey, TopologyId};
+use zhost_exchange::WorkerCommand;
 use zhost_gossip::document::{PlacementVersion, Slot};
 use zhost_node::Node;
-use zhost_runtime::WorkerCommand;
 
 /// Objections of one run that are kept.
 const OBJECTIONS_MAX: usize = 20;

@@ -18,8 +18,9 @@ use std::{
 };
 use zhost_base::{BlobDigest, Instant, Rng, SpaceKey, ZhostId};
 use zhost_control::protocol::{Reply, Request};
+use zhost_exchange::WorkerCommand;
 use zhost_node::{Ending, Examination, FirmwareOrder, Input, Inspection, Output, Port};
-use zhost_runtime::{Slice, WorkerCommand};
+use zhost_runtime::Slice;
 
 /// Lines of the trace that are kept.
 const TRACE_LINES_MAX: usize = 4000;
@@ -171,7 +172,7 @@ impl World {
         let key = store_key(topology)?;
         let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
         let running = live.into_iter().find(|running| running.node.inspect().running.contains(&key))?;
-        let value = running.store.get(&zhost_runtime::table::data(&key), path.as_bytes()).ok()??;
+        let value = running.store.get(&zhost_exchange::table::data(&key), path.as_bytes()).ok()??;
         Some(u32::from_le_bytes(value.try_into().ok()?))
     }
 
@@ -180,7 +181,7 @@ impl World {
         let (Ok(topology), Ok(space)) = (topology.parse(), space.parse()) else { return BTreeMap::new() };
         let key = SpaceKey { topology: zhost_mex::topology_id(&topology), space };
         let Some(running) = &self.machines[index].running else { return BTreeMap::new() };
-        let entries = running.store.scan(&zhost_runtime::table::data(&key), b"", usize::MAX);
+        let entries = running.store.scan(&zhost_exchange::table::data(&key), b"", usize::MAX);
         entries.unwrap_or_default().into_iter().collect()
     }
 
@@ -199,7 +200,8 @@ impl World {
     /// Whether all of a blob is on a board's flash.
     pub fn has_blob(&self, index: usize, blob: BlobDigest) -> bool {
         let Some(running) = &self.machines[index].running else { return false };
-        let pieces = running.store.scan(zhost_runtime::table::BLOBS, &blob.0, usize::MAX).unwrap_or_default();
+        let pieces =
+            running.store.scan(zhost_exchange::table::BLOBS, &blob.0, usize::MAX).unwrap_or_default();
         let pieces = pieces.into_iter().take_while(|(key, _)| key.starts_with(&blob.0));
         let bytes: Vec<u8> = pieces.flat_map(|(_, piece)| piece).collect();
         zhost_mex::digest(&bytes) == blob

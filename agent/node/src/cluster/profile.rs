@@ -35,7 +35,7 @@ impl Node {
     }
 
     pub(crate) fn write_profile(&mut self, now: Instant) {
-        let base = zhost_runtime::abi::BASE_CAPABILITIES.iter().copied();
+        let base = zhost_exchange::BASE_CAPABILITIES.iter().copied();
         let web = self.config.web_addr.map(|_| WEB_CAPABILITY);
         // What every zhost offers comes first.
         let base = base.chain(web).filter_map(|name| name.parse().ok());

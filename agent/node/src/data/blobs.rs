@@ -15,11 +15,11 @@ use zhost_base::{
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, MEX_SIZE_MAX_BYTES},
     planted::{self, Bug},
 };
+use zhost_exchange::{StoreError, table};
 use zhost_gossip::{
     document::{Home, TopologyDocument, Wanted},
     row::{Row, RowKey},
 };
-use zhost_runtime::{StoreError, table};
 
 /// Pieces asked for and not yet on our flash.
 const PULL_WINDOW: u32 = 4;
@@ -196,7 +196,7 @@ impl Node {
     ) {
         if self.blobs.is_complete(digest) && self.flash.may_read_for(peer) {
             let request =
-                DiskRequest::Read { table: table::BLOBS, key: zhost_runtime::blob_key(digest, index) };
+                DiskRequest::Read { table: table::BLOBS, key: zhost_exchange::blob_key(digest, index) };
             self.disk(request, Purpose::BlobRead { digest, index, peer });
         } else {
             self.send(now, peer, &Frame::BlobPiece { digest, index, bytes: Vec::new() });

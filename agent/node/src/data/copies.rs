@@ -14,8 +14,8 @@ use zhost_base::{
     Instant, SpaceKey, TopologyId, ZhostId,
     planted::{self, Bug},
 };
+use zhost_exchange::{StoreError, Write, table};
 use zhost_gossip::document::PlacementVersion;
-use zhost_runtime::{StoreError, Write, table};
 
 /// Bytes of one order: what a space may write in one call, and a little more; a primary that sends more is forgotten.
 const ORDER_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -11,11 +11,11 @@ use zhost_base::{
     Instant, SpaceKey, TopologyId,
     planted::{self, Bug},
 };
+use zhost_exchange::{StoreError, table};
 use zhost_gossip::{
     document::{DataLife, TopologyDocument},
     ledger::Ledger,
 };
-use zhost_runtime::{StoreError, table};
 
 /// Whose data goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,8 +20,8 @@ use zhost_base::{
     Instant, SpaceKey, ZhostId,
     planted::{self, Bug},
 };
+use zhost_exchange::{Changes, StoreError, WorkerCommand, table};
 use zhost_gossip::document::{PlacementVersion, ReplicaSet};
-use zhost_runtime::{Changes, StoreError, WorkerCommand, table};
 
 /// How long until a follower that was lost, or refused, is tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 
 use zhost_base::{Name, TopologySpec};
 use zhost_mex::{Package, PublicKey, Trust, firmware::Firmware};
-use zhost_runtime::Interpreter;
 
 /// What an operator says he sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +59,15 @@ impl Examination {
         Ticket { command: self.command }
     }
 
-    /// Examines, in the way every shell does.
-    pub fn perform(self, publishers: &[PublicKey], interpreter: &dyn Interpreter) -> Findings {
+    /// Examines, in the way every shell does; what the code of a package's spaces may be, `examine_code` knows.
+    pub fn perform(
+        self,
+        publishers: &[PublicKey],
+        examine_code: impl Fn(&Package) -> Result<(), String>,
+    ) -> Findings {
         let Self { command, kind, bytes } = self;
         let result = match kind {
-            Kind::Package => examine_package(&bytes, publishers, interpreter).map(Found::Topology),
+            Kind::Package => examine_package(&bytes, publishers, examine_code).map(Found::Topology),
             Kind::Firmware => Firmware::open(&bytes, publishers)
                 .map(|firmware| Found::Firmware { target: firmware.target, version: firmware.version })
                 .map_err(|error| error.to_string()),
@@ -77,9 +80,9 @@ impl Examination {
 fn examine_package(
     bytes: &[u8],
     publishers: &[PublicKey],
-    interpreter: &dyn Interpreter,
+    examine_code: impl Fn(&Package) -> Result<(), String>,
 ) -> Result<TopologySpec, String> {
     let package = Package::open(bytes, Trust::Publishers(publishers)).map_err(|error| error.to_string())?;
-    zhost_runtime::examine(&package, interpreter)?;
+    examine_code(&package)?;
     Ok(package.topology)
 }

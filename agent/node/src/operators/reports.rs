@@ -13,11 +13,11 @@ use zhost_control::protocol::{
     Budget, Cluster, Ending, LogLine, Mesh, Peer, Ping, PlacementLine, Reply, Request, RouteLine, SentLine,
     Service, Space, SpaceDetail, Status, Topology, TopologyLine, Transition, Zhost,
 };
+use zhost_exchange::Report;
 use zhost_gossip::{
     document::{Home, RosterEntry, TopologyDocument},
     row::{Row, RowKey, SpaceState},
 };
-use zhost_runtime::Report;
 
 const TOPOLOGY: Kind = Kind { one: "topology", several: "topologies", list: "zctl topo list" };
 const ZHOST: Kind = Kind { one: "zhost", several: "zhosts", list: "zctl cluster zhosts" };

@@ -18,6 +18,7 @@ use zhost_base::{
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, DOCUMENT_SIZE_MAX_BYTES, FIRMWARE_TARGETS_MAX},
 };
 use zhost_control::protocol::{Durability, Reply, Submitted};
+use zhost_exchange::StoreError;
 use zhost_gossip::{
     document::{
         Document, DocumentKey, FirmwareDocument, FirmwareImage, RosterEntry, TopologyDocument, Wanted,
@@ -25,7 +26,6 @@ use zhost_gossip::{
     ledger::Taken,
     row::{Row, RowKey},
 };
-use zhost_runtime::StoreError;
 
 /// How long a write may gather copies before its answer says how far it came.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);

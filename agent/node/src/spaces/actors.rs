@@ -17,7 +17,7 @@ use crate::{
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
 use zhost_base::{Batch, ExitReason, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId};
-use zhost_runtime::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
+use zhost_exchange::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
 
 /// Calls a space has not taken out of its mailbox; further ones are to be tried again.
 pub(crate) const CALLS_PER_SPACE_MAX: usize = 256;

@@ -15,7 +15,7 @@ use zhost_base::{
     limits::BONDS_PER_SPACE_MAX,
     planted::{self, Bug},
 };
-use zhost_runtime::Signal;
+use zhost_exchange::Signal;
 
 /// Broken ties of which zhosts that are away are to be told; the oldest make room.
 const SEVERED_MAX: usize = 4096;

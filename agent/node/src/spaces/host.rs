@@ -12,11 +12,11 @@ use zhost_base::{
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
+use zhost_exchange::{Exit, Launch, LogLevel, Origin, Usage, WorkerCommand, WorkerEvent};
 use zhost_gossip::{
     document::{Home, PlacementVersion, TopologyDocument, Wanted},
     row::{Row, RowKey, SpaceRow, SpaceState},
 };
-use zhost_runtime::{Exit, Launch, LogLevel, Origin, Usage, WorkerCommand, WorkerEvent};
 
 /// Spaces started at once: more wait, so that a recovery does not starve what runs.
 const STARTS_AT_ONCE: usize = 8;

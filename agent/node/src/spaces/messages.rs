@@ -18,9 +18,9 @@ use zhost_base::{
     limits::{CHANNELS_MAX, MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_MESSAGES},
     planted::{self, Bug},
 };
+use zhost_exchange::{Sender, Undelivered, WorkerCommand};
 use zhost_gossip::row::{Row, RowKey, SpaceState};
 use zhost_link::stream::Abandoned;
-use zhost_runtime::{Sender, Undelivered, WorkerCommand};
 
 /// Messages one mailbox holds over all paths and restarts of senders; more are returned.
 pub(crate) const MAILBOX_MAX_MESSAGES: u32 = PATH_WINDOW_MESSAGES * 8;

@@ -18,11 +18,11 @@ use zhost_base::{
     limits::NAMES_PER_SPACE_MAX,
     planted::{self, Bug},
 };
+use zhost_exchange::{Refusal, Signal};
 use zhost_gossip::{
     document::PlacementVersion,
     row::{Row, RowKey},
 };
-use zhost_runtime::{Refusal, Signal};
 
 /// Names that the spaces of one zhost hold together: registry rows are needed for other things, too.
 const NAMES_MAX: usize = 256;

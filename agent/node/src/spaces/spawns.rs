@@ -12,11 +12,11 @@ use zhost_base::{
     limits::SPAWNED_PER_ZHOST_MAX,
     planted::{self, Bug},
 };
+use zhost_exchange::Refusal;
 use zhost_gossip::{
     document::{TopologyDocument, Wanted},
     row::{LoadBand, Row, RowKey},
 };
-use zhost_runtime::Refusal;
 
 /// Spawns that wait for their package.
 const SPAWNS_WAITING_MAX: usize = 64;
@@ -171,7 +171,7 @@ impl Node {
         }
         let Some(name) = name else { return };
         let key = SpaceKey { topology: spawn.topology, space: name };
-        let launch = zhost_runtime::Launch {
+        let launch = zhost_exchange::Launch {
             key: key.clone(),
             space: spawn.space.clone(),
             pid: Pid::default(),

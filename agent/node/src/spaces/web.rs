@@ -15,9 +15,9 @@ use litemap::LiteMap;
 use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
 use zhost_base::{Batch, Instant, Name, SpaceKey, SpaceKind, ZhostId, limits};
+use zhost_exchange::Undelivered;
 use zhost_gossip::row::{Row, RowKey};
 use zhost_mex::Assets;
-use zhost_runtime::Undelivered;
 use zhost_web::{
     BODY_MAX_BYTES, Method, Request, Response, Status, event, media_type, stream_head, text_event,
 };

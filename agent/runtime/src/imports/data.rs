@@ -4,9 +4,9 @@ use super::{Env, Imports, SLOW_FUEL, answer, bytes, charge, status, wait};
 use crate::{
     actor::{ASK_TIMEOUT, Until},
     budget::{DATA_BATCH_MAX_BYTES, DATA_KEY_MAX_BYTES, DATA_VALUE_MAX_BYTES},
-    context::Refusal,
 };
 use wasmi::{Error, errors::LinkerError};
+use zhost_exchange::Refusal;
 
 pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     imports.func_wrap(

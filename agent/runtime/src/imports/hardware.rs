@@ -1,11 +1,9 @@
 //! `sensors`, `actuators`, `audio` and `events`.
 
 use super::{Env, Imports, SLOW_FUEL, answer, bytes, charge, name, status, wait};
-use crate::{
-    budget::COMMAND_MAX_BYTES,
-    context::{Context, Refusal},
-};
+use crate::{budget::COMMAND_MAX_BYTES, context::Context};
 use wasmi::{Error, errors::LinkerError};
+use zhost_exchange::Refusal;
 
 /// What an import with a name and nothing else does.
 type Named = fn(&mut Context, &[u8]) -> Result<(), Refusal>;

@@ -8,10 +8,7 @@ mod proc;
 mod sys;
 mod wasi;
 
-use crate::{
-    context::{Context, Refusal},
-    wasmi_engine::Host,
-};
+use crate::{context::Context, wasmi_engine::Host};
 use contained::Imports;
 use std::fmt;
 use wasmi::{
@@ -19,6 +16,7 @@ use wasmi::{
     errors::{HostError, LinkerError},
 };
 use zhost_base::Pid;
+use zhost_exchange::Refusal;
 
 /// What a host call costs beside its bytes.
 const CALL_FUEL: u64 = 100;

@@ -4,10 +4,10 @@ use super::{
     BYTES_PER_FUEL, CALL_FUEL, Env, Imports, NAME_MAX_BYTES, answer, bytes, charge, name, parts, slice,
     status, wait, write,
 };
-use crate::context::Refusal;
 use std::time::Duration;
 use wasmi::{Error, errors::LinkerError};
 use zhost_base::limits::MESSAGE_SIZE_MAX_BYTES;
+use zhost_exchange::Refusal;
 
 pub(super) fn link(imports: &mut Imports<'_>) -> Result<(), LinkerError> {
     imports.func_wrap(

@@ -2,13 +2,13 @@
 
 use super::{Env, Imports, NAME_MAX_BYTES, answer, bytes, name, pid, status, wait};
 use crate::{
-    actor::{ASK_TIMEOUT, Act, Ask, REASON_SIZE_MAX_BYTES, SPAWN_TIMEOUT},
+    actor::{ASK_TIMEOUT, REASON_SIZE_MAX_BYTES, SPAWN_TIMEOUT},
     budget::ARGUMENT_MAX_BYTES,
-    context::Refusal,
 };
 use std::time::Duration;
 use wasmi::{Error, errors::LinkerError};
 use zhost_base::{Name, Pid, limits::MESSAGE_SIZE_MAX_BYTES};
+use zhost_exchange::{Act, Ask, Refusal};
 
 /// What is done to another space.
 type OnPid = fn(Pid) -> Act;

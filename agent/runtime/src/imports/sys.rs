@@ -1,13 +1,11 @@
 //! `sys`: log, time, sleep, randomness, what the package and the zhost tell the guest.
 
 use super::{Env, Imports, Pause, answer, bytes, name, parts, slice, status};
-use crate::{
-    budget::SLEEP_FOREVER_MS,
-    context::{LogLevel, Report, Rest},
-};
+use crate::{budget::SLEEP_FOREVER_MS, context::Rest};
 use std::time::Duration;
 use wasmi::{Error, errors::LinkerError};
 use zhost_base::limits;
+use zhost_exchange::{LogLevel, Report};
 
 /// Most random bytes of one call; a trap beyond.
 pub(super) const RANDOM_MAX_BYTES: usize = 4096;

@@ -2,17 +2,17 @@
 
 use super::{Phase, Task, Worker};
 use crate::{
-    actor::{Signal, Until},
+    actor::Until,
     budget,
-    context::{Context, OutgoingPath, Refusal},
+    context::{Context, OutgoingPath},
     data::Data,
-    exchange::{Exit, Launch, Usage, WorkerCommand, WorkerEvent},
     interpreter::{Export, Guest},
-    mailbox::{Kind, Letters, Origin},
+    mailbox::{Kind, Letters},
     program::{Content, Loaded},
 };
 use std::sync::Arc;
 use zhost_base::{Batch, ExitReason, Instant, Name, SpaceKey, limits::PATH_WINDOW_MESSAGES};
+use zhost_exchange::{Exit, Launch, Origin, Refusal, Signal, Usage, WorkerCommand, WorkerEvent};
 use zhost_mex::Assets;
 
 impl Worker {

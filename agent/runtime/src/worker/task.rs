@@ -2,12 +2,12 @@
 
 use crate::{
     budget,
-    exchange::Usage,
     interpreter::{Export, Guest},
     program::Loaded,
 };
 use std::{sync::Arc, time::Duration};
 use zhost_base::{Instant, Pid};
+use zhost_exchange::Usage;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {

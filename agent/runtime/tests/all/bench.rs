@@ -12,11 +12,12 @@ use zhost_base::{
     Generation, Instant, Name, Pid, Rng, SpaceKey, SpaceKind, SpaceSpec, ZhostId,
     limits::BLOB_CHUNK_SIZE_BYTES,
 };
-use zhost_mex::PublisherKey;
-use zhost_runtime::{
-    DeviceError, Devices, Entries, Exit, Frame, Launch, Leases, MemoryStore, Reading, Slice, Store,
-    StoreError, Wasmi, Worker, WorkerCommand, WorkerEvent, Write, blob_key, table,
+use zhost_exchange::{
+    DeviceError, Devices, Entries, Exit, Frame, Launch, Leases, Reading, Store, StoreError, WorkerCommand,
+    WorkerEvent, Write, blob_key, table,
 };
+use zhost_mex::PublisherKey;
+use zhost_runtime::{MemoryStore, Slice, Wasmi, Worker};
 
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()

@@ -12,10 +12,8 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Batch, ExitReason, Generation, Pid, ZhostId};
-use zhost_runtime::{
-    Act, Ask, Exit, Refusal, Sender, Signal, Undelivered, WorkerCommand, WorkerEvent,
-    abi::{IMPORTS, Unlock},
-};
+use zhost_exchange::{Act, Ask, Exit, Refusal, Sender, Signal, Undelivered, WorkerCommand, WorkerEvent};
+use zhost_runtime::abi::{IMPORTS, Unlock};
 
 const BEGIN: &str = "<!-- the table is written by agent/runtime/tests/all/conformance.rs -->\n";
 

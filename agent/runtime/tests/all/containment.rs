@@ -4,7 +4,8 @@
 use crate::bench::{Bench, LOG, MEMORY, SLEEP, key, name};
 use std::time::Duration;
 use zhost_base::Batch;
-use zhost_runtime::{Exit, STRETCH_STACK_BYTES, Sender, Slice, WorkerCommand, WorkerEvent};
+use zhost_exchange::{Exit, Sender, WorkerCommand, WorkerEvent};
+use zhost_runtime::{STRETCH_STACK_BYTES, Slice};
 
 /// What a microsecond of the bench is in fuel: a slice takes as long as it burns.
 const FUEL_PER_US: u64 = 200;

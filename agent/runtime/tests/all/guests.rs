@@ -3,10 +3,8 @@
 use crate::bench::{Bench, IDLE, LOG, MEMORY, SLEEP, key, module, name, spec};
 use std::time::Duration;
 use zhost_base::{Batch, ExitReason, Pid};
-use zhost_runtime::{
-    Exit, Interpreter, LoadError, LogLevel, Sender, Signal, Slice, Store, Wasmi, WorkerCommand, WorkerEvent,
-    budget::LOG_LINES_BURST, table,
-};
+use zhost_exchange::{Exit, LogLevel, Sender, Signal, Store, WorkerCommand, WorkerEvent, table};
+use zhost_runtime::{Interpreter, LoadError, Slice, Wasmi, budget::LOG_LINES_BURST};
 
 fn check(capabilities: &[&str], has_path: bool, body: &str) -> Result<(), LoadError> {
     Wasmi.check(&module(body), &spec(capabilities), has_path)

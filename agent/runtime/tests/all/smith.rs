@@ -6,7 +6,7 @@ use crate::bench::{Bench, key};
 use std::time::Duration;
 use wasm_smith::{Config, Module};
 use zhost_base::Rng;
-use zhost_runtime::{Exit, WorkerCommand, WorkerEvent};
+use zhost_exchange::{Exit, WorkerCommand, WorkerEvent};
 
 /// Tried by every test.
 const MODULES: u64 = 300;

@@ -2,8 +2,9 @@
 
 use crate::bench::{Bench, IDLE, LOG, MEMORY, SLEEP, module, spec};
 use std::time::Duration;
+use zhost_exchange::Exit;
 use zhost_runtime::{
-    Exit, Interpreter, Wasmi,
+    Interpreter, Wasmi,
     budget::{INIT_FUEL_MAX, SLICE_FUEL},
 };
 

@@ -3,7 +3,7 @@
 use crate::bench::Bench;
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 use zhost_cluster::without::do_without;
-use zhost_runtime::Exit;
+use zhost_exchange::Exit;
 
 fn compile() -> Option<Vec<u8>> {
     let target = "wasm32-wasip1";

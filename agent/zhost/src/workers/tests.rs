@@ -1,8 +1,9 @@
 use super::*;
 use std::collections::BTreeMap;
 use zhost_base::{Generation, Name, Pid, ZhostId, limits::BLOB_CHUNK_SIZE_BYTES};
+use zhost_exchange::{DeviceError, Launch, Leases, Reading, StoreError, Write, blob_key, table};
 use zhost_mex::PublisherKey;
-use zhost_runtime::{DeviceError, Launch, Leases, MemoryStore, Reading, StoreError, Write, blob_key, table};
+use zhost_runtime::MemoryStore;
 
 const IDLE: &str =
     r#"(module (memory (export "memory") 1) (func (export "on_process") (result i32) (i32.const 0)))"#;
@@ -201,7 +202,7 @@ impl Store for BrokenStore {
     fn get(&self, _: &str, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         panic!("planted");
     }
-    fn scan(&self, _: &str, _: &[u8], _: usize) -> Result<zhost_runtime::Entries, StoreError> {
+    fn scan(&self, _: &str, _: &[u8], _: usize) -> Result<zhost_exchange::Entries, StoreError> {
         Err(StoreError::Full)
     }
     fn keys(&self, _: &str, _: &[u8], _: usize) -> Result<Vec<Vec<u8>>, StoreError> {
@@ -213,7 +214,7 @@ impl Store for BrokenStore {
         _: &[u8],
         _: Option<&[u8]>,
         _: usize,
-    ) -> Result<(zhost_runtime::Entries, Option<Vec<u8>>), StoreError> {
+    ) -> Result<(zhost_exchange::Entries, Option<Vec<u8>>), StoreError> {
         Err(StoreError::Full)
     }
     fn usage(&self, _: &str) -> Result<u64, StoreError> {

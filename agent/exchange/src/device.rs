@@ -1,5 +1,6 @@
 //! Devices as spaces see them.
 
+use crate::actor::Refusal;
 use litemap::LiteMap;
 use std::{
     fmt,
@@ -175,6 +176,17 @@ impl Devices for NoDevices {
     }
     fn leases(&self) -> &Leases {
         &self.0
+    }
+}
+
+impl From<DeviceError> for Refusal {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Missing => Self::NotFound,
+            DeviceError::NotYet => Self::TryAgain,
+            DeviceError::Failed(_) | DeviceError::Command(_) => Self::Failed,
+            DeviceError::Leased(_) => Self::Taken,
+        }
     }
 }
 

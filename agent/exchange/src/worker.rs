@@ -1,10 +1,9 @@
 //! What a node and its workers tell each other.
 
 use crate::{
-    actor::{Act, Signal},
-    context::{LogLevel, Refusal, Report, Undelivered},
-    data::Changes,
-    mailbox::{Consumed, Sender},
+    actor::{Act, Refusal, Signal, Undelivered},
+    mail::{Consumed, Sender},
+    store::Changes,
 };
 use std::sync::Arc;
 use zhost_base::{Batch, BlobDigest, Name, Pid, SpaceKey};
@@ -27,12 +26,47 @@ pub struct Launch {
     pub argument: Vec<u8>,
 }
 
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// For the author.
+    Debug,
+    /// For the operator, nothing wrong.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// The level a guest names by number; unknown ones are errors.
+    pub fn from_number(number: i32) -> Self {
+        match number {
+            0 => Self::Debug,
+            1 => Self::Info,
+            2 => Self::Warn,
+            _ => Self::Error,
+        }
+    }
+
+    /// The word shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// What the node tells a worker. Commands about a space or start that is not there are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerCommand {
     /// Start a space.
     Start(Launch),
-    /// Close a space, within [`crate::budget::CLOSE_TIMEOUT`].
+    /// Close a space, within the time that it gets for that.
     Stop(SpaceKey),
     /// End a space whose last write nobody will ever acknowledge.
     Abandon(SpaceKey),
@@ -136,6 +170,17 @@ pub enum Exit {
     Ended(i32),
     /// It failed, for this reason.
     Crashed(String),
+}
+
+/// What a guest reports of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it is well.
+    pub healthy: bool,
+    /// How busy it is, percent.
+    pub saturation_percent: u8,
+    /// In its own words.
+    pub text: String,
 }
 
 /// What a running space has used of its budgets.
