@@ -258,14 +258,18 @@ impl Quorum {
         self.news = true;
     }
 
-    /// Asks those again who have not answered.
+    /// Asks those again who have not answered, this zhost's own flash included.
     pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
         let mut due = Vec::new();
         for (id, round) in self.rounds.iter_mut().filter(|(_, round)| round.ask_again_at <= now) {
             round.ask_again_at = now + ASK_PERIOD;
-            due.push(*id);
+            due.push((*id, round.floor));
         }
-        due.into_iter().for_each(|id| self.ask(facts, id, effects));
+        for (id, floor) in due {
+            let floor = self.floors.get(&id).map_or(floor, |promised| floor.max(*promised));
+            self.promise(id, floor, effects);
+            self.ask(facts, id, effects);
+        }
     }
 }
 

@@ -279,3 +279,21 @@ fn promises_of_strangers_and_such_as_another_start_was_given_count_nothing() {
     }
     assert!(cluster.sites[0].quorum.rounds[&ID].promises.is_empty());
 }
+
+#[test]
+fn a_coordinator_whose_own_promise_the_flash_refused_tries_again() {
+    let mut cluster = Cluster::new(3, 0);
+    cluster.run(0, |quorum, facts, effects| quorum.granted_version(Instant::ZERO, facts, ID, 1, effects));
+    let floor = cluster.sites[0].quorum.rounds[&ID].floor;
+    cluster.run(0, |quorum, facts, effects| quorum.handle_stored(facts, ID, floor, false, effects));
+    let later = Instant::ZERO + ASK_PERIOD;
+    cluster.run(0, |quorum, facts, effects| quorum.handle_timeout(later, facts, effects));
+    assert_eq!(cluster.sites[0].disk.len(), 2);
+    cluster.run(0, |quorum, facts, effects| {
+        quorum.handle_stored(facts, ID, floor, true, effects);
+        quorum.handle_promise(facts, ZhostId(2), 1, None, floor, effects);
+    });
+    let granted =
+        cluster.run(0, |quorum, facts, effects| quorum.granted_version(later, facts, ID, 1, effects));
+    assert_eq!(granted, Some(floor), "with the promise of one other");
+}
