@@ -1,4 +1,4 @@
-//! Hardware backends, one file each, behind the runtime's device traits.
+//! Hardware backends, one file each, behind the device traits of `agent/exchange`.
 //!
 //! | backend | capability | what it is |
 //! |---|---|---|

@@ -16,7 +16,7 @@ pub(crate) enum Effect {
     Send(ZhostId, Frame),
 }
 
-/// What follows from one input, in order. As long as the concern's tables, which have limits, are.
+/// What follows from one input, in order. It has a bound, since the tables that it is made from have limits.
 #[derive(Debug, Default)]
 pub(crate) struct Effects(Vec<Effect>);
 

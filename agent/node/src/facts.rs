@@ -1,6 +1,6 @@
-//! What this zhost knows: who is there, who leads, what is written down for all, and which of it is obeyed. All read it;
-//! what changes it stands in `cluster` and where its values are made. The questions asked of it stand, as functions of
-//! [`Facts`], in the files that they belong to.
+//! What this zhost knows: who is there, who leads, what is written down for all, and which of it is obeyed. All read it, and
+//! only the node changes it, most of it in `cluster`. The questions asked of it stand, as functions of [`Facts`], in the files
+//! that they belong to.
 
 use crate::disk::Lost;
 use litemap::LiteMap;

@@ -7,7 +7,8 @@
 //! What happens where: `cluster` (who is there, who leads, what is written down for all), `mesh` (links, ways, streams),
 //! `placement` (where spaces belong, and who keeps their data), `spaces` (the spaces of this zhost and what they say),
 //! `data` (what is kept on flash for them), `operators` (commands, writes, reports), `firmware` (which agent the boards
-//! run). Beside them stand what all need: `facts` (what this zhost knows), `effects` (what a concern wants done), `disk` and `flash` (requests to the shell), `wire` (what goes between zhosts),
+//! run). Beside them stand what all need: `facts` (what this zhost knows), `effects` (what a concern wants done), `disk`
+//! and `flash` (requests to the shell), `wire` (what goes between zhosts),
 //! `steady` (time that stands still while the loop does not run), `inspection` (what a referee sees).
 
 mod cluster;
@@ -40,4 +41,4 @@ pub use node::{Ending, Level, Load, Node, Output, Port};
 pub use operators::examination::{Examination, Findings};
 pub use placement::topology_state::TopologyState;
 pub use spaces::web::WebId;
-pub use wire::{DataOrder, Frame, Heartbeat, Hop, KeptPlacement, NoRoute, Parcel, Relayed};
+pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

@@ -6,7 +6,7 @@ use serde_bytes::ByteBuf;
 use zhost_base::{Batch, BlobDigest, ExitReason, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId};
 use zhost_gossip::{
     datagram::Readiness,
-    document::{DataLife, PlacementVersion},
+    document::{DataLife, Placement, PlacementVersion},
     ledger::LedgerMessage,
     membership::Rumour,
     registry::RegistryMessage,
@@ -85,15 +85,6 @@ pub struct NoRoute {
     pub stuck: u8,
 }
 
-/// The placement of full terms that a zhost has on flash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptPlacement {
-    /// Its version.
-    pub version: PlacementVersion,
-    /// The fingerprint of its document.
-    pub fingerprint: u64,
-}
-
 /// What one zhost says to another in their stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
@@ -169,12 +160,13 @@ pub enum Frame {
         /// Below this, nothing is to be taken.
         floor: PlacementVersion,
     },
-    /// The answer to a [`Frame::Prepare`].
+    /// The answer to a [`Frame::Prepare`]; the placement that is on flash is sent before, and stands here for one that does
+    /// not take it in any more, because it has promised to refuse it.
     Promise {
         /// As in the question.
         serial: u64,
         /// The placement that is on flash.
-        kept: Option<KeptPlacement>,
+        kept: Option<Placement>,
         /// Below this, nothing is taken: as asked, or what somebody else has asked.
         floor: PlacementVersion,
     },

@@ -126,6 +126,8 @@ pub fn run(name: &str, again: bool) -> Outcome {
     let second =
         if again { build_all(&targets, &target_dir.with_file_name("cross-again"))? } else { Vec::new() };
     let pairs: Vec<(&Target, &Built)> = targets.iter().copied().zip(&all).collect();
+    // Scripts are written before anything is started: a child of another thread could hold one open while it is run.
+    pairs.iter().try_for_each(|(target, built)| target.runnable(&built.zhost).map(drop))?;
     steps::side_by_side(&pairs, |(target, built)| {
         target.look_at(built)?;
         target.try_out(built, &artifacts)
@@ -387,6 +389,9 @@ impl Target {
         setup::need_emulators()?;
         let script = program.with_extension("emulated");
         let text = format!("#!/bin/sh\nexec {emulator} {} \"$@\"\n", program.display());
+        if fs::read_to_string(&script).is_ok_and(|before| before == text) {
+            return Ok(script);
+        }
         let failed = |e: std::io::Error| format!("{}: {e}", script.display());
         fs::write(&script, text).map_err(failed)?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(failed)?;

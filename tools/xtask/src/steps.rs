@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -66,13 +67,14 @@ pub fn run_quietly(command: &mut Command) -> Outcome {
 }
 
 /// Does the same with each of these, with as many at once as there are processors. All are done, whatever comes of one of
-/// them; the first error of all.
+/// them, a panic included; one of the errors, if there are any.
 pub fn side_by_side<T: Sync>(all: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Outcome {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut outcome = Ok(());
         while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            outcome = outcome.and(work(one));
+            let done = catch_unwind(AssertUnwindSafe(|| work(one)));
+            outcome = outcome.and(done.unwrap_or_else(|_| Err("it panicked".into())));
         }
         outcome
     };
@@ -123,13 +125,15 @@ mod tests {
         let done = Mutex::new(Vec::new());
         let outcome = side_by_side(&[0, 1, 2, 3, 4], |number| {
             done.lock().unwrap().push(*number);
-            if *number == 1 { Err("one".into()) } else { Ok(()) }
+            match number {
+                1 => Err("one".into()),
+                2 => panic!("planted"),
+                _ => Ok(()),
+            }
         });
-        assert_eq!(outcome, Err("one".to_owned()));
+        assert!(["one", "it panicked"].map(|error| Err(error.to_owned())).contains(&outcome));
         let mut done = done.into_inner().unwrap();
         done.sort_unstable();
         assert_eq!(done, [0, 1, 2, 3, 4]);
-        let panicked = side_by_side(&[()], |()| panic!("planted"));
-        assert_eq!(panicked, Err("it panicked".to_owned()));
     }
 }

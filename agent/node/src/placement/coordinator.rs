@@ -89,7 +89,9 @@ impl Node {
 
     /// Places a topology, unless it is placed as it should be. What says who has data waits for a majority.
     fn reconcile_topology(&mut self, now: Instant, id: TopologyId) {
-        let Some(draft) = Draft::new(&self.facts, id) else { return self.quorum.end(id) };
+        let Some(draft) = Draft::new(&self.facts, id, self.quorum.learned(id)) else {
+            return self.quorum.end(id);
+        };
         let needs_majority = draft.needs_majority();
         let is_with_majority = needs_majority && self.quorum.is_with_majority(&self.facts, id);
         let proposal = draft.propose(&mut self.sites(now, id), is_with_majority);

@@ -28,6 +28,8 @@ pub(crate) struct Draft<'a> {
     term: u64,
     /// The last placement of this slot.
     newest: Option<&'a Placement>,
+    /// The last placement of a full term.
+    decided: Option<&'a Placement>,
     /// The placement that is gone on from.
     base: Option<&'a Placement>,
 }
@@ -54,20 +56,30 @@ fn other(slot: Slot) -> Slot {
 }
 
 impl<'a> Draft<'a> {
-    /// Under the term in force. None if there is none, or the topology is not to run.
-    pub fn new(facts: &'a Facts, id: TopologyId) -> Option<Self> {
+    /// Under the term in force. None if there is none, or the topology is not to run. `learned` is what others have on flash,
+    /// if a round was held.
+    pub fn new(facts: &'a Facts, id: TopologyId, learned: Option<&'a Placement>) -> Option<Self> {
         let (slot, term) = facts.term_in_force()?;
-        Self::under(facts, id, slot, term)
+        Self::under(facts, id, (slot, term), learned)
     }
 
-    fn under(facts: &'a Facts, id: TopologyId, slot: Slot, term: u64) -> Option<Self> {
+    fn under(
+        facts: &'a Facts,
+        id: TopologyId,
+        (slot, term): (Slot, u64),
+        learned: Option<&'a Placement>,
+    ) -> Option<Self> {
         let topology = facts.ledger.topology(id).filter(|topology| topology.wanted == Wanted::Running)?;
         let newest = facts.ledger.placement(id, slot);
-        // A new term goes on from what is obeyed now; after that, from what it wrote itself.
-        let base = newest.filter(|newest| newest.version.term == term);
+        let full = facts.ledger.placement(id, Slot::Full);
+        let is_news = |learned: &&Placement| full.is_none_or(|full| full.version < learned.version);
+        let learned = learned.filter(|_| slot == Slot::Full).filter(is_news);
+        // What a majority may have decided unheard comes first. A new term goes on from what is obeyed now; after that, from
+        // what it wrote itself.
+        let base = learned.or_else(|| newest.filter(|newest| newest.version.term == term));
         let base = base.or_else(|| facts.obeyed_placement(id)).or(newest);
         let base = base.or_else(|| facts.ledger.placement(id, other(slot)));
-        Some(Self { facts, id, topology, slot, term, newest, base })
+        Some(Self { facts, id, topology, slot, term, newest, decided: learned.or(full), base })
     }
 
     fn spaces(&self) -> &'a [SpaceSpec] {
@@ -143,7 +155,7 @@ impl<'a> Draft<'a> {
 
     /// Who has the data of a space by the last decision. Those of full terms count more than what is obeyed at present.
     fn last_set(&self, space: &SpaceSpec) -> Option<&'a ReplicaSet> {
-        let decisions = [self.facts.ledger.placement(self.id, Slot::Full), self.base];
+        let decisions = [self.decided, self.base];
         let mut sets = decisions.into_iter().flatten().flat_map(|placement| &placement.replica_sets);
         sets.find(|set| set.space == space.name)
     }
@@ -154,7 +166,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether everybody who had the data of a space was taken off the roster or has lost it: then nobody brings it back,
-    /// and the space restarts with what is where it is placed.
+    /// and the space begins anew with what is where it is placed.
     fn is_lost(&self, set: &ReplicaSet) -> bool {
         // One that is not on the roster yet, or not as far as we have heard, is not gone.
         let is_blank = |id: &ZhostId| self.facts.profile(*id).is_some_and(|profile| profile.blank);

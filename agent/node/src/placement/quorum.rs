@@ -10,13 +10,13 @@ use crate::{
     disk::{DiskRequest, Purpose, promise_write},
     effects::Effects,
     facts::Facts,
-    wire::{Frame, KeptPlacement},
+    wire::Frame,
 };
 use litemap::LiteMap;
 use std::{cmp::Ordering, time::Duration};
 use zhost_base::{Instant, TopologyId, ZhostId};
 use zhost_gossip::{
-    document::{Document, DocumentKey, PlacementVersion, Slot},
+    document::{Document, DocumentKey, Placement, PlacementVersion, Slot},
     ledger::LedgerMessage,
 };
 
@@ -28,8 +28,10 @@ const ASK_PERIOD: Duration = Duration::from_millis(200);
 struct Round {
     serial: u64,
     floor: PlacementVersion,
-    /// Who refuses what is below the floor, and the placement that is on flash there.
-    promises: LiteMap<ZhostId, Option<KeptPlacement>>,
+    /// Who refuses what is below the floor, and the fingerprint of the placement that is on flash there.
+    promises: LiteMap<ZhostId, Option<u64>>,
+    /// The newest placement that one of them has on flash. It is not taken in here: that would be below the floor.
+    learned: Option<Placement>,
     ask_again_at: Instant,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct Quorum {
     serial: u64,
     /// Below these, placements are refused.
     floors: LiteMap<TopologyId, PlacementVersion>,
+    /// Those that are on their way to the flash, or there; what the flash refused is not among them.
+    asked: LiteMap<TopologyId, PlacementVersion>,
     /// Those that are on flash.
     kept: LiteMap<TopologyId, PlacementVersion>,
     /// Who asked about a topology and has no answer yet, with the number of the question.
@@ -58,10 +62,8 @@ impl Facts {
         self.ledger.documents_of([key(id)].into_iter())
     }
 
-    /// The placement of full terms that is on our flash.
-    fn kept_placement(&self, id: TopologyId) -> Option<KeptPlacement> {
-        let version = self.ledger.durable_placement(id, Slot::Full)?.version;
-        Some(KeptPlacement { version, fingerprint: self.ledger.kept_fingerprint(&key(id))? })
+    fn is_member(&self, id: ZhostId) -> bool {
+        self.ledger.roster().any(|(member, _)| member == id)
     }
 
     fn is_majority(&self, count: usize) -> bool {
@@ -72,7 +74,7 @@ impl Facts {
 impl Quorum {
     /// With what was promised before this start.
     pub fn new(promises: LiteMap<TopologyId, PlacementVersion>) -> Self {
-        Self { floors: promises.clone(), kept: promises, ..Self::default() }
+        Self { floors: promises.clone(), asked: promises.clone(), kept: promises, ..Self::default() }
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -89,6 +91,7 @@ impl Quorum {
     pub fn retain(&mut self, known: impl Fn(&TopologyId) -> bool) {
         self.rounds.retain(|id, _| known(id));
         self.floors.retain(|id, _| known(id));
+        self.asked.retain(|id, _| known(id));
         self.kept.retain(|id, _| known(id));
         self.askers.retain(|(id, _), _| known(id));
     }
@@ -101,6 +104,12 @@ impl Quorum {
     /// Whether this zhost has promised to refuse a placement.
     pub fn refuses(&self, id: TopologyId, version: PlacementVersion) -> bool {
         self.floors.get(&id).is_some_and(|floor| version < *floor)
+    }
+
+    /// The newest placement that others have on flash, as far as they told in the round about it. Whoever decides goes on from
+    /// it if it is newer than what stands in the ledger.
+    pub fn learned(&self, id: TopologyId) -> Option<&Placement> {
+        self.rounds.get(&id)?.learned.as_ref()
     }
 
     fn has_kept(&self, id: TopologyId, floor: PlacementVersion) -> bool {
@@ -125,8 +134,11 @@ impl Quorum {
                 && promised.is_none_or(|promised| promised <= round.floor)
         };
         if let Some(round) = self.rounds.get(&id).filter(|round| is_open(round)) {
-            let own = usize::from(self.has_kept(id, round.floor));
-            return facts.is_majority(round.promises.len() + own).then_some(round.floor);
+            // What we have promised before may be forgotten: then we are none of those who know.
+            let own = usize::from(!facts.lost.votes);
+            let others = round.promises.keys().filter(|peer| facts.is_member(**peer)).count();
+            let is_granted = self.has_kept(id, round.floor) && facts.is_majority(others + own);
+            return is_granted.then_some(round.floor);
         }
         let provisional = facts.ledger.placement(id, Slot::Provisional).map(|placement| placement.version);
         let known = [newest, promised, provisional].into_iter().flatten().map(|version| version.counter);
@@ -135,14 +147,16 @@ impl Quorum {
         self.promise(id, promised.map_or(floor, |promised| promised.max(floor)), effects);
         self.serial += 1;
         let (serial, ask_again_at) = (self.serial, now + ASK_PERIOD);
-        self.rounds.insert(id, Round { serial, floor, promises: LiteMap::new(), ask_again_at });
+        let learned = self.rounds.remove(&id).and_then(|round| round.learned);
+        self.rounds.insert(id, Round { serial, floor, promises: LiteMap::new(), learned, ask_again_at });
         self.ask(facts, id, effects);
         None
     }
 
     /// Refuses what is below a version from now on, and for good once that is on flash.
     fn promise(&mut self, id: TopologyId, floor: PlacementVersion, effects: &mut Effects) {
-        if self.floors.insert(id, floor) != Some(floor) {
+        self.floors.insert(id, floor);
+        if self.asked.insert(id, floor) != Some(floor) {
             let write = DiskRequest::Commit(vec![promise_write(id, Some(floor))]);
             effects.disk(write, Purpose::Promise(id, floor));
         }
@@ -158,14 +172,14 @@ impl Quorum {
         effects: &mut Effects,
     ) {
         if is_kept {
-            self.kept.insert(id, floor);
+            let kept = self.kept.get(&id).map_or(floor, |kept| floor.max(*kept));
+            self.kept.insert(id, kept);
             // This zhost is one of the majority, too.
             self.news = true;
             self.answer(facts, id, effects);
-        } else if self.floors.get(&id) == Some(&floor) {
-            // Whoever asks again has it tried again; what was promised before still holds.
-            self.floors.remove(&id);
-            self.floors.extend(self.kept.get(&id).map(|kept| (id, *kept)));
+        } else if self.asked.get(&id) == Some(&floor) {
+            // Whoever asks again has it tried again. Until then it is refused all the same: that harms nobody.
+            self.asked.remove(&id);
         }
     }
 
@@ -176,8 +190,8 @@ impl Quorum {
         };
         let own = usize::from(facts.ledger.kept_fingerprint(&key(id)) == Some(fingerprint));
         let is_same =
-            |kept: &&Option<KeptPlacement>| kept.is_some_and(|kept| kept.fingerprint == fingerprint);
-        let same = |round: &Round| round.promises.values().filter(is_same).count();
+            |(peer, kept): &(&ZhostId, &Option<u64>)| **kept == Some(fingerprint) && facts.is_member(**peer);
+        let same = |round: &Round| round.promises.iter().filter(is_same).count();
         facts.is_majority(own + self.rounds.get(&id).map_or(0, same))
     }
 
@@ -221,39 +235,45 @@ impl Quorum {
         if !self.has_kept(id, floor) {
             return;
         }
-        let kept = facts.kept_placement(id);
+        let kept = facts.ledger.durable_placement(id, Slot::Full);
         for ((_, peer), serial) in self.askers.iter().filter(|((asked, _), _)| *asked == id) {
-            effects.send(*peer, Frame::Promise { serial: *serial, kept, floor });
+            effects.send(*peer, Frame::Promise { serial: *serial, kept: kept.cloned(), floor });
         }
         self.askers.retain(|(asked, _), _| *asked != id);
     }
 
-    /// Somebody has promised to refuse what is below a floor, and tells what placement is on its flash. That comes apart
-    /// from the placement itself, which may be lost on the way: then the promise does not count, and it is asked again.
+    /// Somebody has promised to refuse what is below a floor, and tells what placement is on its flash.
     pub fn handle_promise(
         &mut self,
         facts: &Facts,
         peer: ZhostId,
         serial: u64,
-        kept: Option<KeptPlacement>,
+        kept: Option<Placement>,
         floor: PlacementVersion,
         effects: &mut Effects,
     ) {
-        let is_member = facts.ledger.roster().any(|(member, _)| member == peer);
         let mut rounds = self.rounds.iter_mut();
-        let Some((id, round)) = rounds.find(|(_, round)| round.serial == serial && is_member) else { return };
-        let newest = facts.ledger.placement(*id, Slot::Full).map(|placement| placement.version);
+        let Some((id, round)) = rounds.find(|(_, round)| round.serial == serial) else { return };
+        let is_newer = kept.as_ref().is_some_and(|kept| kept.version > round.floor);
         match floor.cmp(&round.floor) {
+            _ if !facts.is_member(peer) => return,
+            // The answer to a question of another start of ours.
+            Ordering::Less => return,
             // It has promised more to somebody else: this round comes to nothing.
             Ordering::Greater => {
                 let (id, known) = (*id, self.floors.get(id).copied());
                 self.promise(id, known.map_or(floor, |known| floor.max(known)), effects);
             }
-            Ordering::Equal if kept.map(|kept| kept.version) <= newest => {
+            // It has more than this round asks about, which it has sent: the round comes to nothing once we have it.
+            Ordering::Equal if is_newer => return,
+            Ordering::Equal => {
+                let learned = round.learned.as_ref().map(|learned| learned.version);
+                if kept.as_ref().map(|kept| kept.version) > learned {
+                    round.learned.clone_from(&kept);
+                }
+                let kept = kept.map(|kept| Document::Placement(kept).fingerprint());
                 round.promises.insert(peer, kept);
             }
-            // The answer to a question of another start of ours, or one without what it speaks of.
-            _ => return,
         }
         self.news = true;
     }

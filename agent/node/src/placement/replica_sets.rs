@@ -3,9 +3,9 @@
 //! The rule that no acknowledged write is lost: whoever becomes primary has been one, or has been among the replicas,
 //! of the last decision; the primary acknowledges nothing that its replicas do not have, and nothing at all before a
 //! majority of the roster has the decision that made it one; and only a full term decides anew, after it has heard from a
-//! majority what was decided before ([`crate::placement::quorum`]). A zhost that is to become a replica is *joining* until the primary
-//! says that it acknowledges nothing without it. Only if an operator took everybody who had the data off the roster, it is
-//! lost: then one that was joining becomes primary, which has some of it or all, or else anybody.
+//! majority what was decided before ([`crate::placement::quorum`]). A zhost that is to become a replica is *joining* until
+//! the primary says that it acknowledges nothing without it. Only if an operator took everybody who had the data off the
+//! roster, it is lost: then one that was joining becomes primary, which has some of it or all, or else anybody.
 
 use std::collections::BTreeSet;
 use zhost_base::{
@@ -35,8 +35,8 @@ pub(crate) struct View<'a> {
 pub(crate) fn home(old: &ReplicaSet, view: &View<'_>) -> Home {
     let has_data = |id: &&ZhostId| old.replicas.contains(id) || planted::has(Bug::Usurp);
     let successors = view.usable.iter().filter(|_| view.is_full).filter(has_data);
-    let successors = successors.max_by_key(|id| rendezvous(view.seed, **id)).copied();
-    match successors {
+    let successor = successors.max_by_key(|id| rendezvous(view.seed, **id)).copied();
+    match successor {
         _ if view.usable.contains(&old.primary) => Home::On(old.primary),
         Some(successor) => Home::On(successor),
         None => Home::Nowhere(FailureReason::Data),
@@ -116,17 +116,17 @@ mod tests {
     }
 
     #[test]
-    fn an_heir_has_the_data_and_a_new_replica_joins_first() {
+    fn a_successor_has_the_data_and_a_new_replica_joins_first() {
         let old = set(A, &[B], &[]);
         assert_eq!(next(&old, &[A, B, C], true, &[]), (Home::On(A), old.clone()));
-        let (home, successors) = next(&old, &[B, C], true, &[]);
-        assert_eq!((home, &successors), (Home::On(B), &set(B, &[], &[C])));
-        assert_eq!(next(&successors, &[B, C], true, &[C]).1, set(B, &[C], &[]));
-        assert_eq!(next(&successors, &[C], true, &[]), (Home::Nowhere(FailureReason::Data), successors));
+        let (home, second) = next(&old, &[B, C], true, &[]);
+        assert_eq!((home, &second), (Home::On(B), &set(B, &[], &[C])));
+        assert_eq!(next(&second, &[B, C], true, &[C]).1, set(B, &[C], &[]));
+        assert_eq!(next(&second, &[C], true, &[]), (Home::Nowhere(FailureReason::Data), second));
     }
 
     #[test]
-    fn of_lost_data_whoever_was_getting_it_is_the_heir() {
+    fn of_lost_data_whoever_was_getting_it_is_the_successor() {
         let usable = [B, C].into_iter().collect();
         let view = |synced| View {
             usable: &usable,
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_former_primary_joins_anew() {
-        let (_, successors) = next(&set(A, &[B], &[]), &[B], true, &[]);
-        assert_eq!(next(&successors, &[A, B], true, &[]).1, set(B, &[], &[A]));
+        let (_, second) = next(&set(A, &[B], &[]), &[B], true, &[]);
+        assert_eq!(next(&second, &[A, B], true, &[]).1, set(B, &[], &[A]));
     }
 
     #[test]

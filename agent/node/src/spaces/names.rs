@@ -129,9 +129,8 @@ impl Node {
         name: &Name,
         pid: Pid,
     ) -> Result<PlacementVersion, Refusal> {
-        let leadership =
-            self.facts.term_in_force().filter(|_| self.facts.live_supers().any(|id| id == self.facts.id));
-        let (slot, term) = leadership.ok_or(Refusal::TryAgain)?;
+        let is_super = self.facts.live_supers().any(|id| id == self.facts.id);
+        let (slot, term) = self.facts.term_in_force().filter(|_| is_super).ok_or(Refusal::TryAgain)?;
         let is_taken = |holder: Pid| holder != pid;
         if self.facts.whereis(topology, name).is_some_and(is_taken) {
             return Err(Refusal::Taken);

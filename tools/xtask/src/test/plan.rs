@@ -90,7 +90,7 @@ pub const STEPS: [Step; 35] = [
         emulated(|| cross::run("all", false))
     }),
     step(Boards, "size", "their sizes on flash and in memory", |_| size::run()),
-    step(Boards, "emulated", "tests of the pure crates on a small board's processor", |_| {
+    step(Boards, "emulated", "tests of the pure crates but the node on a small board's processor", |_| {
         emulated(|| cross::test(EMULATED, EMULATED_CRATES))
     }),
     step(Boards, "hal", "hardware backends on a real Arm kernel", |_| boards(&qemu::QemuCommand::Hal)),
@@ -112,7 +112,12 @@ pub const STEPS: [Step; 35] = [
     }),
     step(Soak, "soak-sim", "seeds nobody has run, of all sizes and scenarios", simulate::soak),
     step(Soak, "soak-vault", "1,000 seeds of replicated data", simulate::soak_vault),
-    step(Soak, "soak-hunt", "all planted bugs, found from several beginnings", simulate::soak_hunt),
+    step(
+        Soak,
+        "soak-hunt",
+        "planted bugs, found from several beginnings, and the rare ones",
+        simulate::soak_hunt,
+    ),
     step(Soak, "soak-modules", "5,000 modules that a machine made up", |effort| {
         simulate::modules(effort.of(MODULES[1]))
     }),

@@ -43,7 +43,7 @@ fn facts(placements: impl IntoIterator<Item = (DocumentKey, Document)>) -> Facts
 
 fn propose(facts: &Facts, slot: Slot, term: u64) -> Proposal {
     let profiles = ZHOSTS.map(|_| profile("r", "k", &[], 1 << 30));
-    Draft::under(facts, ID, slot, term).unwrap().propose(&mut sites(&profiles), true)
+    Draft::under(facts, ID, (slot, term), None).unwrap().propose(&mut sites(&profiles), true)
 }
 
 fn remove(facts: &mut Facts, zhosts: &[ZhostId]) {
@@ -68,12 +68,16 @@ fn a_term_goes_on_from_what_is_obeyed_and_then_from_what_it_wrote_itself() {
     let mut facts = facts([before]);
     let proposal = propose(&facts, Slot::Full, 4);
     assert_eq!(proposal.homes, [Home::On(ZHOSTS[2])], "a new term moves nothing that suits");
-    let draft = Draft::under(&facts, ID, Slot::Full, 4).unwrap();
+    let draft = Draft::under(&facts, ID, (Slot::Full, 4), None).unwrap();
     assert!(!draft.is_as_before(&proposal), "but says so itself");
     let Proposal { homes, settled, replica_sets } = proposal.clone();
     let placement = Placement { version: draft.next_version(), revision: 1, homes, settled, replica_sets };
     facts.ledger.offer(DocumentKey::Placement(ID, Slot::Full), Document::Placement(placement));
-    assert!(Draft::under(&facts, ID, Slot::Full, 4).unwrap().is_as_before(&propose(&facts, Slot::Full, 4)));
+    assert!(Draft::under(&facts, ID, (Slot::Full, 4), None).unwrap().is_as_before(&propose(
+        &facts,
+        Slot::Full,
+        4
+    )));
 }
 
 #[test]
@@ -81,7 +85,8 @@ fn a_version_is_above_those_of_both_slots_and_what_is_forgotten() {
     let full = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[]));
     let provisional = placement(Slot::Provisional, 7, set(ZHOSTS[2], ZHOSTS[1], &[]));
     let mut facts = facts([full, provisional]);
-    let counter = |facts: &Facts| Draft::under(facts, ID, Slot::Full, 9).unwrap().next_version().counter;
+    let counter =
+        |facts: &Facts| Draft::under(facts, ID, (Slot::Full, 9), None).unwrap().next_version().counter;
     assert_eq!(counter(&facts), 8);
     facts.ledger.raise_horizon(20);
     assert_eq!(counter(&facts), 21);
@@ -96,7 +101,7 @@ fn a_term_without_a_majority_moves_no_data() {
     let mut profiles = ZHOSTS.map(|_| profile("r", "k", &[], 1 << 30));
     profiles[2].blank = true;
     let proposed = |slot| {
-        let draft = Draft::under(&facts, ID, slot, 4).unwrap();
+        let draft = Draft::under(&facts, ID, (slot, 4), None).unwrap();
         draft.propose(&mut sites(&profiles), true).homes[0].clone()
     };
     assert_eq!(proposed(Slot::Full), Home::On(ZHOSTS[1]));
@@ -107,10 +112,29 @@ fn a_term_without_a_majority_moves_no_data() {
 fn data_that_nobody_has_any_more_is_said_to_be_lost_and_who_was_getting_it_goes_on() {
     let full = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[ZHOSTS[3]]));
     let mut facts = facts([full]);
-    let losses = |facts: &Facts| Draft::under(facts, ID, Slot::Full, 4).unwrap().losses().len();
+    let losses = |facts: &Facts| Draft::under(facts, ID, (Slot::Full, 4), None).unwrap().losses().len();
     remove(&mut facts, &[ZHOSTS[2]]);
     assert_eq!(losses(&facts), 0, "its replica has everything");
     remove(&mut facts, &[ZHOSTS[1]]);
     assert_eq!(losses(&facts), 1);
     assert_eq!(propose(&facts, Slot::Full, 4).homes, [Home::On(ZHOSTS[3])]);
+}
+
+#[test]
+fn what_others_have_on_flash_is_gone_on_from_and_written_anew() {
+    let full = placement(Slot::Full, 3, set(ZHOSTS[2], ZHOSTS[1], &[]));
+    let (_, Document::Placement(unheard)) = placement(Slot::Full, 4, set(ZHOSTS[1], ZHOSTS[3], &[])) else {
+        unreachable!("it makes placements")
+    };
+    let facts = facts([full]);
+    let profiles = ZHOSTS.map(|_| profile("r", "k", &[], 1 << 30));
+    let draft = Draft::under(&facts, ID, (Slot::Full, 4), Some(&unheard)).unwrap();
+    let proposal = draft.propose(&mut sites(&profiles), false);
+    assert_eq!(proposal.homes, [Home::On(ZHOSTS[1])]);
+    assert_eq!(proposal.replica_sets[0].replicas, [ZHOSTS[3]]);
+    assert!(!draft.is_as_before(&proposal), "the ledger has another");
+    // What the ledger has since is newer.
+    let older = Placement { version: PlacementVersion { term: 2, ..unheard.version }, ..unheard };
+    let draft = Draft::under(&facts, ID, (Slot::Full, 4), Some(&older)).unwrap();
+    assert_eq!(draft.propose(&mut sites(&profiles), false).homes, [Home::On(ZHOSTS[2])]);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{effects::Effect, facts::fixture};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use zhost_base::Rng;
 use zhost_gossip::{
     document::{Home, Placement, Wanted},
@@ -36,6 +36,10 @@ struct Cluster {
     sites: Vec<Site>,
     network: Vec<(usize, ZhostId, Frame)>,
     decisions: Vec<Decision>,
+    /// The revisions of what ever reached a flash. Only that is sent on.
+    stored: BTreeSet<u64>,
+    /// Whether the network loses frames and the flash refuses writes.
+    is_rough: bool,
     now: Instant,
     rng: Rng,
 }
@@ -57,6 +61,8 @@ impl Cluster {
             sites: (0..count).map(site).collect(),
             network: Vec::new(),
             decisions: Vec::new(),
+            stored: BTreeSet::new(),
+            is_rough: false,
             now: Instant::ZERO,
             rng: Rng::from_number(seed),
         }
@@ -67,12 +73,22 @@ impl Cluster {
         let site = &mut self.sites[index];
         let mut effects = Effects::default();
         let outcome = work(&mut site.quorum, &site.facts, &mut effects);
+        let mut refused = Vec::new();
         for effect in effects {
             match effect {
+                // A queue that is full refuses at once, before what is in it is done.
+                Effect::Disk(_, Purpose::Promise(_, floor)) if self.is_rough && self.rng.chance(50) => {
+                    refused.push(floor);
+                }
                 Effect::Disk(_, Purpose::Promise(_, floor)) => site.disk.push_back(Write::Promise(floor)),
                 Effect::Disk(_, purpose) => panic!("a quorum round wrote {purpose:?}"),
                 Effect::Send(to, frame) => self.network.push((index, to, frame)),
             }
+        }
+        for floor in refused {
+            let mut nothing = Effects::default();
+            site.quorum.handle_stored(&site.facts, ID, floor, false, &mut nothing);
+            assert_eq!(nothing.into_iter().count(), 0);
         }
         outcome
     }
@@ -80,13 +96,15 @@ impl Cluster {
     /// A zhost that thinks it coordinates decides, if it may.
     fn coordinate(&mut self, index: usize, term: u64) {
         let now = self.now;
-        let knew =
-            self.sites[index].facts.ledger.placement(ID, Slot::Full).map(|placement| placement.version);
+        let site = &self.sites[index];
+        let known = [site.facts.ledger.placement(ID, Slot::Full), site.quorum.learned(ID)];
+        let knew = known.into_iter().flatten().map(|placement| placement.version).max();
         let granted =
             self.run(index, |quorum, facts, effects| quorum.granted_version(now, facts, ID, term, effects));
         let Some(version) = granted else { return };
-        let homes = vec![Home::On(self.sites[index].facts.id)];
-        let placement = Placement { version, revision: 1, homes, settled: false, replica_sets: Vec::new() };
+        // No two decisions say the same.
+        let (homes, revision) = (vec![Home::OnDemand], self.decisions.len() as u64);
+        let placement = Placement { version, revision, homes, settled: false, replica_sets: Vec::new() };
         let document = Document::Placement(placement);
         let decision = Decision { version, fingerprint: document.fingerprint(), knew };
         if self.take(index, document) {
@@ -118,7 +136,7 @@ impl Cluster {
         let (from, to, frame) = self.network.swap_remove(at);
         let Some(to) = self.sites.iter().position(|site| site.facts.id == to) else { return };
         let from = self.sites[from].facts.id;
-        if self.rng.chance(200) {
+        if self.is_rough && self.rng.chance(200) {
             return;
         }
         match frame {
@@ -137,8 +155,13 @@ impl Cluster {
         }
     }
 
+    fn time_out(&mut self, index: usize) {
+        let now = self.now;
+        self.run(index, |quorum, facts, effects| quorum.handle_timeout(now, facts, effects));
+    }
+
     fn write(&mut self, index: usize) {
-        let fails = self.rng.chance(100);
+        let fails = self.is_rough && self.rng.chance(100);
         let site = &mut self.sites[index];
         match site.disk.pop_front() {
             Some(Write::Promise(floor)) => self.run(index, |quorum, facts, effects| {
@@ -147,7 +170,11 @@ impl Cluster {
             Some(Write::Placement(fingerprint)) if fails => {
                 site.facts.ledger.handle_failed(key(ID), fingerprint);
             }
-            Some(Write::Placement(fingerprint)) => site.facts.ledger.handle_stored(key(ID), fingerprint),
+            Some(Write::Placement(fingerprint)) => {
+                site.facts.ledger.handle_stored(key(ID), fingerprint);
+                let kept = site.facts.ledger.durable_placement(ID, Slot::Full);
+                self.stored.extend(kept.map(|kept| kept.revision));
+            }
             None => {}
         }
     }
@@ -177,10 +204,16 @@ impl Cluster {
     }
 }
 
-/// Two coordinate at once, in terms of which neither knows the other's; how many decisions a majority had.
-fn run(count: usize, seed: u64) -> usize {
-    let mut cluster = Cluster::new(count, seed);
-    let mut chosen = std::collections::BTreeSet::new();
+/// A version as it is ordered.
+fn rank(version: PlacementVersion) -> (u64, u64, ZhostId) {
+    (version.term, version.counter, version.coordinator)
+}
+
+/// Two coordinate at once, in terms of which neither knows the other's; the decisions that a majority had.
+fn storm(cluster: &mut Cluster) -> BTreeSet<(u64, u64, ZhostId)> {
+    let count = cluster.sites.len();
+    let mut chosen = BTreeSet::new();
+    cluster.is_rough = true;
     for step in 0..STEPS_EACH * count {
         cluster.now += Duration::from_millis(1);
         let index = cluster.rng.below(count as u64) as usize;
@@ -192,25 +225,56 @@ fn run(count: usize, seed: u64) -> usize {
                 cluster.coordinate(coordinator, term as u64);
             }
             20..350 => cluster.write(index),
-            350..380 => {
-                let now = cluster.now;
-                cluster.run(index, |quorum, facts, effects| quorum.handle_timeout(now, facts, effects));
-            }
+            350..380 => cluster.time_out(index),
             _ => cluster.deliver(),
         }
-        chosen.extend(cluster.chosen().map(|version| (version.term, version.counter, version.coordinator)));
+        chosen.extend(cluster.chosen().map(rank));
     }
-    for decision in &cluster.decisions {
-        let (term, counter, coordinator) =
-            (decision.version.term, decision.version.counter, decision.version.coordinator);
-        let earlier = chosen.iter().filter(|earlier| **earlier < (term, counter, coordinator)).max();
-        let knew = decision.knew.map(|version| (version.term, version.counter, version.coordinator));
+    cluster.is_rough = false;
+    chosen
+}
+
+/// Nothing goes wrong any more, and one coordinates: whether a majority has a decision of its, and it hears of that.
+fn comes_to_rest(cluster: &mut Cluster, coordinator: usize) -> bool {
+    let term = 1000;
+    for _ in 0..10 {
+        cluster.now += ASK_PERIOD;
+        cluster.coordinate(coordinator, term);
+        cluster.time_out(coordinator);
+        while !cluster.network.is_empty() || cluster.sites.iter().any(|site| !site.disk.is_empty()) {
+            cluster.deliver();
+            (0..cluster.sites.len()).for_each(|index| cluster.write(index));
+        }
+        let site = &cluster.sites[coordinator];
+        if cluster.chosen().any(|version| version.term == term)
+            && site.quorum.is_with_majority(&site.facts, ID)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+fn run(count: usize, seed: u64) -> usize {
+    let mut cluster = Cluster::new(count, seed);
+    let chosen = storm(&mut cluster);
+    let mut versions = BTreeSet::new();
+    for (revision, decision) in cluster.decisions.iter().enumerate() {
+        let version = rank(decision.version);
+        let earlier = chosen.iter().filter(|earlier| **earlier < version).max().copied();
+        let knew = decision.knew.map(rank);
         assert!(
-            knew >= earlier.copied(),
-            "seed {seed} of {count}: {:?} was decided by one that knew {knew:?}, and a majority had {earlier:?}",
-            decision.version
+            knew >= earlier,
+            "seed {seed} of {count}: {version:?} was decided by one that knew {knew:?}, and a majority had {earlier:?}"
         );
+        let is_new = !cluster.stored.contains(&(revision as u64)) || versions.insert(version);
+        assert!(is_new, "seed {seed} of {count}: {version:?} says two things");
     }
+    let coordinator = cluster.rng.below(count as u64) as usize;
+    assert!(
+        comes_to_rest(&mut cluster, coordinator),
+        "seed {seed} of {count}: nothing is decided in the end"
+    );
     chosen.len()
 }
 
@@ -262,7 +326,6 @@ fn a_promise_that_does_not_get_to_the_flash_takes_back_none_that_is_there() {
         });
     }
     assert!(cluster.sites[1].quorum.refuses(ID, floor(4)));
-    assert!(!cluster.sites[1].quorum.refuses(ID, floor(6)));
 }
 
 #[test]
@@ -296,4 +359,39 @@ fn a_coordinator_whose_own_promise_the_flash_refused_tries_again() {
     let granted =
         cluster.run(0, |quorum, facts, effects| quorum.granted_version(later, facts, ID, 1, effects));
     assert_eq!(granted, Some(floor), "with the promise of one other");
+}
+
+#[test]
+fn what_a_coordinator_has_promised_to_refuse_it_learns_all_the_same() {
+    let mut cluster = Cluster::new(3, 0);
+    let version = PlacementVersion { slot: Slot::Full, term: 1, counter: 1, coordinator: ZhostId(3) };
+    let homes = vec![Home::OnDemand];
+    let before = Placement { version, revision: 1, homes, settled: false, replica_sets: Vec::new() };
+    assert!(cluster.take(1, Document::Placement(before.clone())));
+    cluster.write(1);
+    cluster.coordinate(0, 2);
+    while !cluster.network.is_empty() || cluster.sites.iter().any(|site| !site.disk.is_empty()) {
+        cluster.deliver();
+        (0..3).for_each(|index| cluster.write(index));
+    }
+    assert_eq!(cluster.sites[0].facts.ledger.placement(ID, Slot::Full), None, "it is below its own floor");
+    assert_eq!(cluster.sites[0].quorum.learned(ID), Some(&before));
+    cluster.coordinate(0, 2);
+    assert_eq!(cluster.decisions[0].knew, Some(version));
+}
+
+#[test]
+fn a_coordinator_that_has_forgotten_its_promises_needs_those_of_a_majority_of_others() {
+    let mut cluster = Cluster::new(3, 0);
+    cluster.sites[0].facts.lost.votes = true;
+    let ask = |quorum: &mut Quorum, facts: &Facts, effects: &mut Effects| {
+        quorum.granted_version(Instant::ZERO, facts, ID, 1, effects)
+    };
+    cluster.run(0, ask);
+    let floor = cluster.sites[0].quorum.rounds[&ID].floor;
+    cluster.run(0, |quorum, facts, effects| quorum.handle_stored(facts, ID, floor, true, effects));
+    for (other, granted) in [(ZhostId(2), None), (ZhostId(3), Some(floor))] {
+        cluster.run(0, |quorum, facts, effects| quorum.handle_promise(facts, other, 1, None, floor, effects));
+        assert_eq!(cluster.run(0, ask), granted);
+    }
 }
