@@ -301,6 +301,14 @@ impl Election {
         count * 2 > self.view.roster.len()
     }
 
+    /// Whether a majority of those who are on the roster now has granted the campaign its vote.
+    fn has_majority(&self) -> bool {
+        let answers = self.campaign.iter().flat_map(|campaign| &campaign.answers);
+        let granted =
+            answers.filter(|(voter, verdict)| **verdict == Verdict::Granted && self.is_in_roster(**voter));
+        self.is_majority(granted.count())
+    }
+
     fn majority_is_alive(&self) -> bool {
         self.is_majority(
             self.view.candidates.iter().filter(|candidate| self.is_in_roster(candidate.id)).count(),
@@ -402,8 +410,7 @@ impl Election {
             return;
         };
         campaign.answers.insert(voter, verdict);
-        let granted = campaign.answers.values().filter(|verdict| **verdict == Verdict::Granted).count();
-        if self.is_majority(granted) {
+        if self.has_majority() {
             self.win(self.abstention.is_none());
         } else if verdict != Verdict::Granted {
             self.campaign = None;

@@ -71,6 +71,12 @@ pub(crate) mod fixture {
         }
     }
 
+    /// That a zhost was taken off the roster.
+    pub fn removed(id: ZhostId) -> (DocumentKey, Document) {
+        let entry = RosterEntry { name: "z".parse().unwrap(), removed: true };
+        (DocumentKey::Roster(id), Document::Roster(Stamp { counter: 9, writer: id }, entry))
+    }
+
     /// A topology without spaces, as the zhost `writer` has written it.
     pub fn topology(wanted: Wanted, counter: u64, writer: ZhostId) -> Document {
         let spec = TopologySpec {

@@ -11,6 +11,14 @@ pub struct ZhostId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(pub u32);
 
+impl Generation {
+    /// Where the numbers of questions begin in this start: an answer to a question of another start has a number that none
+    /// of this one's has, unless a start asks 2^32 questions.
+    pub fn first_serial(self) -> u64 {
+        u64::from(self.0) << 32
+    }
+}
+
 /// A topology: derived from its name, so that submitting a name again means a new version of the same topology.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopologyId(pub [u8; 16]);

@@ -360,3 +360,27 @@ fn no_full_term_has_two_leaders_though_flash_is_emptied_in_the_middle_of_electio
     let careless = (0..200).filter(|seed| !doubled_terms(3, *seed, false).is_empty()).count();
     assert!(careless > 0, "who votes as if nothing had happened is never caught: this test is blind");
 }
+
+#[test]
+fn votes_of_those_who_left_the_roster_meanwhile_elect_nobody() {
+    let mut now = Instant::from_micros(1);
+    let mut election = Election::new(id(1), Ballot::default(), Rng::from_number(1));
+    let mut view = Cluster::new(5).view(1);
+    election.handle_view(now, view.clone());
+    while election.campaign.is_none() {
+        now += Duration::from_millis(50);
+        election.handle_timeout(now);
+    }
+    for voter in [2, 3] {
+        election.handle_vote(now, id(voter), 1, 1, Verdict::Granted);
+    }
+    view.roster = [0, 1, 4].map(id).to_vec();
+    election.handle_view(now, view);
+    election.handle_ballot_stored(now, Ballot { term: 1, proposer: Some(id(1)) });
+    assert!(election.campaign.is_some(), "its own vote is one of three");
+    election.handle_vote(now, id(4), 1, 1, Verdict::Granted);
+    assert!(election.campaign.is_none(), "two of three");
+    let outputs = core::iter::from_fn(|| election.poll_output());
+    let won = |output: &ElectionOutput| matches!(output, ElectionOutput::Announce(Some(term)) if term.full);
+    assert_eq!(outputs.filter(won).count(), 1);
+}

@@ -29,6 +29,11 @@ impl Facts {
         self.profile(id).map(|profile| &profile.name).or_else(of_member)
     }
 
+    /// Whether a zhost is on the roster.
+    pub(crate) fn is_member(&self, id: ZhostId) -> bool {
+        self.ledger.roster().any(|(member, _)| member == id)
+    }
+
     /// What people call a zhost; where another has the same name, with the beginning of its id.
     pub(crate) fn zhost_name(&self, id: ZhostId) -> String {
         let Some(name) = self.name_of(id) else { return id.to_string() };

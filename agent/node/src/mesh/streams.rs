@@ -12,7 +12,7 @@ use crate::{
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
-    Instant, ZhostId,
+    Generation, Instant, ZhostId,
     limits::{HOPS_MAX, MEMBERS_MAX},
 };
 use zhost_link::{
@@ -68,6 +68,20 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
+    pub fn new(generation: Generation) -> Self {
+        Self { serial: generation.first_serial(), ..Self::default() }
+    }
+
+    /// An echo came back, if it is of who was asked.
+    fn handle_echo_reply(&mut self, now: Instant, from: ZhostId, serial: u64) {
+        if let Some((peer, sent_at)) = self.echoes.get(&serial).copied()
+            && peer == from
+        {
+            self.echoes.remove(&serial);
+            self.echo_rtt_us.insert(peer, (now.since(sent_at).as_micros() as u64, now));
+        }
+    }
+
     /// The zhosts on the way to `peer` at present, both ends included, if there is a way.
     pub fn route(&self, me: ZhostId, peer: ZhostId) -> Option<Route> {
         match &self.conversations.get(&peer)?.way {
@@ -323,10 +337,7 @@ impl Node {
                 self.want_echo(now, from, Parcel::EchoReply(serial));
             }
             Parcel::EchoReply(serial) => {
-                if let Some((peer, sent_at)) = self.streams.echoes.remove(&serial) {
-                    let rtt_us = now.since(sent_at).as_micros() as u64;
-                    self.streams.echo_rtt_us.insert(peer, (rtt_us, now));
-                }
+                self.streams.handle_echo_reply(now, from, serial);
             }
         }
     }

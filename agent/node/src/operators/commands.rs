@@ -8,7 +8,7 @@ use crate::{
 };
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
-use zhost_base::{BlobDigest, Instant, SpaceKey, Start, ZhostId};
+use zhost_base::{BlobDigest, Generation, Instant, SpaceKey, Start, ZhostId};
 use zhost_control::{
     SessionId,
     protocol::{PING_PATIENCE_MS, Reply, Request},
@@ -21,7 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) const COMMANDS_MAX: usize = 64;
 
 /// Who wants the answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     Operator(SessionId, u32),
     Zhost(ZhostId, u64),
@@ -61,7 +61,7 @@ pub(crate) struct Command {
 }
 
 /// The commands under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Commands {
     serial: u64,
     pub under_way: LiteMap<u64, Command>,
@@ -70,6 +70,28 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
+    pub fn new(generation: Generation) -> Self {
+        Self { serial: generation.first_serial(), under_way: LiteMap::new(), examinations: BTreeSet::new() }
+    }
+
+    /// Remembers who waits for what, and until when; the number under which it is found again.
+    pub fn begin(&mut self, asker: Asker, deadline: Instant, waiting: Waiting) -> u64 {
+        self.serial += 1;
+        self.under_way.insert(self.serial, Command { asker, deadline, waiting });
+        self.serial
+    }
+
+    /// Whom the answer of a zhost is for, if it was asked.
+    fn take_answered(&mut self, peer: ZhostId, serial: u64) -> Option<Asker> {
+        let command = self.under_way.get(&serial)?;
+        let is_asked = matches!(command.waiting, Waiting::Answer(asked) if asked == peer);
+        let asker = command.asker;
+        is_asked.then(|| {
+            self.under_way.remove(&serial);
+            asker
+        })
+    }
+
     /// Blobs that a command is about to refer to.
     pub fn blobs(&self) -> impl Iterator<Item = BlobDigest> {
         self.under_way.values().filter_map(|command| match &command.waiting {
@@ -124,10 +146,7 @@ impl Node {
 
     /// Another zhost answers what we asked on behalf of an operator.
     pub(crate) fn handle_answer(&mut self, now: Instant, peer: ZhostId, serial: u64, reply: Vec<u8>) {
-        let Some(command) = self.commands.under_way.get(&serial) else { return };
-        if matches!(command.waiting, Waiting::Answer(asked) if asked == peer) {
-            let asker = command.asker;
-            self.commands.under_way.remove(&serial);
+        if let Some(asker) = self.commands.take_answered(peer, serial) {
             self.pass_on(now, asker, reply);
         }
     }
@@ -198,14 +217,6 @@ impl Node {
         }
     }
 
-    pub(crate) fn begin(&mut self, now: Instant, asker: Asker, within: Duration, waiting: Waiting) -> u64 {
-        self.commands.serial += 1;
-        self.commands
-            .under_way
-            .insert(self.commands.serial, Command { asker, deadline: now + within, waiting });
-        self.commands.serial
-    }
-
     /// Answers from here if the space is here, else asks the zhost that runs it.
     fn ask_host_of(
         &mut self,
@@ -220,7 +231,7 @@ impl Node {
             .filter(|host| *host != self.facts.id && self.facts.membership.peer(*host).is_some());
         match (host, asker) {
             (Some(host), Asker::Operator(..)) => {
-                let serial = self.begin(now, asker, ANSWER_WITHIN, Waiting::Answer(host));
+                let serial = self.commands.begin(asker, now + ANSWER_WITHIN, Waiting::Answer(host));
                 self.send(now, host, &Frame::Query { serial, request: request.encode() });
                 Ok(None)
             }
@@ -295,7 +306,7 @@ impl Node {
         for peer in &peers {
             self.echo(now, *peer);
         }
-        self.begin(now, asker, Duration::from_millis(PING_PATIENCE_MS), Waiting::Pings(peers));
+        self.commands.begin(asker, now + Duration::from_millis(PING_PATIENCE_MS), Waiting::Pings(peers));
         Ok(())
     }
 
@@ -303,7 +314,7 @@ impl Node {
     fn ask_links(&mut self, now: Instant, asker: Asker) {
         let peers: Vec<ZhostId> = self.links.peers().collect();
         peers.into_iter().for_each(|peer| self.links.ping(now, peer));
-        self.begin(now, asker, LINKS_ANSWER_WITHIN, Waiting::Links);
+        self.commands.begin(asker, now + LINKS_ANSWER_WITHIN, Waiting::Links);
         self.answer_about_links(now);
     }
 
@@ -349,5 +360,23 @@ impl Node {
             };
             self.answer(now, command.asker, reply);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_if_it_is_of_who_was_asked_and_of_this_start() {
+        let (asker, asked) = (Asker::Zhost(ZhostId(1), 7), ZhostId(2));
+        let begin = |commands: &mut Commands| commands.begin(asker, Instant::ZERO, Waiting::Answer(asked));
+        let before = begin(&mut Commands::new(Generation(1)));
+        let mut commands = Commands::new(Generation(2));
+        let serial = begin(&mut commands);
+        assert_eq!(commands.take_answered(asked, before), None, "another start asked that");
+        assert_eq!(commands.take_answered(ZhostId(3), serial), None, "it was not asked");
+        assert_eq!(commands.take_answered(asked, serial), Some(asker));
+        assert_eq!(commands.take_answered(asked, serial), None, "once");
     }
 }

@@ -62,7 +62,7 @@ impl Node {
         if self.commands.examinations.len() + self.flash.submitted() >= EXAMINATIONS_MAX {
             return Err(format!("{EXAMINATIONS_MAX} packages are being examined or kept already; try again"));
         }
-        let command = self.begin(now, asker, EXAMINED_WITHIN, Waiting::Examination);
+        let command = self.commands.begin(asker, now + EXAMINED_WITHIN, Waiting::Examination);
         self.commands.examinations.insert(command);
         self.output(Output::Examine(Examination { command, kind, bytes }));
         Ok(())
@@ -122,7 +122,7 @@ impl Node {
     /// Puts a blob on our flash; its document follows when it is there.
     fn keep_blob(&mut self, now: Instant, asker: Asker, bytes: &[u8], subject: Subject) {
         let digest = zhost_mex::digest(bytes);
-        let command = self.begin(now, asker, DURABLE_WITHIN, Waiting::Blob { digest, subject });
+        let command = self.commands.begin(asker, now + DURABLE_WITHIN, Waiting::Blob { digest, subject });
         let pieces = bytes.chunks(BLOB_CHUNK_SIZE_BYTES).zip(0..);
         let mut writes: Vec<_> =
             pieces.map(|(piece, index)| blob_piece_write(digest, index, Some(piece.to_vec()))).collect();
@@ -227,7 +227,7 @@ impl Node {
     ) {
         let fingerprint = document.fingerprint();
         let waiting = Waiting::Copies { key, fingerprint, blob, stored: BTreeSet::new() };
-        self.begin(now, asker, DURABLE_WITHIN, waiting);
+        self.commands.begin(asker, now + DURABLE_WITHIN, waiting);
         if self.take_document(now, key, document, None) != Taken::New {
             self.fail_command(now, key, fingerprint);
         }
@@ -319,8 +319,11 @@ impl Node {
                     self.facts.registry.row(**zhost, &RowKey::Blob(digest)) == Some(&Row::Blob)
                 })
             };
+            // One that was taken off the roster since will not bring its copy back.
+            let copies =
+                stored.iter().filter(|zhost| !self.facts.ledger.was_removed(**zhost)).filter(has_blob);
             let durability = Durability {
-                copies: stored.iter().filter(has_blob).count() as u32,
+                copies: copies.count() as u32,
                 wanted: self.facts.ledger.roster().count().clamp(1, COPIES) as u32,
             };
             if durability.copies < durability.wanted && command.deadline > now {

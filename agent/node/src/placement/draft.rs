@@ -43,7 +43,7 @@ pub(crate) struct Proposal {
 }
 
 /// Where a space could be, and who follows its data there.
-struct Ground {
+struct Candidates {
     usable: BTreeSet<ZhostId>,
     synced: Vec<ZhostId>,
 }
@@ -108,8 +108,9 @@ impl<'a> Draft<'a> {
 
     /// The placement, if the zhosts are these, and whether a majority has the present one.
     pub fn propose(&self, sites: &mut Sites<'_>, is_with_majority: bool) -> Proposal {
-        let grounds: Vec<Ground> = self.spaces().iter().map(|space| self.ground(space, sites)).collect();
-        let view = |index: usize| self.view(index, &grounds[index], is_with_majority);
+        let candidates: Vec<Candidates> =
+            self.spaces().iter().map(|space| self.candidates(space, sites)).collect();
+        let view = |index: usize| self.view(index, &candidates[index], is_with_majority);
         let replicated = || self.spaces().iter().enumerate().filter(|(_, space)| space.replicas > 0);
         let decided: LiteMap<usize, Home> = replicated()
             .filter_map(|(index, space)| Some((index, self.home_of_data(space, &view(index))?)))
@@ -182,18 +183,18 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn ground(&self, space: &SpaceSpec, sites: &Sites<'_>) -> Ground {
+    fn candidates(&self, space: &SpaceSpec, sites: &Sites<'_>) -> Candidates {
         let usable = sites.iter().filter(|(_, site)| site.suits(space)).map(|(id, _)| *id).collect();
-        Ground { usable, synced: self.synced_replicas(space) }
+        Candidates { usable, synced: self.synced_replicas(space) }
     }
 
-    fn view<'b>(&self, index: usize, ground: &'b Ground, is_with_majority: bool) -> View<'b> {
+    fn view<'b>(&self, index: usize, candidates: &'b Candidates, is_with_majority: bool) -> View<'b> {
         View {
-            usable: &ground.usable,
+            usable: &candidates.usable,
             is_full: self.slot == Slot::Full,
             is_with_majority,
             is_fresh: self.base.is_none(),
-            synced: &ground.synced,
+            synced: &candidates.synced,
             seed: self.id.seed().wrapping_add(index as u64),
         }
     }

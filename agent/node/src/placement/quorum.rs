@@ -62,10 +62,6 @@ impl Facts {
         self.ledger.documents_of([key(id)].into_iter())
     }
 
-    fn is_member(&self, id: ZhostId) -> bool {
-        self.ledger.roster().any(|(member, _)| member == id)
-    }
-
     fn is_majority(&self, count: usize) -> bool {
         count * 2 > self.ledger.roster().count()
     }
@@ -254,9 +250,12 @@ impl Quorum {
     ) {
         let mut rounds = self.rounds.iter_mut();
         let Some((id, round)) = rounds.find(|(_, round)| round.serial == serial) else { return };
+        let fits = |kept: &Placement| kept.version.slot == Slot::Full;
+        if !facts.is_member(peer) || !kept.as_ref().is_none_or(fits) {
+            return;
+        }
         let is_newer = kept.as_ref().is_some_and(|kept| kept.version > round.floor);
         match floor.cmp(&round.floor) {
-            _ if !facts.is_member(peer) => return,
             // The answer to a question of another start of ours.
             Ordering::Less => return,
             // It has promised more to somebody else: this round comes to nothing.

@@ -4,7 +4,7 @@ use crate::{
     placement::plan::tests::{profile, sites},
 };
 use zhost_base::SpaceKind;
-use zhost_gossip::document::{Document, DocumentKey, RosterEntry, Stamp};
+use zhost_gossip::document::{Document, DocumentKey};
 
 const ID: TopologyId = TopologyId([1; 16]);
 const ZHOSTS: [ZhostId; 4] = [ZhostId(0), ZhostId(1), ZhostId(2), ZhostId(3)];
@@ -48,9 +48,8 @@ fn propose(facts: &Facts, slot: Slot, term: u64) -> Proposal {
 
 fn remove(facts: &mut Facts, zhosts: &[ZhostId]) {
     for id in zhosts {
-        let entry = RosterEntry { name: "z".parse().unwrap(), removed: true };
-        let stamp = Stamp { counter: 9, writer: ZHOSTS[0] };
-        facts.ledger.offer(DocumentKey::Roster(*id), Document::Roster(stamp, entry));
+        let (key, document) = fixture::removed(*id);
+        facts.ledger.offer(key, document);
     }
 }
 

@@ -395,3 +395,30 @@ fn a_coordinator_that_has_forgotten_its_promises_needs_those_of_a_majority_of_ot
         assert_eq!(cluster.run(0, ask), granted);
     }
 }
+
+#[test]
+fn whoever_left_the_roster_since_counts_no_more_and_a_provisional_placement_never() {
+    let mut cluster = Cluster::new(5, 0);
+    let ask = |quorum: &mut Quorum, facts: &Facts, effects: &mut Effects| {
+        quorum.granted_version(Instant::ZERO, facts, ID, 1, effects)
+    };
+    cluster.run(0, ask);
+    let floor = cluster.sites[0].quorum.rounds[&ID].floor;
+    let version = PlacementVersion { slot: Slot::Provisional, ..floor };
+    let homes = vec![Home::OnDemand];
+    let provisional = Placement { version, revision: 1, homes, settled: false, replica_sets: Vec::new() };
+    cluster.run(0, |quorum, facts, effects| {
+        quorum.handle_stored(facts, ID, floor, true, effects);
+        quorum.handle_promise(facts, ZhostId(2), 1, None, floor, effects);
+        quorum.handle_promise(facts, ZhostId(3), 1, Some(provisional), floor, effects);
+    });
+    assert_eq!(cluster.run(0, ask), None, "two of five");
+    cluster
+        .run(0, |quorum, facts, effects| quorum.handle_promise(facts, ZhostId(3), 1, None, floor, effects));
+    assert_eq!(cluster.run(0, ask), Some(floor), "three of five");
+    for gone in [ZhostId(2), ZhostId(3)] {
+        let (key, document) = fixture::removed(gone);
+        cluster.sites[0].facts.ledger.offer(key, document);
+    }
+    assert_eq!(cluster.run(0, ask), None, "one of three");
+}
