@@ -6,8 +6,9 @@
 //! themselves, and the more of them accuse it, the sooner it is *down*. A zhost whose own probes fail, whose helpers
 //! are silent or whose loop ran late doubts itself first and takes more time for everything.
 //!
-//! Before it is down, a suspect is asked a last time, a few times in quick succession. A zhost whose kernel answers that
-//! nobody listens any more ([`Membership::handle_refused`]) is asked so at once: no suspicion is needed.
+//! Before it is down, a suspect is asked a last time, a few times in quick succession and through others. A zhost whose
+//! kernel answers that nobody listens any more ([`Membership::handle_refused`]) is asked so at once: no suspicion is
+//! needed.
 
 mod addrs;
 mod comeback;

@@ -150,17 +150,17 @@ impl Membership {
                 let next = Probe { stage: probe.stage + 1, due: now + LAST_PACE, ..probe };
                 self.probes.insert(serial, next);
                 self.ping_everywhere(probe.target, serial);
+                // It may be that only our own way there is bad, and those to most helpers: others are asked each time.
+                if probe.purpose == Purpose::Last && probe.stage % 2 == 1 {
+                    self.ask_helpers(serial, probe.target);
+                }
             }
             Purpose::Refused | Purpose::Last => self.declare_down(now, probe.target),
             Purpose::Round | Purpose::Confirm if probe.stage == 1 => {
                 let end = probe.sent_at + PROBE_PERIOD * self.patience();
-                let helpers = self.helpers(probe.target);
-                let silent_helpers = helpers.len();
                 self.ping_elsewhere(probe.target, serial);
+                let silent_helpers = self.ask_helpers(serial, probe.target);
                 self.probes.insert(serial, Probe { stage: 2, due: end, silent_helpers, ..probe });
-                for helper in helpers {
-                    self.tell(helper, SwimMessage::PingRequest(serial, probe.target));
-                }
                 // Whom datagrams did not reach lately is asked over a link in any case.
                 self.events.push_back(match self.is_deaf(probe.target) {
                     true => MembershipEvent::OpenLink(probe.target),
@@ -175,6 +175,13 @@ impl Membership {
                 self.accuse(now, probe.target);
             }
         }
+    }
+
+    /// Has others ask a member that does not answer us; how many.
+    fn ask_helpers(&mut self, serial: u32, target: ZhostId) -> usize {
+        let helpers = self.helpers(target);
+        helpers.iter().for_each(|helper| self.tell(*helper, SwimMessage::PingRequest(serial, target)));
+        helpers.len()
     }
 
     /// Who is to ask a member that does not answer us: whoever got an answer last time, or did so for us from another (it

@@ -14,8 +14,8 @@ struct Net {
     loss_per_mille: u64,
     /// Nodes below this index and the others do not hear each other.
     cut: Option<usize>,
-    /// Of what this node sends, so many of a thousand datagrams are lost.
-    mumbles: Option<(usize, u64)>,
+    /// Of what this node sends, so many of a thousand datagrams are lost, but for those to so many others.
+    mumbles: Option<(usize, u64, usize)>,
     rng: Rng,
 }
 
@@ -105,8 +105,8 @@ impl Net {
                     false => *addr == to,
                 });
                 let severed = self.cut.is_some_and(|cut| (index < cut) != (target < cut));
-                let mumbles = self.mumbles.filter(|(who, _)| *who == index);
-                let loss = mumbles.map_or(self.loss_per_mille, |(_, loss)| loss);
+                let mumbles = self.mumbles.filter(|(who, _, near)| *who == index && target > *who + near);
+                let loss = mumbles.map_or(self.loss_per_mille, |(_, loss, _)| loss);
                 if hears && !self.rng.chance(loss) && !severed {
                     self.serial += 1;
                     let delay = Duration::from_micros(500 + self.rng.below(20_000));
@@ -153,6 +153,14 @@ impl Net {
 
     fn everybody_sees(&self, count: usize) -> bool {
         self.nodes.iter().flatten().all(|node| node.peers().count() == count - 1)
+    }
+
+    /// Those that anybody took for dead.
+    fn deaths(&mut self) -> Vec<ZhostId> {
+        let nodes = self.nodes.iter_mut().flatten();
+        let events = nodes.flat_map(|node| core::iter::from_fn(|| node.poll_event()));
+        let down = |event| if let MembershipEvent::Down(peer) = event { Some(peer.id) } else { None };
+        events.filter_map(down).collect()
     }
 
     fn count(&mut self, wanted: impl Fn(&MembershipEvent) -> bool) -> usize {
@@ -376,17 +384,32 @@ fn who_is_hardly_heard_does_not_come_and_go() {
         let mut net = Net::new(7, 0, seed);
         net.run_for(Duration::from_secs(20));
         net.count(|_| true);
-        net.mumbles = Some((3, loss));
+        net.mumbles = Some((0, loss, 0));
         net.run_for(Duration::from_secs(120));
-        let deaths = net.count(|event| matches!(event, MembershipEvent::Down(peer) if peer.id == ZhostId(4)));
-        let others = net.count(|event| matches!(event, MembershipEvent::Down(peer) if peer.id != ZhostId(4)));
-        assert!(
-            deaths <= 12 && others == 0,
-            "loss {loss}: {deaths} deaths of one among seven, {others} of others"
-        );
+        let deaths = net.deaths();
+        let of_one = deaths.iter().filter(|id| **id == ZhostId(1)).count();
+        assert!(of_one <= 12, "loss {loss}: {of_one} deaths of one among seven");
+        let said: Vec<_> = deaths.iter().filter(|id| **id != ZhostId(1)).collect();
+        // Whom nobody hears hears nobody's answer: it alone takes the others for dead.
+        assert!(said.is_empty() || loss == 1000, "loss {loss}: deaths of {said:?}");
         net.mumbles = None;
         net.run_for(Duration::from_secs(40));
         assert!(net.everybody_sees(7), "loss {loss}");
+    }
+}
+
+#[test]
+fn who_is_hardly_heard_but_by_a_few_takes_nobody_for_dead() {
+    let sizes = [(3, 1), (7, 1), (20, 7)].into_iter();
+    for ((count, near), seed) in sizes.flat_map(|size| (0..60).map(move |seed| (size, seed))) {
+        let mut net = Net::new(count, 10, seed);
+        net.run_for(Duration::from_secs(20));
+        net.deaths();
+        net.mumbles = Some((0, 950, near));
+        net.run_for(Duration::from_secs(120));
+        let deaths = net.deaths();
+        let said: Vec<_> = deaths.iter().filter(|id| **id != ZhostId(1)).collect();
+        assert!(said.is_empty(), "{count} nodes, seed {seed}: deaths of {said:?}");
     }
 }
 
