@@ -3,9 +3,12 @@
 
 use crate::{
     disk::{DiskRequest, Purpose},
-    wire::Frame,
+    output::{Level, Output},
+    wire::{ActorMessage, DataMessage, Frame},
 };
-use zhost_base::ZhostId;
+use zhost_base::{Batch, ExitReason, SpaceKey, TopologyId, ZhostId};
+use zhost_exchange::Launch;
+use zhost_gossip::row::{Row, RowKey};
 
 /// One thing to do.
 #[derive(Debug)]
@@ -14,6 +17,37 @@ pub(crate) enum Effect {
     Disk(DiskRequest, Purpose),
     /// Send a zhost a frame, in its stream.
     Send(ZhostId, Frame),
+    /// Say this of ourselves in the registry.
+    Row(RowKey, Row),
+    /// Say this of ourselves in the registry no longer.
+    NoRow(RowKey),
+    /// Send a zhost these frames of the messages between spaces, in order, until one is not taken: that one and the rest
+    /// come back to the messages.
+    Messages(ZhostId, Vec<Frame>),
+    /// Send a zhost these parts of an order about the data of a space, until one is not taken: then the order comes to nothing.
+    Order(ZhostId, SpaceKey, Vec<DataMessage>),
+    /// Write anew what is said of a space here.
+    SpaceRow(SpaceKey),
+    /// A page sent these messages for its space, along this path of it.
+    Emit(SpaceKey, u8, Batch),
+    /// Tell the shell.
+    Output(Output),
+    /// Send an actor message to a zhost, this one included; if it is not taken, that is told to who acted.
+    Actor(ZhostId, TopologyId, ActorMessage),
+    /// Start a space that another spawned, of this revision of its topology.
+    Host(Launch, u64),
+    /// A space starts here: it writes its data itself, whatever others order.
+    SpaceStarts(SpaceKey),
+    /// This start of a space has ended so.
+    SpaceEnded(SpaceKey, u32, ExitReason),
+    /// A space is here no longer.
+    SpaceGone(SpaceKey),
+    /// Close a space.
+    Close(SpaceKey),
+    /// Look anew which blobs are needed here.
+    Blobs,
+    /// Tell the operator's log.
+    Log(Level, String),
 }
 
 /// What follows from one input, in order. It has a bound, since the tables that it is made from have limits.
@@ -27,6 +61,66 @@ impl Effects {
 
     pub fn send(&mut self, to: ZhostId, frame: Frame) {
         self.0.push(Effect::Send(to, frame));
+    }
+
+    pub fn row(&mut self, key: RowKey, row: Row) {
+        self.0.push(Effect::Row(key, row));
+    }
+
+    pub fn no_row(&mut self, key: RowKey) {
+        self.0.push(Effect::NoRow(key));
+    }
+
+    pub fn messages(&mut self, to: ZhostId, frames: Vec<Frame>) {
+        self.0.push(Effect::Messages(to, frames));
+    }
+
+    pub fn order(&mut self, to: ZhostId, key: SpaceKey, parts: Vec<DataMessage>) {
+        self.0.push(Effect::Order(to, key, parts));
+    }
+
+    pub fn space_row(&mut self, key: SpaceKey) {
+        self.0.push(Effect::SpaceRow(key));
+    }
+
+    pub fn emit(&mut self, key: SpaceKey, path: u8, payloads: Batch) {
+        self.0.push(Effect::Emit(key, path, payloads));
+    }
+
+    pub fn output(&mut self, output: Output) {
+        self.0.push(Effect::Output(output));
+    }
+
+    pub fn actor(&mut self, to: ZhostId, topology: TopologyId, actor_message: ActorMessage) {
+        self.0.push(Effect::Actor(to, topology, actor_message));
+    }
+
+    pub fn host(&mut self, launch: Launch, revision: u64) {
+        self.0.push(Effect::Host(launch, revision));
+    }
+
+    pub fn space_starts(&mut self, key: SpaceKey) {
+        self.0.push(Effect::SpaceStarts(key));
+    }
+
+    pub fn space_ended(&mut self, key: SpaceKey, number: u32, exit_reason: ExitReason) {
+        self.0.push(Effect::SpaceEnded(key, number, exit_reason));
+    }
+
+    pub fn space_gone(&mut self, key: SpaceKey) {
+        self.0.push(Effect::SpaceGone(key));
+    }
+
+    pub fn close(&mut self, key: SpaceKey) {
+        self.0.push(Effect::Close(key));
+    }
+
+    pub fn blobs(&mut self) {
+        self.0.push(Effect::Blobs);
+    }
+
+    pub fn log(&mut self, level: Level, text: String) {
+        self.0.push(Effect::Log(level, text));
     }
 }
 

@@ -8,7 +8,8 @@
 
 use crate::{
     facts::Facts,
-    node::{Ending, Level, Node, Output},
+    node::Node,
+    output::{Ending, Level, Output},
 };
 use std::time::Duration;
 use zhost_base::{
@@ -199,6 +200,13 @@ impl Facts {
         }
     }
 
+    /// The blob of the agent that a board with these slots is to take up one day.
+    pub(crate) fn needed_firmware(&self, slots: &Slots) -> Option<(BlobDigest, u32)> {
+        let images = &self.ledger.firmware()?.images;
+        let image = images.iter().find(|image| image.target == slots.target)?;
+        (slots.running != Some(image.blob)).then_some((image.blob, image.size_bytes))
+    }
+
     /// What operators are told of agents.
     pub(crate) fn firmware_status(&self) -> FirmwareStatus {
         let none = FirmwareDocument::default();
@@ -244,14 +252,6 @@ impl Node {
         if self.facts.registry.row(self.facts.id, &RowKey::Firmware) != Some(&Row::Firmware(row.clone())) {
             self.set_row(now, RowKey::Firmware, Row::Firmware(row));
         }
-    }
-
-    /// The blob of the agent that we are to take up one day.
-    pub(crate) fn needed_firmware(&self) -> Option<(BlobDigest, u32)> {
-        let slots = self.config.slots.as_ref()?;
-        let images = &self.facts.ledger.firmware()?.images;
-        let image = images.iter().find(|image| image.target == slots.target)?;
-        (slots.running != Some(image.blob)).then_some((image.blob, image.size_bytes))
     }
 
     /// Somebody who knows the cluster holds the same ledger as we do.

@@ -1,8 +1,10 @@
 //! What is asked of the flash and not answered yet: bounded, so that a slow flash costs refusals, not memory.
 
 use crate::{
+    data::blobs::piece_read,
     disk::{DiskReply, DiskRequest, Purpose},
-    node::{Level, Node, Output},
+    node::Node,
+    output::{Level, Output},
 };
 use litemap::LiteMap;
 use std::collections::VecDeque;
@@ -108,18 +110,22 @@ impl Node {
                 self.handle_submitted_blob(now, (digest, size_bytes), command, result)
             }
             Purpose::DataScan { key, peer, session } => {
-                self.handle_data_scan(now, (key, peer, session), result);
+                self.run_replicas(now, |replicas, here| {
+                    replicas.handle_scan(here, (key, peer, session), result);
+                });
             }
             Purpose::Promise(id, floor) => {
-                self.run_quorum(now, |quorum, facts, effects| {
-                    quorum.handle_stored(facts, id, floor, result.is_ok(), effects);
+                self.run(now, |node, effects| {
+                    node.quorum.handle_stored(&node.facts, id, floor, result.is_ok(), effects);
                 });
             }
             Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
             Purpose::Life(waste, life) => self.handle_life_noted(now, &waste, life, result.is_ok()),
-            Purpose::DataOrder { key, session } => self.handle_data_order(now, key, session, result),
+            Purpose::DataOrder { key, session } => self.run_copies(now, |copies, here, disposal| {
+                copies.handle_order_done(here, disposal, key, session, result);
+            }),
             Purpose::BlobRead { digest, index, peer } => {
-                self.handle_blob_read(now, digest, index, peer, result)
+                self.send(now, peer, &piece_read(digest, index, result));
             }
         }
     }

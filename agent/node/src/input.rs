@@ -1,18 +1,27 @@
 //! What happens to a zhost: everything a node is ever told comes as one of these, through [`Node::handle`](crate::Node::handle).
 
 use crate::{
-    disk::DiskReply,
-    firmware::FirmwareOrder,
-    mesh::links::ConnectionId,
-    node::{Load, Port},
-    operators::examination::Findings,
-    spaces::web::WebId,
+    disk::DiskReply, firmware::FirmwareOrder, mesh::links::ConnectionId, operators::examination::Findings,
+    output::Port, spaces::web::WebId,
 };
 use std::net::SocketAddr;
 use zhost_base::Name;
 use zhost_control::protocol::Service;
 use zhost_exchange::{StoreError, WorkerEvent};
 use zhost_web::Request;
+
+/// What the shell measured about its machine, in percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Processors in use.
+    pub cpu_percent: u8,
+    /// Memory in use.
+    pub memory_percent: u8,
+    /// Disk in use.
+    pub disk_percent: u8,
+    /// Memory of the agent itself, its spaces included, in KiB.
+    pub resident_kib: u32,
+}
 
 /// Something that happens to a zhost.
 #[derive(Debug)]

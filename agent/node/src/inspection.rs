@@ -1,6 +1,6 @@
 //! What a referee may look at: the simulator compares these between nodes.
 
-use crate::node::Node;
+use crate::{mesh::traffic::Line, node::Node};
 use litemap::LiteMap;
 use std::collections::BTreeSet;
 use zhost_base::{BlobDigest, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId, limits};
@@ -52,6 +52,12 @@ pub struct Agreement {
 }
 
 impl Node {
+    /// What was sent, by carrier and kind.
+    pub(crate) fn traffic_lines(&self, now: Instant) -> impl Iterator<Item = Line> {
+        let streams = self.streams.traffic.lines(now).chain(self.mesh.links.traffic.lines(now));
+        self.gossip.traffic.lines(now).chain(streams)
+    }
+
     /// The term this node leads, if it does, and whether it is full.
     pub fn inspect_leadership(&self) -> Option<(u64, bool)> {
         match self.facts.registry.row(self.facts.id, &RowKey::Leadership)? {
@@ -107,8 +113,8 @@ impl Node {
 
     /// Bytes sent so far, by carrier and kind.
     pub fn inspect_traffic(&self, now: Instant) -> impl Iterator<Item = (String, u64)> {
-        let lines = self.traffic.lines(now).chain(self.links.traffic.lines(now));
-        lines.map(|line| (format!("{}: {}", line.carrier.name(), line.kind), line.sent.bytes))
+        self.traffic_lines(now)
+            .map(|line| (format!("{}: {}", line.carrier.name(), line.kind), line.sent.bytes))
     }
 
     /// How often this node took a zhost for dead.
@@ -144,7 +150,7 @@ impl Node {
                 self.facts.ledger.documents().count(),
                 3 * limits::TOPOLOGIES_MAX + limits::MEMBERS_MAX,
             ),
-            ("links", self.links.peers().count(), limits::LINKS_MAX),
+            ("links", self.mesh.links.peers().count(), limits::LINKS_MAX),
             ("bytes for one zhost", self.streams.queued_max_bytes(), limits::STREAM_QUEUE_MAX_BYTES),
             (
                 "messages in one mailbox",

@@ -7,9 +7,9 @@
 //! What happens where: `cluster` (who is there, who leads, what is written down for all), `mesh` (links, ways, streams),
 //! `placement` (where spaces belong, and who keeps their data), `spaces` (the spaces of this zhost and what they say),
 //! `data` (what is kept on flash for them), `operators` (commands, writes, reports), `firmware` (which agent the boards
-//! run). Beside them stand what all need: `facts` (what this zhost knows), `effects` (what a concern wants done), `disk`
-//! and `flash` (requests to the shell), `wire` (what goes between zhosts),
-//! `steady` (time that stands still while the loop does not run), `inspection` (what a referee sees).
+//! run). Beside them stand what all need: `facts` (what this zhost knows), `effects` (what a concern wants done; `node/run`
+//! carries it out), `disk` and `flash` (requests to the shell), `wire` (what goes between zhosts), `steady` (time that stands
+//! still while the loop does not run), `inspection` (what a referee sees).
 
 mod cluster;
 mod config;
@@ -24,6 +24,7 @@ mod inspection;
 mod mesh;
 mod node;
 mod operators;
+mod output;
 mod placement;
 mod spaces;
 mod steady;
@@ -34,11 +35,12 @@ pub use cluster::founding::{DEFAULT_PORT, Named};
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
 pub use firmware::{FirmwareOrder, INSTALLED_WITHIN, Slots};
-pub use input::Input;
+pub use input::{Input, Load};
 pub use inspection::{Agreement, Inspection};
 pub use mesh::links::ConnectionId;
-pub use node::{Ending, Level, Load, Node, Output, Port};
+pub use node::Node;
 pub use operators::examination::{Examination, Findings};
+pub use output::{Ending, Level, Output, Port};
 pub use placement::topology_state::TopologyState;
 pub use spaces::web::WebId;
 pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

@@ -1,6 +1,7 @@
 //! The node itself: its parts, and its inputs.
 
 mod dispatch;
+mod run;
 
 use crate::{
     cluster::{
@@ -11,34 +12,29 @@ use crate::{
     data::{blobs::Blobs, copies::Copies, disposal::Disposal, replicas::Replicas},
     disk::{DiskRequest, Purpose, Recovered, peers_write},
     facts::Facts,
-    firmware::{Firmware, FirmwareOrder},
+    firmware::Firmware,
     flash::Flash,
-    input::Input,
-    mesh::{
-        links::{ConnectionId, Links},
-        neighbours::Mesh,
-        streams::Streams,
-        traffic::Traffic,
-    },
-    operators::{commands::Commands, examination::Examination},
+    input::{Input, Load},
+    mesh::{links::Links, neighbours::Mesh, streams::Streams},
+    operators::commands::Commands,
+    output::{Ending, Level, Output, Port},
     placement::{quorum::Quorum, topology_state::Histories},
     spaces::{
         actors::Actors,
         host::Host,
         messages::Messages,
-        web::{Web, WebId},
+        web::{Tickets, Web},
     },
     steady::Steady,
 };
 use litemap::LiteMap;
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use zhost_base::{Generation, Instant, Rng, ZhostId};
 use zhost_control::{
     Caller, Server, Trust,
     line::LineReader,
     protocol::{Reply, Service},
 };
-use zhost_exchange::WorkerCommand;
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
@@ -53,96 +49,6 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
 /// How long a zhost that an operator ends stays to tell him so.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 
-/// Which of the zhost's UDP sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// Gossip with other zhosts.
-    Gossip,
-    /// Operators.
-    Control,
-}
-
-/// What the shell measured about its machine, in percent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Processors in use.
-    pub cpu_percent: u8,
-    /// Memory in use.
-    pub memory_percent: u8,
-    /// Disk in use.
-    pub disk_percent: u8,
-    /// Memory of the agent itself, its spaces included, in KiB.
-    pub resident_kib: u32,
-}
-
-/// What the shell is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send a datagram.
-    Datagram(Port, SocketAddr, Vec<u8>),
-    /// Write to the serial line all of this, or nothing.
-    Serial(Vec<u8>),
-    /// Look these names of machines and ports up, then say [`Input::Resolved`].
-    Resolve(Vec<String>),
-    /// Open a TCP connection, then say [`Input::Connected`] or [`Input::Closed`].
-    Connect(ConnectionId, SocketAddr),
-    /// Write to a connection.
-    Write(ConnectionId, Vec<u8>),
-    /// Close a connection; [`Input::Closed`] need not be said.
-    Close(ConnectionId),
-    /// Do this with the store, then say [`Input::Disk`] with the token.
-    Disk(u64, DiskRequest),
-    /// Tell the workers.
-    Worker(WorkerCommand),
-    /// Send a browser these bytes, and nothing after them if they are the last. Bytes that are not may be left out if
-    /// the browser does not keep up; [`Input::Left`] is to be said when it is gone.
-    Web {
-        /// The browser's connection.
-        id: WebId,
-        /// What to send.
-        bytes: Vec<u8>,
-        /// What follows them, perhaps for several browsers.
-        content: Arc<[u8]>,
-        /// Whether the connection ends with them.
-        is_last: bool,
-    },
-    /// Examine this beside everything else, then say [`Input::Examined`].
-    Examine(Examination),
-    /// Do this with the slots for agents.
-    Firmware(FirmwareOrder),
-    /// Put the wall clock to this time, milliseconds since 1970.
-    SetClock(u64),
-    /// Tell the operator's log.
-    Log(log_level::Level, String),
-    /// Spaces are closed and the cluster was told: the process may end, and the board as told, if it is the whole of it.
-    Finished(Ending),
-}
-
-/// What becomes of a board whose first process the agent is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ending {
-    /// It begins anew.
-    #[default]
-    Restart,
-    /// It goes without power.
-    PowerOff,
-}
-
-/// Levels of [`Output::Log`].
-pub mod log_level {
-    /// How much a line matters.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Level {
-        /// Detail for developers.
-        Debug,
-        /// The normal course of things.
-        Info,
-        /// Something is odd.
-        Warn,
-    }
-}
-pub use log_level::Level;
-
 /// One zhost.
 pub struct Node {
     pub(crate) config: NodeConfig,
@@ -150,9 +56,6 @@ pub struct Node {
     pub(crate) started_at: Instant,
     pub(crate) rng: Rng,
     pub(crate) sealer: Sealer,
-    pub(crate) links: Links,
-    /// What was sent in datagrams and streams.
-    pub(crate) traffic: Traffic,
     pub(crate) gossip: Gossip,
     pub(crate) documents: Documents,
     pub(crate) tombstones: Tombstones,
@@ -167,8 +70,6 @@ pub struct Node {
     pub(crate) mesh: Mesh,
     pub(crate) streams: Streams,
     pub(crate) messages: Messages,
-    /// Under which tunnels through relays are opened.
-    pub(crate) tunnel_key: [u8; 32],
     pub(crate) web: Web,
     pub(crate) commands: Commands,
     pub(crate) firmware: Firmware,
@@ -238,28 +139,30 @@ impl Node {
             facts,
             started_at: now,
             sealer: Sealer::new(&config.secret),
-            links: Links::new(
+            gossip: Gossip::new(now),
+            documents: Documents::default(),
+            tombstones: Tombstones::default(),
+            blobs: Blobs::new(recovered.blobs, rng.fork()),
+            heartbeats: Heartbeats::new(now),
+            host: Host::new(rng.fork()),
+            actors: Actors::new(rng.fork()),
+            quorum: Quorum::new(recovered.promises),
+            disposal: Disposal::new(recovered.data_lives),
+            replicas: Replicas::new(rng.fork()),
+            copies: Copies::new(recovered.data_versions),
+            mesh: Mesh::new(Links::new(
                 now,
                 config.identity.clone(),
                 config.secret.derive("zhost link v1"),
                 rng.fork(),
+            )),
+            streams: Streams::new(
+                config.identity.clone(),
+                config.secret.derive("zhost tunnel v1"),
+                generation,
+                rng.fork(),
             ),
-            traffic: Traffic::default(),
-            gossip: Gossip::new(now),
-            documents: Documents::default(),
-            tombstones: Tombstones::default(),
-            blobs: Blobs::new(recovered.blobs),
-            heartbeats: Heartbeats::new(now),
-            host: Host::default(),
-            actors: Actors::default(),
-            quorum: Quorum::new(recovered.promises),
-            disposal: Disposal::new(recovered.data_lives),
-            replicas: Replicas::default(),
-            copies: Copies::new(recovered.data_versions),
-            mesh: Mesh::default(),
-            streams: Streams::new(generation),
             messages: Messages::default(),
-            tunnel_key: config.secret.derive("zhost tunnel v1"),
             web: Web::default(),
             commands: Commands::new(generation),
             firmware: Firmware::new(now, config.slots.as_ref()),
@@ -299,7 +202,7 @@ impl Node {
             node.facts.election.abstain(now);
         }
         node.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
-        node.write_blob_rows(now);
+        node.run(now, |node, effects| node.blobs.announce(effects));
         node.settle(now);
         node
     }
@@ -358,17 +261,23 @@ impl Node {
                 self.control.handle_datagram(now, Caller::Network(from), &bytes);
             }
             Input::Serial(bytes) => self.handle_serial(now, &bytes),
-            Input::Accepted(connection, from) => self.links.handle_accepted(now, connection, from),
-            Input::Connected(connection) => self.links.handle_connected(connection),
-            Input::Bytes(connection, bytes) => self.links.handle_bytes(now, connection, &bytes),
-            Input::Closed { connection, refused } => self.links.handle_closed(now, connection, refused),
+            Input::Accepted(connection, from) => self.mesh.links.handle_accepted(now, connection, from),
+            Input::Connected(connection) => self.mesh.links.handle_connected(connection),
+            Input::Bytes(connection, bytes) => self.mesh.links.handle_bytes(now, connection, &bytes),
+            Input::Closed { connection, refused } => self.mesh.links.handle_closed(now, connection, refused),
             Input::Disk(token, result) => self.handle_disk(now, token, result),
             Input::Worker(event) => self.handle_worker_event(now, event),
             Input::Examined(findings) => self.handle_findings(now, findings),
             Input::Firmware(order, result) => self.handle_firmware(now, &order, result),
             Input::Resolved(found) => self.handle_resolved(now, found),
             Input::Network { addrs, broadcasts } => self.handle_network(now, &addrs, broadcasts),
-            Input::Asked(id, request) => self.handle_web(now, id, &request),
+            Input::Asked(id, request) => {
+                let unix_s = self.unix_ms(now) / 1000;
+                self.run(now, |node, effects| {
+                    let (tickets, asked) = (Tickets { secret: &node.config.secret, unix_s }, (id, &request));
+                    node.web.handle_request(&node.facts, &node.messages, tickets, asked, effects);
+                });
+            }
             Input::Left(id) => self.web.handle_left(id),
             Input::Capabilities(capabilities) => self.handle_capabilities(now, capabilities),
             Input::Clock(unix_origin_ms) => self.config.unix_origin_ms = unix_origin_ms,
@@ -377,7 +286,7 @@ impl Node {
                 self.write_load_band(now);
             }
             Input::Concerns(concerns) => self.concerns = concerns,
-            Input::Room { links, unproved } => self.links.handle_room(links, unproved),
+            Input::Room { links, unproved } => self.mesh.links.handle_room(links, unproved),
             Input::Shutdown => self.shut_down(now),
         }
         self.settle(now);
@@ -420,22 +329,22 @@ impl Node {
         self.resolve_names(now);
         self.facts.membership.handle_timeout(now);
         self.facts.election.handle_timeout(now);
-        self.links.handle_timeout(now);
-        self.mesh_timeout(now);
-        self.watch_for_partition();
-        self.streams_timeout(now);
-        self.traffic.handle_timeout(now);
-        self.links.traffic.handle_timeout(now);
+        self.mesh.links.handle_timeout(now);
+        self.run(now, |node, effects| node.mesh.handle_timeout(now, &node.facts, effects));
+        self.streams.handle_timeout(now, self.facts.id, &mut self.mesh);
+        self.mesh.links.traffic.handle_timeout(now);
+        self.streams.traffic.handle_timeout(now);
+        self.gossip.traffic.handle_timeout(now);
         self.facts.registry.collect_tombstones(now);
         self.control.handle_timeout(now);
         self.gossip_timeout(now);
         self.founding_timeout(now);
         self.collect_tombstones(now);
         self.blobs_timeout(now);
-        self.replicas_timeout(now);
-        self.run_quorum(now, |quorum, facts, effects| quorum.handle_timeout(now, facts, effects));
+        self.run_replicas(now, |replicas, here| replicas.handle_timeout(here));
+        self.run(now, |node, effects| node.quorum.handle_timeout(now, &node.facts, effects));
         self.heartbeat_timeout(now);
-        self.host_timeout(now);
+        self.run(now, |node, effects| node.host.handle_timeout(now, &node.facts, effects));
         self.commands_timeout(now);
         self.firmware_timeout(now);
         self.clock_timeout(now);
@@ -499,7 +408,7 @@ impl Node {
         let own = [
             self.facts.membership.poll_timeout(),
             self.facts.election.poll_timeout(),
-            self.links.poll_timeout(),
+            self.mesh.links.poll_timeout(),
             self.mesh.poll_timeout(),
             self.streams.poll_timeout(),
             self.facts.registry.poll_timeout(),

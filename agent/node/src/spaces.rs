@@ -3,6 +3,7 @@
 
 pub(crate) mod actors;
 pub(crate) mod bonds;
+pub(crate) mod context;
 pub(crate) mod host;
 pub(crate) mod messages;
 pub(crate) mod names;

@@ -4,7 +4,8 @@
 //! operating system). The others have a time that is late or none, so that of two such clocks the later one is right.
 
 use crate::{
-    node::{Level, Node, Output},
+    node::Node,
+    output::{Level, Output},
     wire::Hop,
 };
 use std::time::Duration;
@@ -59,12 +60,12 @@ impl Node {
     pub(crate) fn tell_time(&mut self, now: Instant, peer: ZhostId) {
         if self.config.unix_origin_ms > 0 {
             let hop = Hop::Clock { unix_ms: self.unix_ms(now), trust: self.time_of_day.trust };
-            self.links.send(peer, &hop);
+            self.mesh.links.send(peer, &hop);
         }
     }
 
     fn tell_everybody(&mut self, now: Instant) {
-        let peers: Vec<ZhostId> = self.links.peers().collect();
+        let peers: Vec<ZhostId> = self.mesh.links.peers().collect();
         peers.into_iter().for_each(|peer| self.tell_time(now, peer));
     }
 

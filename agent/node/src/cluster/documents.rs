@@ -2,7 +2,8 @@
 
 use crate::{
     disk::{DiskRequest, Purpose, document_removal, document_write, horizon_write},
-    node::{Level, Node},
+    node::Node,
+    output::Level,
     wire::Frame,
 };
 use litemap::LiteMap;
@@ -169,7 +170,7 @@ impl Node {
             self.send(now, peer, &Frame::Ledger(LedgerMessage::Stored(stored)));
         }
         let fresh = std::mem::take(&mut self.documents.fresh);
-        let peers: Vec<ZhostId> = self.links.peers().collect();
+        let peers: Vec<ZhostId> = self.mesh.links.peers().collect();
         for peer in peers {
             let news = fresh.iter().filter(|(_, had)| !had.contains(&peer)).map(|(key, _)| *key);
             for message in self.facts.ledger.documents_of(news) {

@@ -6,7 +6,10 @@
 //! the cluster that is to be joined. Two halves of a site that cannot hear each other found two: they unite when they
 //! can.
 
-use crate::node::{Level, Node, Output};
+use crate::{
+    node::Node,
+    output::{Level, Output},
+};
 use litemap::LiteMap;
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 use zhost_base::{
@@ -297,7 +300,7 @@ impl Node {
         if !told.is_empty() && told != before {
             let list = told.iter().map(|addr| addr.to_string()).collect::<Vec<_>>().join(", ");
             self.log(Level::Info, format!("this zhost is at {list} now"));
-            self.refresh_links(now);
+            self.mesh.refresh(now, &self.facts);
         }
     }
 }

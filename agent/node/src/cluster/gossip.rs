@@ -2,7 +2,9 @@
 
 use crate::{
     facts::Facts,
-    node::{Level, Node, Output, Port},
+    mesh::traffic::Traffic,
+    node::Node,
+    output::{Level, Output, Port},
     wire::{Frame, Hop},
 };
 use litemap::LiteMap;
@@ -49,6 +51,8 @@ pub(crate) struct Gossip {
     members_compared: LiteMap<ZhostId, Instant>,
     registry_compared: LiteMap<ZhostId, Instant>,
     remembered_peers: Vec<SocketAddr>,
+    /// What was sent in datagrams.
+    pub traffic: Traffic,
     /// The hashes of registry and ledger at these revisions of theirs.
     hashed: ((u64, u64), (u64, u64)),
 }
@@ -66,6 +70,7 @@ impl Gossip {
             members_compared: LiteMap::new(),
             registry_compared: LiteMap::new(),
             remembered_peers: Vec::new(),
+            traffic: Traffic::default(),
             hashed: Default::default(),
         }
     }
@@ -168,15 +173,15 @@ impl Node {
         let membership = &self.facts.membership;
         let answers =
             self.facts.registry.handle_message(message, Carrier::Link, |id| membership.generation(id));
-        answers.into_iter().for_each(|answer| self.links.send(peer, &Hop::Registry(answer)));
+        answers.into_iter().for_each(|answer| self.mesh.links.send(peer, &Hop::Registry(answer)));
     }
 
     /// A link is open: we compare what both hold.
     pub(crate) fn handle_link_up(&mut self, now: Instant, peer: ZhostId) {
         self.tell_time(now, peer);
         let (members, registry, ledger) = self.hashes();
-        self.links.send(peer, &Hop::Summary { readiness: self.readiness(), members, registry, ledger });
-        self.wake_streams();
+        self.mesh.links.send(peer, &Hop::Summary { readiness: self.readiness(), members, registry, ledger });
+        self.streams.wake();
     }
 
     pub(crate) fn tell_summary(&mut self, peer: ZhostId) {
@@ -256,7 +261,7 @@ impl Node {
     /// Sends our ledger's digest over the link, if there is one and it was not just done.
     pub(crate) fn compare_ledger(&mut self, now: Instant, peer: ZhostId) {
         let last = self.gossip.ledger_compared.get(&peer);
-        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= LEDGER_PERIOD) {
+        if self.mesh.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= LEDGER_PERIOD) {
             self.gossip.ledger_compared.insert(peer, now);
             self.send(now, peer, &Frame::Ledger(self.facts.ledger.digest()));
         }
@@ -265,9 +270,9 @@ impl Node {
     /// Sends all we know of the members over the link, if there is one and it was not just done.
     fn compare_members(&mut self, now: Instant, peer: ZhostId) {
         let last = self.gossip.members_compared.get(&peer);
-        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= MEMBERS_PERIOD) {
+        if self.mesh.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= MEMBERS_PERIOD) {
             self.gossip.members_compared.insert(peer, now);
-            self.links.send(peer, &Hop::Members(self.facts.membership.rumours()));
+            self.mesh.links.send(peer, &Hop::Members(self.facts.membership.rumours()));
         }
     }
 
@@ -275,10 +280,10 @@ impl Node {
     fn compare_registry(&mut self, now: Instant, peer: ZhostId) {
         let last = self.gossip.registry_compared.get(&peer);
         let period = REGISTRY_PERIOD + self.facts.gathering_time() * 40;
-        if self.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= period) {
+        if self.mesh.links.is_up(peer) && last.is_none_or(|last| now.since(*last) >= period) {
             self.gossip.registry_compared.insert(peer, now);
             let digest = self.facts.registry.digest(Carrier::Link, true);
-            self.links.send(peer, &Hop::Registry(digest));
+            self.mesh.links.send(peer, &Hop::Registry(digest));
         } else {
             let digest = self.facts.registry.digest(Carrier::Datagram, true);
             self.send_datagram(peer, &Datagram::Registry(digest));
@@ -287,8 +292,8 @@ impl Node {
 
     /// Seals and sends a datagram to a live member.
     pub(crate) fn send_datagram(&mut self, to: ZhostId, datagram: &Datagram) {
-        if self.facts.membership.is_deaf(to) && self.links.is_up(to) {
-            self.links.send(to, &Hop::Gossip(datagram.encode()));
+        if self.facts.membership.is_deaf(to) && self.mesh.links.is_up(to) {
+            self.mesh.links.send(to, &Hop::Gossip(datagram.encode()));
         } else if let Some(addr) = self.facts.membership.addr(to) {
             self.send_to_addr(addr, datagram);
         }
@@ -296,14 +301,14 @@ impl Node {
 
     fn send_to_addr(&mut self, addr: SocketAddr, datagram: &Datagram) {
         let sealed = self.sealer.seal(&mut self.rng, &datagram.encode());
-        self.traffic.count(datagram, sealed.len());
+        self.gossip.traffic.count(datagram, sealed.len());
         self.output(Output::Datagram(Port::Gossip, addr, sealed));
     }
 
     pub(crate) fn drain_datagrams(&mut self) {
         while let Some((addr, datagram)) = self.facts.membership.poll_output() {
-            match self.facts.membership.deaf_at(addr).filter(|id| self.links.is_up(*id)) {
-                Some(id) => self.links.send(id, &Hop::Gossip(datagram.encode())),
+            match self.facts.membership.deaf_at(addr).filter(|id| self.mesh.links.is_up(*id)) {
+                Some(id) => self.mesh.links.send(id, &Hop::Gossip(datagram.encode())),
                 None => self.send_to_addr(addr, &datagram),
             }
         }
@@ -326,7 +331,7 @@ impl Node {
         self.gossip.registry_compared.retain(|_, at| now.since(*at) < period);
         // Neighbours and others in turn: what differs is put right over links, and reaches everybody.
         self.gossip.to_neighbour = !self.gossip.to_neighbour;
-        let neighbours: Vec<ZhostId> = self.links.peers().collect();
+        let neighbours: Vec<ZhostId> = self.mesh.links.peers().collect();
         let peers: Vec<ZhostId> = if self.gossip.to_neighbour && !neighbours.is_empty() {
             neighbours
         } else {

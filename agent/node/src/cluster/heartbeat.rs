@@ -5,7 +5,8 @@
 
 use crate::{
     facts::Facts,
-    node::{Level, Node},
+    node::Node,
+    output::Level,
     wire::{Frame, Heartbeat},
 };
 use litemap::LiteMap;

@@ -8,7 +8,8 @@
 use crate::{
     disk::{DiskRequest, Lost, Purpose, lost_write},
     facts::Facts,
-    node::{Level, Node},
+    node::Node,
+    output::Level,
 };
 use zhost_base::{Instant, SpaceSpec};
 use zhost_gossip::document::Slot;

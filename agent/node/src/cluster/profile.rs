@@ -1,6 +1,6 @@
 //! What a zhost says of itself: who it is, where it is reached, what it offers.
 
-use crate::node::{Level, Node};
+use crate::{node::Node, output::Level};
 use zhost_base::{
     Instant, Name, WEB_CAPABILITY,
     limits::{CAPABILITIES_MAX, CAPABILITIES_SIZE_MAX_BYTES},

@@ -1,10 +1,7 @@
 //! One identity on two boards: a flash card was copied. The membership finds out, and which of the two stays
 //! (`gossip/src/membership/rival.rs`); here is what follows.
 
-use crate::{
-    facts::Facts,
-    node::{Level, Node},
-};
+use crate::{facts::Facts, node::Node, output::Level};
 use std::{collections::BTreeSet, net::SocketAddr};
 use zhost_base::{Instant, ZhostId, limits::MEMBERS_MAX};
 use zhost_control::protocol::Request;

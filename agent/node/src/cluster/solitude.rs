@@ -1,7 +1,7 @@
 //! Nobody answers: what was tried, and why that may be. Strangers hear nothing, so a zhost with another secret has to find
 //! out by itself.
 
-use crate::node::{Level, Node};
+use crate::{node::Node, output::Level};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::Instant;
 

@@ -2,15 +2,16 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    effects::Effects,
     facts::Facts,
-    node::{Level, Node},
+    output::Level,
     wire::Frame,
 };
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
-    BlobDigest, Instant, ZhostId,
+    BlobDigest, Instant, Rng, TopologyId, ZhostId,
     id::rendezvous,
     limits::{BLOB_CHUNK_SIZE_BYTES, COPIES, MEX_SIZE_MAX_BYTES},
     planted::{self, Bug},
@@ -41,15 +42,53 @@ struct Pull {
     deadline: Instant,
 }
 
+/// What is needed here beside what placements say, and how far others are.
+pub(crate) struct Needs<'a> {
+    /// The topologies of which spaces are to be spawned here.
+    pub spawned: BTreeSet<TopologyId>,
+    /// The agent that this board is to take up.
+    pub firmware: Option<(BlobDigest, u32)>,
+    /// Blobs that a command is about to refer to.
+    pub submitted: BTreeSet<BlobDigest>,
+    /// The round trip to a zhost, microseconds.
+    pub distance_us: &'a dyn Fn(ZhostId) -> u64,
+}
+
+impl Needs<'_> {
+    /// The blobs this zhost should have, with their sizes.
+    fn all(&self, facts: &Facts) -> LiteMap<BlobDigest, u32> {
+        let mut needed = LiteMap::new();
+        for (id, topology) in facts.ledger.topologies() {
+            let placement = facts.obeyed_placement(id);
+            let runs_here = placement.is_some_and(|placement| placement.homes.contains(&Home::On(facts.id)));
+            let is_kept_here = facts.keepers(topology.package).contains(&facts.id);
+            if runs_here || self.spawned.contains(&id) || is_kept_here {
+                needed.insert(topology.package, topology.package_bytes);
+            }
+        }
+        let images = facts.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images);
+        let kept = images.filter(|image| facts.keepers(image.blob).contains(&facts.id));
+        needed.extend(kept.map(|image| (image.blob, image.size_bytes)));
+        needed.extend(self.firmware);
+        needed
+    }
+}
+
 /// The blobs of a zhost.
-#[derive(Default)]
 pub(crate) struct Blobs {
+    rng: Rng,
     complete: LiteMap<BlobDigest, u32>,
     pulls: LiteMap<BlobDigest, Pull>,
     /// Received in full, the last piece on its way to flash.
     closing: LiteMap<BlobDigest, u32>,
-    /// When to look again for blobs that could not be had.
-    retry_at: Option<Instant>,
+    /// Those that could not be had lately.
+    paused: LiteMap<BlobDigest, Pause>,
+}
+
+/// A blob that could not be had: whatever happens meanwhile, it is not tried again before the end of the pause.
+#[derive(Clone, Copy, Default)]
+struct Pause {
+    until: Instant,
     /// Failures in a row.
     failures: u32,
 }
@@ -66,8 +105,12 @@ fn pieces(size_bytes: u32) -> u32 {
 }
 
 impl Blobs {
-    pub fn new(complete: LiteMap<BlobDigest, u32>) -> Self {
-        Self { complete, ..Self::default() }
+    pub fn new(complete: LiteMap<BlobDigest, u32>, rng: Rng) -> Self {
+        Self { rng, complete, pulls: LiteMap::new(), closing: LiteMap::new(), paused: LiteMap::new() }
+    }
+
+    fn is_under_way(&self, digest: BlobDigest) -> bool {
+        self.pulls.contains_key(&digest) || self.closing.contains_key(&digest)
     }
 
     pub fn is_complete(&self, digest: BlobDigest) -> bool {
@@ -84,15 +127,20 @@ impl Blobs {
         self.complete.len()
     }
 
+    /// A holder died: another is asked at once.
     pub fn handle_holder_gone(&mut self, now: Instant, holder: ZhostId) {
-        for pull in self.pulls.iter_mut().map(|(_, value)| value).filter(|pull| pull.holder == holder) {
-            pull.deadline = now;
+        let pulls = self.pulls.iter().filter(|(_, pull)| pull.holder == holder);
+        for digest in pulls.map(|(digest, _)| *digest).collect::<Vec<_>>() {
+            self.pulls.remove(&digest);
+            self.paused.entry(digest).or_default().until = now;
         }
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let pulls = self.pulls.values().filter(|pull| pull.waits()).map(|pull| pull.deadline);
-        pulls.chain(self.retry_at).min().map(|at| (at, "blob pull"))
+        let pauses = self.paused.iter().filter(|(digest, _)| !self.is_under_way(**digest));
+        let pauses = pauses.map(|(_, pause)| pause.until);
+        pulls.chain(pauses).min().map(|at| (at, "blob pull"))
     }
 }
 
@@ -106,133 +154,108 @@ impl Facts {
     }
 }
 
-impl Node {
-    pub(crate) fn write_blob_rows(&mut self, now: Instant) {
-        let digests: Vec<BlobDigest> = self.blobs.complete.keys().copied().collect();
-        digests.into_iter().for_each(|digest| self.set_row(now, RowKey::Blob(digest), Row::Blob));
-    }
-
-    /// The blobs this zhost should have, with their sizes.
-    fn needed_blobs(&self) -> LiteMap<BlobDigest, u32> {
-        let mut needed = LiteMap::new();
-        for (id, topology) in self.facts.ledger.topologies() {
-            let runs_here = self
-                .facts
-                .obeyed_placement(id)
-                .is_some_and(|placement| placement.homes.contains(&Home::On(self.facts.id)));
-            let is_spawned_here = self.actors.spawns.topologies_needed().any(|needed| needed == id);
-            if runs_here || is_spawned_here || self.facts.keepers(topology.package).contains(&self.facts.id) {
-                needed.insert(topology.package, topology.package_bytes);
-            }
-        }
-        let images = self.facts.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images);
-        let kept = images.filter(|image| self.facts.keepers(image.blob).contains(&self.facts.id));
-        needed.extend(kept.map(|image| (image.blob, image.size_bytes)));
-        needed.extend(self.needed_firmware());
-        needed
+impl Blobs {
+    /// Says in the registry which blobs are held.
+    pub fn announce(&self, effects: &mut Effects) {
+        self.digests().for_each(|digest| effects.row(RowKey::Blob(digest), Row::Blob));
     }
 
     /// Starts pulls for what is needed and missing, and drops what no topology refers to.
-    pub(crate) fn refresh_blobs(&mut self, now: Instant) {
-        let needed = if self.facts.ready { self.needed_blobs() } else { LiteMap::new() };
-        self.blobs.pulls.retain(|digest, _| needed.contains_key(digest));
-        self.blobs.retry_at = None;
-        for (digest, size_bytes) in needed {
-            let under_way =
-                self.blobs.pulls.contains_key(&digest) || self.blobs.closing.contains_key(&digest);
-            if !self.blobs.is_complete(digest) && !under_way && self.blobs.pulls.len() < PULLS_MAX {
-                self.start_pull(now, digest, size_bytes);
-            }
-        }
-        self.collect_blobs(now);
+    pub fn refresh(&mut self, now: Instant, facts: &Facts, needs: &Needs<'_>, effects: &mut Effects) {
+        let needed = if facts.ready { needs.all(facts) } else { LiteMap::new() };
+        self.pulls.retain(|digest, _| needed.contains_key(digest));
+        self.paused.retain(|digest, _| needed.contains_key(digest));
+        self.pull_missing(now, facts, needed, needs, effects);
+        self.collect(facts, needs, effects);
     }
 
-    fn start_pull(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
-        let holders = self
-            .facts
-            .registry
-            .rows()
-            .filter(|(_, key, _)| **key == RowKey::Blob(digest))
-            .map(|(owner, _, _)| owner);
-        let holders: Vec<ZhostId> = holders.filter(|holder| *holder != self.facts.id).collect();
-        let nearest = holders.iter().min_by_key(|holder| self.distance_us(**holder)).copied();
-        // The nearest holder first; any other if that did not work the last time.
-        let retried = self.blobs.retry_at.is_some();
-        let Some(holder) = (if retried { self.rng.pick(&holders).copied() } else { nearest }) else {
-            self.blobs.retry_at = Some(now + PULL_RETRY);
-            return;
-        };
+    fn pull_missing(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        needed: LiteMap<BlobDigest, u32>,
+        needs: &Needs<'_>,
+        effects: &mut Effects,
+    ) {
+        for (digest, size_bytes) in needed {
+            let is_paused = self.paused.get(&digest).is_some_and(|pause| pause.until > now);
+            let waits = is_paused || self.is_under_way(digest);
+            if !self.is_complete(digest) && !waits && self.pulls.len() < PULLS_MAX {
+                self.start_pull(now, facts, (digest, size_bytes), needs, effects);
+            }
+        }
+    }
+
+    fn start_pull(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        (digest, size_bytes): (BlobDigest, u32),
+        needs: &Needs<'_>,
+        effects: &mut Effects,
+    ) {
+        let rows = facts.registry.rows().filter(|(_, key, _)| **key == RowKey::Blob(digest));
+        let holders: Vec<ZhostId> =
+            rows.map(|(owner, _, _)| owner).filter(|holder| *holder != facts.id).collect();
+        let nearest = holders.iter().min_by_key(|holder| (needs.distance_us)(**holder)).copied();
+        // The nearest holder first; any, if that did not work the last time. A new one is tried as soon as there is one.
+        let retried = self.paused.contains_key(&digest);
+        let holder = if retried { self.rng.pick(&holders).copied() } else { nearest };
+        let Some(holder) = holder else { return };
         if size_bytes == 0 || size_bytes as usize > MEX_SIZE_MAX_BYTES {
             return;
         }
         let pull =
             Pull { size_bytes, holder, hash: Sha256::new(), next: 0, asked: 0, written: 0, deadline: now };
-        self.blobs.pulls.insert(digest, pull);
-        self.ask_pieces(now, digest);
+        self.pulls.insert(digest, pull);
+        self.ask_pieces(now, digest, effects);
     }
 
-    fn ask_pieces(&mut self, now: Instant, digest: BlobDigest) {
-        let Some(pull) = self.blobs.pulls.get_mut(&digest) else { return };
-        let mut wanted = Vec::new();
+    fn ask_pieces(&mut self, now: Instant, digest: BlobDigest, effects: &mut Effects) {
+        let Some(pull) = self.pulls.get_mut(&digest) else { return };
         if !pull.waits() {
             pull.deadline = now + PULL_TIMEOUT;
         }
         while pull.asked < pieces(pull.size_bytes).min(pull.written + PULL_WINDOW) {
-            let index = pull.asked;
+            effects.send(pull.holder, Frame::BlobRequest { digest, index: pull.asked });
             pull.asked += 1;
-            wanted.push((pull.holder, Frame::BlobRequest { digest, index }));
-        }
-        for (holder, request) in wanted {
-            self.send(now, holder, &request);
         }
     }
 
-    pub(crate) fn handle_blob_request(
-        &mut self,
-        now: Instant,
+    /// Another zhost wants a piece, which is read if the flash `may_read` one more for it.
+    pub fn handle_request(
+        &self,
         peer: ZhostId,
         digest: BlobDigest,
         index: u32,
+        may_read: bool,
+        effects: &mut Effects,
     ) {
-        if self.blobs.is_complete(digest) && self.flash.may_read_for(peer) {
+        if self.is_complete(digest) && may_read {
             let request =
                 DiskRequest::Read { table: table::BLOBS, key: zhost_exchange::blob_key(digest, index) };
-            self.disk(request, Purpose::BlobRead { digest, index, peer });
+            effects.disk(request, Purpose::BlobRead { digest, index, peer });
         } else {
-            self.send(now, peer, &Frame::BlobPiece { digest, index, bytes: Vec::new() });
+            effects.send(peer, Frame::BlobPiece { digest, index, bytes: Vec::new() });
         }
     }
 
-    pub(crate) fn handle_blob_read(
-        &mut self,
-        now: Instant,
-        digest: BlobDigest,
-        index: u32,
-        peer: ZhostId,
-        result: Result<DiskReply, StoreError>,
-    ) {
-        let bytes = match result {
-            Ok(DiskReply::Value(Some(bytes))) => bytes,
-            _ => Vec::new(),
-        };
-        self.send(now, peer, &Frame::BlobPiece { digest, index, bytes });
-    }
-
-    pub(crate) fn handle_blob_piece(
+    /// A piece of a blob that is being pulled. What is no part of it ends the pull.
+    pub fn handle_piece(
         &mut self,
         now: Instant,
         peer: ZhostId,
         digest: BlobDigest,
-        index: u32,
-        bytes: Vec<u8>,
+        (index, bytes): (u32, Vec<u8>),
+        effects: &mut Effects,
     ) {
-        let Some(pull) = self.blobs.pulls.get_mut(&digest) else { return };
+        let Some(pull) = self.pulls.get_mut(&digest) else { return };
         if pull.holder != peer || pull.next != index {
             return;
         }
         let left = pull.size_bytes as usize - index as usize * BLOB_CHUNK_SIZE_BYTES;
         if bytes.len() != left.min(BLOB_CHUNK_SIZE_BYTES) {
-            self.give_up_pull(now, digest);
+            self.give_up(now, digest);
             return;
         }
         pull.hash.update(&bytes);
@@ -241,106 +264,119 @@ impl Node {
         let last = pull.next == pieces(pull.size_bytes);
         let size_bytes = pull.size_bytes;
         if last && <[u8; 32]>::from(pull.hash.clone().finalize()) != digest.0 {
-            self.log(Level::Warn, format!("zhost {peer} sent a blob that is not {digest}"));
-            self.give_up_pull(now, digest);
+            effects.log(Level::Warn, format!("zhost {peer} sent a blob that is not {digest}"));
+            self.give_up(now, digest);
             return;
         }
         let mut writes = vec![blob_piece_write(digest, index, Some(bytes))];
         if last {
             writes.push(blob_index_write(digest, Some(size_bytes)));
-            self.blobs.pulls.remove(&digest);
-            self.blobs.closing.insert(digest, size_bytes);
+            self.pulls.remove(&digest);
+            self.closing.insert(digest, size_bytes);
         }
-        self.disk(DiskRequest::Commit(writes), Purpose::BlobPiece { digest, last });
-        self.ask_pieces(now, digest);
+        effects.disk(DiskRequest::Commit(writes), Purpose::BlobPiece { digest, last });
+        self.ask_pieces(now, digest, effects);
     }
 
-    fn give_up_pull(&mut self, now: Instant, digest: BlobDigest) {
-        self.blobs.pulls.remove(&digest);
-        let cooldown = (PULL_RETRY * 2_u32.pow(self.blobs.failures.min(4))).min(PULL_RETRY_MAX);
-        self.blobs.failures += 1;
-        self.blobs.retry_at = Some(now + cooldown);
+    fn give_up(&mut self, now: Instant, digest: BlobDigest) {
+        self.pulls.remove(&digest);
+        let pause = self.paused.entry(digest).or_default();
+        pause.until = now + (PULL_RETRY * 2_u32.pow(pause.failures.min(4))).min(PULL_RETRY_MAX);
+        pause.failures = pause.failures.saturating_add(1);
     }
 
-    pub(crate) fn handle_blob_piece_written(
+    /// A piece is on flash, or could not be written. Whether the blob is complete with it. If it `is_submitted`, a command
+    /// is putting the same blob there.
+    pub fn handle_piece_written(
         &mut self,
         now: Instant,
-        digest: BlobDigest,
-        last: bool,
+        (digest, last): (BlobDigest, bool),
         written: bool,
-    ) {
+        is_submitted: bool,
+        effects: &mut Effects,
+    ) -> bool {
         if !written {
             // Later pieces, and the entry that says it is complete, may have been written all the same.
-            self.blobs.closing.remove(&digest);
-            let held =
-                self.blobs.is_complete(digest) || self.commands.blobs().any(|submitted| submitted == digest);
-            if !held {
-                self.drop_blob(now, digest);
+            self.closing.remove(&digest);
+            if !self.is_complete(digest) && !is_submitted {
+                self.drop_blob(digest, effects);
             }
-            self.give_up_pull(now, digest);
-        } else if last && let Some(size_bytes) = self.blobs.closing.remove(&digest) {
-            self.complete_blob(now, digest, size_bytes);
-        } else if let Some(pull) = self.blobs.pulls.get_mut(&digest) {
+            self.give_up(now, digest);
+        } else if last && let Some(size_bytes) = self.closing.remove(&digest) {
+            self.complete(digest, size_bytes, effects);
+            return true;
+        } else if let Some(pull) = self.pulls.get_mut(&digest) {
             // Of an earlier pull, perhaps.
             pull.written = (pull.written + 1).min(pull.next);
-            self.ask_pieces(now, digest);
+            self.ask_pieces(now, digest, effects);
         }
+        false
     }
 
     /// A blob is on our flash in full.
-    pub(crate) fn complete_blob(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
-        self.blobs.complete.insert(digest, size_bytes);
-        self.blobs.failures = 0;
-        self.set_row(now, RowKey::Blob(digest), Row::Blob);
-        self.resume_spawns(now);
+    pub fn complete(&mut self, digest: BlobDigest, size_bytes: u32, effects: &mut Effects) {
+        self.complete.insert(digest, size_bytes);
+        self.paused.remove(&digest);
+        effects.row(RowKey::Blob(digest), Row::Blob);
     }
 
-    pub(crate) fn blobs_timeout(&mut self, now: Instant) {
+    /// Gives up holders that are silent, and tries again what could not be had.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, needs: &Needs<'_>, effects: &mut Effects) {
         let silent = |pull: &Pull| pull.waits() && pull.deadline <= now;
         let overdue: Vec<BlobDigest> =
-            self.blobs.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();
-        overdue.into_iter().for_each(|digest| self.give_up_pull(now, digest));
-        if self.blobs.retry_at.is_some_and(|at| at <= now) {
-            let needed = self.needed_blobs();
-            for (digest, size_bytes) in needed {
-                let idle =
-                    !self.blobs.pulls.contains_key(&digest) && !self.blobs.closing.contains_key(&digest);
-                if !self.blobs.is_complete(digest) && idle && self.blobs.pulls.len() < PULLS_MAX {
-                    self.start_pull(now, digest, size_bytes);
-                }
+            self.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();
+        overdue.into_iter().for_each(|digest| self.give_up(now, digest));
+        let is_due =
+            |(digest, pause): (&BlobDigest, &Pause)| pause.until <= now && !self.is_under_way(*digest);
+        if self.paused.iter().any(is_due) {
+            self.pull_missing(now, facts, needs.all(facts), needs, effects);
+            let idle = self.paused.keys().copied().filter(|digest| !self.is_under_way(*digest));
+            for digest in idle.collect::<Vec<_>>() {
+                // Nobody has it at present, or others come first.
+                let pause = self.paused.entry(digest).or_default();
+                pause.until = pause.until.max(now + PULL_RETRY);
             }
-            self.blobs.retry_at = self.blobs.retry_at.filter(|at| *at > now);
         }
     }
 
     /// Deletes the blobs that nothing in the ledger refers to and no command is about to.
-    fn collect_blobs(&mut self, now: Instant) {
-        if !self.facts.ready {
+    fn collect(&mut self, facts: &Facts, needs: &Needs<'_>, effects: &mut Effects) {
+        if !facts.ready {
             return;
         }
         let counts = |topology: &&TopologyDocument| {
             topology.wanted == Wanted::Running || !planted::has(Bug::DropStopped)
         };
-        let topologies = self.facts.ledger.topologies().map(|(_, topology)| topology).filter(counts);
+        let topologies = facts.ledger.topologies().map(|(_, topology)| topology).filter(counts);
         let mut wanted: BTreeSet<BlobDigest> = topologies.map(|topology| topology.package).collect();
-        wanted.extend(self.commands.blobs());
-        wanted.extend(
-            self.facts.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images).map(|i| i.blob),
-        );
-        let surplus: Vec<BlobDigest> =
-            self.blobs.complete.keys().filter(|digest| !wanted.contains(digest)).copied().collect();
+        wanted.extend(&needs.submitted);
+        let images = facts.ledger.firmware().into_iter().flat_map(|firmware| &firmware.images);
+        wanted.extend(images.map(|image| image.blob));
+        let surplus: Vec<BlobDigest> = self.digests().filter(|digest| !wanted.contains(digest)).collect();
         for digest in surplus {
-            self.drop_blob(now, digest);
-            self.log(Level::Debug, format!("blob {digest} is not needed any more"));
+            self.drop_blob(digest, effects);
+            effects.log(Level::Debug, format!("blob {digest} is not needed any more"));
         }
     }
 
     /// Takes a blob, or what there is of it, off our flash.
-    fn drop_blob(&mut self, now: Instant, digest: BlobDigest) {
-        self.facts.registry.remove(now, &RowKey::Blob(digest));
-        let size_bytes = self.blobs.complete.remove(&digest).unwrap_or(MEX_SIZE_MAX_BYTES as u32);
+    fn drop_blob(&mut self, digest: BlobDigest, effects: &mut Effects) {
+        effects.no_row(RowKey::Blob(digest));
+        let size_bytes = self.complete.remove(&digest).unwrap_or(MEX_SIZE_MAX_BYTES as u32);
         let mut writes = vec![blob_index_write(digest, None)];
         writes.extend((0..pieces(size_bytes)).map(|index| blob_piece_write(digest, index, None)));
-        self.disk(DiskRequest::Commit(writes), Purpose::Nothing);
+        effects.disk(DiskRequest::Commit(writes), Purpose::Nothing);
     }
 }
+
+/// A piece that a peer asked for was read, or is not there: then it is told so by an empty one.
+pub(crate) fn piece_read(digest: BlobDigest, index: u32, result: Result<DiskReply, StoreError>) -> Frame {
+    let bytes = match result {
+        Ok(DiskReply::Value(Some(bytes))) => bytes,
+        _ => Vec::new(),
+    };
+    Frame::BlobPiece { digest, index, bytes }
+}
+
+#[cfg(test)]
+mod tests;

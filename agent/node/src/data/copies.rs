@@ -2,16 +2,18 @@
 //! says when it is on flash. It obeys only the primary of the latest placement it knows.
 
 use crate::{
-    data::replicas::hash,
+    data::{
+        disposal::Disposal,
+        replicas::{Here, hash},
+    },
     disk::{DiskReply, DiskRequest, Purpose, data_version_write},
-    node::Node,
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use zhost_base::{
-    Instant, SpaceKey, TopologyId, ZhostId,
+    SpaceKey, TopologyId, ZhostId,
     planted::{self, Bug},
 };
 use zhost_exchange::{StoreError, Write, table};
@@ -64,86 +66,93 @@ impl Copies {
     }
 }
 
-impl Node {
+impl Copies {
     /// Whether a zhost may order us to write the data of a space, as the primary by that placement.
-    fn obeys(&self, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) -> bool {
-        let known = self.copies.versions.get(key).is_none_or(|known| *known <= version);
-        let placed = self
+    fn obeys(
+        &self,
+        here: &Here<'_>,
+        disposal: &Disposal,
+        key: &SpaceKey,
+        peer: ZhostId,
+        version: PlacementVersion,
+    ) -> bool {
+        let known = self.versions.get(key).is_none_or(|known| *known <= version);
+        let placed = here
             .facts
             .replica_set_of(key)
             .is_none_or(|(set, placed)| placed < version || (placed == version && set.primary == peer));
         // A space that still runs here writes for itself.
-        let is_free = self.host.space(key).is_none() && !self.disposal.holds(key);
+        let is_free = here.host.space(key).is_none() && !disposal.holds(key);
         (known && placed && is_free) || planted::has(Bug::ObeyAnybody)
     }
 
-    pub(crate) fn take_part(
+    /// A part of an order of a primary, or of one that says it is.
+    pub fn take_part(
         &mut self,
-        now: Instant,
-        peer: ZhostId,
-        key: SpaceKey,
+        here: &mut Here<'_>,
+        disposal: &Disposal,
+        (peer, key): (ZhostId, SpaceKey),
         session: u64,
         (last, bytes): (bool, Vec<u8>),
     ) {
-        let is_new =
-            self.copies.of.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
+        let is_new = self.of.get(&key).is_none_or(|copy| (copy.primary, copy.session) != (peer, session));
         if is_new {
             // A session begins with the order to attach; what is left of another is nobody's business any more.
             // Data of an earlier life is about to go; it is no place for new data.
             let life =
-                self.facts.ledger.topology(key.topology).map(|topology| topology.data_life(&key.space));
-            let life = life.filter(|life| self.disposal.is_at(&key, *life));
+                here.facts.ledger.topology(key.topology).map(|topology| topology.data_life(&key.space));
+            let life = life.filter(|life| disposal.is_at(&key, *life));
             let attach = DataOrder::decode(&bytes).filter(|_| last);
             let Some(DataOrder::Attach(version, theirs)) = attach.filter(|_| life.is_some()) else {
-                self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+                here.effects.send(peer, Frame::Data(key, DataMessage::Refused { session }));
                 return;
             };
-            if life != Some(theirs) || !self.obeys(&key, peer, version) {
-                self.send(now, peer, &Frame::Data(key, DataMessage::Refused { session }));
+            if life != Some(theirs) || !self.obeys(here, disposal, &key, peer, version) {
+                here.effects.send(peer, Frame::Data(key, DataMessage::Refused { session }));
                 return;
             }
             let busy = Some(DataOrder::Attach(version, theirs));
             let (partial, waiting) = (Vec::new(), VecDeque::new());
             let copy = Copy { primary: peer, session, partial, waiting, busy, done: 0 };
-            self.copies.of.insert(key.clone(), copy);
-            self.copies.versions.insert(key.clone(), version);
+            self.of.insert(key.clone(), copy);
+            self.versions.insert(key.clone(), version);
             let write = data_version_write(&key, Some(version));
-            self.disk(DiskRequest::Commit(vec![write]), Purpose::DataOrder { key, session });
+            here.effects.disk(DiskRequest::Commit(vec![write]), Purpose::DataOrder { key, session });
             return;
         }
-        let Some(copy) = self.copies.of.get_mut(&key) else { return };
+        let Some(copy) = self.of.get_mut(&key) else { return };
         copy.partial.extend_from_slice(&bytes);
         let too_much = copy.partial.len() > ORDER_BYTES_MAX || copy.waiting.len() >= ORDERS_WAITING_MAX;
         if too_much {
-            return self.refuse(now, &key, peer, session);
+            return self.refuse(here, &key, peer, session);
         }
         if last {
             match DataOrder::decode(&std::mem::take(&mut copy.partial)) {
                 Some(order) => copy.waiting.push_back(order),
-                None => return self.refuse(now, &key, peer, session),
+                None => return self.refuse(here, &key, peer, session),
             }
         }
-        self.carry_out_order(now, &key);
+        self.carry_out_order(here, disposal, &key);
     }
 
     /// Ends a session: the primary may begin another.
-    fn refuse(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, session: u64) {
-        self.copies.of.remove(key);
-        self.send(now, peer, &Frame::Data(key.clone(), DataMessage::Refused { session }));
+    fn refuse(&mut self, here: &mut Here<'_>, key: &SpaceKey, peer: ZhostId, session: u64) {
+        self.of.remove(key);
+        here.effects.send(peer, Frame::Data(key.clone(), DataMessage::Refused { session }));
     }
 
     /// Begins the next order of a primary.
-    fn carry_out_order(&mut self, now: Instant, key: &SpaceKey) {
+    fn carry_out_order(&mut self, here: &mut Here<'_>, disposal: &Disposal, key: &SpaceKey) {
         let is_free = |copy: &&mut Copy| copy.busy.is_none();
-        let Some(copy) = self.copies.of.get_mut(key).filter(is_free) else { return };
+        let Some(copy) = self.of.get_mut(key).filter(is_free) else { return };
         let Some(order) = copy.waiting.pop_front() else { return };
         let (session, peer) = (copy.session, copy.primary);
-        let version = self.copies.versions.get(key).copied();
+        let version = self.versions.get(key).copied();
         // Another primary may have been made since it attached, or the space may run here now.
-        if !version.is_some_and(|version| self.obeys(key, peer, version)) {
-            return self.refuse(now, key, peer, session);
+        if !version.is_some_and(|version| self.obeys(here, disposal, key, peer, version)) {
+            return self.refuse(here, key, peer, session);
         }
-        let Some(copy) = self.copies.of.get_mut(key) else { return };
+        let Some(copy) = self.of.get_mut(key) else { return };
         let table = table::data(key);
         let bounds = |range: &KeyRange| (range.from.to_vec(), range.to.as_ref().map(|to| to.to_vec()));
         let request = match &order {
@@ -169,23 +178,24 @@ impl Node {
             }
         };
         copy.busy = Some(order);
-        self.disk(request, Purpose::DataOrder { key: key.clone(), session });
+        here.effects.disk(request, Purpose::DataOrder { key: key.clone(), session });
     }
 
     /// An order of a primary was carried out, or failed.
-    pub(crate) fn handle_data_order(
+    pub fn handle_order_done(
         &mut self,
-        now: Instant,
+        here: &mut Here<'_>,
+        disposal: &Disposal,
         key: SpaceKey,
         session: u64,
         result: Result<DiskReply, StoreError>,
     ) {
-        let Some(copy) = self.copies.of.get_mut(&key).filter(|copy| copy.session == session) else {
+        let Some(copy) = self.of.get_mut(&key).filter(|copy| copy.session == session) else {
             return;
         };
         let peer = copy.primary;
         let (Some(order), Ok(reply)) = (copy.busy.take(), result) else {
-            return self.refuse(now, &key, peer, session);
+            return self.refuse(here, &key, peer, session);
         };
         copy.done += 1;
         let done = copy.done;
@@ -195,14 +205,14 @@ impl Node {
             }
             _ => false,
         };
-        let version = self.copies.versions.get(&key).copied();
+        let version = self.versions.get(&key).copied();
         // Another primary may have been made since.
-        if version.is_some_and(|version| self.obeys(&key, peer, version)) {
+        if version.is_some_and(|version| self.obeys(here, disposal, &key, peer, version)) {
             let done = DataMessage::Done { session, order: done, same };
-            self.send(now, peer, &Frame::Data(key.clone(), done));
-            self.carry_out_order(now, &key);
+            here.effects.send(peer, Frame::Data(key.clone(), done));
+            self.carry_out_order(here, disposal, &key);
         } else {
-            self.refuse(now, &key, peer, session);
+            self.refuse(here, &key, peer, session);
         }
     }
 }

@@ -4,11 +4,14 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, data_life_write, data_version_write},
-    node::{Level, Node},
+    effects::Effects,
+    facts::Facts,
+    output::Level,
+    spaces::host::Host,
 };
 use litemap::LiteMap;
 use zhost_base::{
-    Instant, SpaceKey, TopologyId,
+    SpaceKey, TopologyId,
     planted::{self, Bug},
 };
 use zhost_exchange::{StoreError, table};
@@ -27,7 +30,7 @@ pub(crate) enum Waste {
 }
 
 impl Waste {
-    fn covers(&self, key: &SpaceKey) -> bool {
+    pub fn covers(&self, key: &SpaceKey) -> bool {
         match self {
             Self::Topology(id) => key.topology == *id,
             Self::Space(space) => key == space,
@@ -101,48 +104,39 @@ impl Disposal {
     }
 }
 
-impl Node {
-    /// Takes up what the ledger says of data here.
-    pub(crate) fn refresh_disposal(&mut self, now: Instant) {
-        let disposal = &self.disposal;
+impl Disposal {
+    /// Takes up what the ledger says of data here: of this nobody may order anything any more, and it goes as soon as no
+    /// space uses it.
+    pub fn refresh(&mut self, facts: &Facts, host: &Host, effects: &mut Effects) -> Vec<Waste> {
         let (waste, new): (Vec<_>, Vec<_>) =
-            self.facts.ledger.topologies().map(|(id, topology)| disposal.compare(id, topology)).unzip();
+            facts.ledger.topologies().map(|(id, topology)| self.compare(id, topology)).unzip();
         // What the ledger does not list may be new to us, until we are in step with the cluster.
-        let orphans = if self.facts.ready { disposal.orphans(&self.facts.ledger) } else { Vec::new() };
+        let orphans = if facts.ready { self.orphans(&facts.ledger) } else { Vec::new() };
         let waste = waste.into_iter().flatten().chain(orphans);
-        let waste: Vec<_> = waste.filter(|waste| !disposal.going.contains_key(waste)).collect();
-        for waste in waste {
-            self.copies.forget_sessions(|key| waste.covers(key));
-            if let Waste::Space(key) = &waste {
-                self.close_space(now, key);
+        let waste: Vec<_> = waste.filter(|waste| !self.going.contains_key(waste)).collect();
+        for waste in &waste {
+            if let Waste::Space(key) = waste {
+                effects.close(key.clone());
             }
-            self.disposal.going.insert(waste, Step::Waits);
+            self.going.insert(waste.clone(), Step::Waits);
         }
         for key in new.into_iter().flatten() {
-            if !self.disposal.holds(&key) {
-                self.disposal.going.insert(Waste::Space(key.clone()), Step::Told);
-                self.note_life(key);
+            if !self.holds(&key) {
+                self.going.insert(Waste::Space(key.clone()), Step::Told);
+                note_life(facts, key, effects);
             }
         }
-        self.dispose();
-    }
-
-    /// Has it noted on flash that what is here of a space's data, which is nothing, belongs to its present life.
-    fn note_life(&mut self, key: SpaceKey) {
-        let topology = self.facts.ledger.topology(key.topology);
-        let life = topology.map(|topology| topology.data_life(&key.space));
-        let write = data_life_write(&key, life);
-        self.disk(DiskRequest::Commit(vec![write]), Purpose::Life(Waste::Space(key), life));
+        self.dispose(host, effects);
+        waste
     }
 
     /// Tells the flash of what no running space uses any more.
-    pub(crate) fn dispose(&mut self) {
-        let is_used = |waste: &Waste| self.host.keys().any(|key| waste.covers(key));
-        let going = self.disposal.going.iter();
-        let ready = going.filter(|(waste, step)| **step == Step::Waits && !is_used(waste));
+    pub fn dispose(&mut self, host: &Host, effects: &mut Effects) {
+        let is_used = |waste: &Waste| host.keys().any(|key| waste.covers(key));
+        let ready = self.going.iter().filter(|(waste, step)| **step == Step::Waits && !is_used(waste));
         let ready: Vec<Waste> = ready.map(|(waste, _)| waste.clone()).collect();
         for waste in ready {
-            self.disposal.going.insert(waste.clone(), Step::Told);
+            self.going.insert(waste.clone(), Step::Told);
             let request = match &waste {
                 Waste::Topology(id) => DiskRequest::DropTables(table::data_of(*id)),
                 Waste::Space(key) => {
@@ -150,60 +144,58 @@ impl Node {
                     DiskRequest::Replace { table, from, to: None, entries: Vec::new() }
                 }
             };
-            self.disk(request, Purpose::Disposal(waste));
+            effects.disk(request, Purpose::Disposal(waste));
         }
     }
 
     /// Data is off the flash, or the flash refused; then it is tried again when something changes, or at the next start.
-    pub(crate) fn handle_disposed(
+    /// Whether it was.
+    pub fn handle_disposed(
         &mut self,
-        now: Instant,
+        facts: &Facts,
         waste: Waste,
         result: Result<DiskReply, StoreError>,
-    ) {
+        effects: &mut Effects,
+    ) -> bool {
         match (waste, result) {
             (waste, Err(error)) => {
-                self.log(Level::Warn, format!("data that is to go is still there: {error}"));
-                self.disposal.going.remove(&waste);
-                self.reconcile_spaces(now);
+                effects.log(Level::Warn, format!("data that is to go is still there: {error}"));
+                self.going.remove(&waste);
+                return false;
             }
             (Waste::Space(key), Ok(_)) => {
-                self.log(Level::Warn, format!("the data of {} is dropped", key.space));
-                self.note_life(key);
+                effects.log(Level::Warn, format!("the data of {} is dropped", key.space));
+                note_life(facts, key, effects);
             }
             (Waste::Topology(id), Ok(_)) => {
-                let ours = self.disposal.lives.keys().filter(|key| key.topology == id);
+                let ours = self.lives.keys().filter(|key| key.topology == id);
                 let writes = ours.flat_map(|key| [data_life_write(key, None), data_version_write(key, None)]);
                 let writes = writes.collect();
-                self.disk(DiskRequest::Commit(writes), Purpose::Life(Waste::Topology(id), None));
+                effects.disk(DiskRequest::Commit(writes), Purpose::Life(Waste::Topology(id), None));
             }
         }
+        true
     }
 
-    /// It is on flash to which life the data here belongs, or that there is none.
-    pub(crate) fn handle_life_noted(
-        &mut self,
-        now: Instant,
-        waste: &Waste,
-        life: Option<DataLife>,
-        is_noted: bool,
-    ) {
-        self.disposal.going.remove(waste);
-        if !is_noted {
-            // Tried again when something changes, or at the next start.
-            return;
-        }
+    /// It is on flash to which life the data here belongs, or that there is none; or the flash refused, and it is tried
+    /// again when something changes, or at the next start.
+    pub fn handle_life_noted(&mut self, waste: &Waste, life: Option<DataLife>, is_noted: bool) {
+        self.going.remove(waste);
         match (waste, life) {
-            (Waste::Topology(id), _) => {
-                self.disposal.lives.retain(|key, _| key.topology != *id);
-                self.copies.forget_versions(*id);
-            }
+            _ if !is_noted => {}
+            (Waste::Topology(id), _) => self.lives.retain(|key, _| key.topology != *id),
             (Waste::Space(key), Some(life)) => {
-                self.disposal.lives.insert(key.clone(), life);
+                self.lives.insert(key.clone(), life);
             }
             (Waste::Space(_), None) => {}
         }
-        self.refresh_disposal(now);
-        self.reconcile_spaces(now);
     }
+}
+
+/// Has it noted on flash that what is here of a space's data, which is nothing, belongs to its present life.
+fn note_life(facts: &Facts, key: SpaceKey, effects: &mut Effects) {
+    let topology = facts.ledger.topology(key.topology);
+    let life = topology.map(|topology| topology.data_life(&key.space));
+    let write = data_life_write(&key, life);
+    effects.disk(DiskRequest::Commit(vec![write]), Purpose::Life(Waste::Space(key), life));
 }

@@ -8,16 +8,18 @@
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose},
+    effects::Effects,
     facts::Facts,
-    node::{Level, Node, Output},
-    wire::{DataMessage, DataOrder, Frame, KeyRange},
+    output::{Level, Output},
+    spaces::host::Host,
+    wire::{DataMessage, DataOrder, KeyRange},
 };
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{
-    Instant, SpaceKey, ZhostId,
+    Instant, Rng, SpaceKey, ZhostId,
     planted::{self, Bug},
 };
 use zhost_exchange::{Changes, StoreError, WorkerCommand, table};
@@ -73,15 +75,28 @@ struct Primary {
     latest: u64,
 }
 
+/// What there is here when something happens to data.
+pub(crate) struct Here<'a> {
+    pub now: Instant,
+    pub facts: &'a Facts,
+    pub host: &'a Host,
+    pub effects: &'a mut Effects,
+}
+
 /// All replicated data of this zhost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Replicas {
+    rng: Rng,
     primaries: LiteMap<SpaceKey, Primary>,
     /// When followers that were out of reach, or refused, are tried again.
     retry_at: Option<Instant>,
 }
 
 impl Replicas {
+    pub fn new(rng: Rng) -> Self {
+        Self { rng, primaries: LiteMap::new(), retry_at: None }
+    }
+
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.retry_at.map(|at| (at, "attach to replicas"))
     }
@@ -128,24 +143,20 @@ impl Facts {
     }
 }
 
-impl Node {
+impl Replicas {
     /// Looks after the followers of local spaces: those the placement names, as far as they are alive.
-    pub(crate) fn refresh_replicas(&mut self, now: Instant) {
-        let local: Vec<(SpaceKey, u32)> = {
-            let replicated = |key: &&SpaceKey| self.space_spec(key).is_some_and(|spec| spec.replicas > 0);
-            let local = self.host.keys().filter(replicated);
-            local.filter_map(|key| Some((key.clone(), self.host.space(key)?.launch.pid.number))).collect()
-        };
-        self.replicas.primaries.retain(|key, _| local.iter().any(|(known, _)| known == key));
+    pub fn refresh(&mut self, here: &mut Here<'_>) {
+        let local = here.host.replicated(here.facts);
+        self.primaries.retain(|key, _| local.iter().any(|(known, _)| known == key));
         for (key, number) in local {
-            let Some((set, version)) = self.facts.replica_set_of(&key) else { continue };
-            if set.primary != self.facts.id {
-                self.replicas.primaries.remove(&key);
-                self.output(Output::Worker(WorkerCommand::Abandon(key)));
+            let Some((set, version)) = here.facts.replica_set_of(&key) else { continue };
+            if set.primary != here.facts.id {
+                self.primaries.remove(&key);
+                here.effects.output(Output::Worker(WorkerCommand::Abandon(key)));
                 continue;
             }
             let wanted: BTreeSet<ZhostId> = set.replicas.iter().chain(&set.joining).copied().collect();
-            let primary = self.replicas.primaries.entry(key.clone()).or_insert_with(|| Primary {
+            let primary = self.primaries.entry(key.clone()).or_insert_with(|| Primary {
                 number,
                 version,
                 followers: LiteMap::new(),
@@ -169,144 +180,156 @@ impl Node {
             let missing: Vec<ZhostId> =
                 wanted.iter().filter(|id| !primary.followers.contains_key(id)).copied().collect();
             for peer in missing {
-                self.attach(now, &key, peer, version);
+                self.attach(here, &key, peer, version);
             }
-            self.acknowledge_commits(now, &key);
+            self.acknowledge_commits(here, &key);
         }
     }
 
     /// Compares the data of a local space with every replica anew; how many there are.
-    pub(crate) fn repair_replicas(&mut self, now: Instant, key: &SpaceKey) -> usize {
-        if let Some(primary) = self.replicas.primaries.get_mut(key) {
+    pub fn repair(&mut self, here: &mut Here<'_>, key: &SpaceKey) -> usize {
+        if let Some(primary) = self.primaries.get_mut(key) {
             primary.followers.clear();
         }
-        self.refresh_replicas(now);
-        self.replicas.primaries.get(key).map_or(0, |primary| primary.followers.len())
+        self.refresh(here);
+        self.primaries.get(key).map_or(0, |primary| primary.followers.len())
     }
 
     /// Who else keeps the data of a space, for people.
-    pub(crate) fn describe_replicas(&self, key: &SpaceKey) -> Vec<String> {
-        let Some((set, _)) = self.facts.replica_set_of(key) else { return Vec::new() };
-        let primary = self.replicas.primaries.get(key);
+    pub fn describe(&self, facts: &Facts, key: &SpaceKey) -> Vec<String> {
+        let Some((set, _)) = facts.replica_set_of(key) else { return Vec::new() };
+        let primary = self.primaries.get(key);
         let state = |id: &ZhostId| match primary.and_then(|primary| primary.followers.get(id)) {
             Some(follower) if follower.has_all() => "has everything",
             Some(_) => "catches up",
-            None if self.facts.membership.peer(*id).is_none() => "out of reach",
+            None if facts.membership.peer(*id).is_none() => "out of reach",
             None => "asked",
         };
         let all = set.replicas.iter().chain(&set.joining);
-        all.map(|id| format!("{}: {}", self.facts.zhost_name(*id), state(id))).collect()
+        all.map(|id| format!("{}: {}", facts.zhost_name(*id), state(id))).collect()
     }
 
     /// The replicas without which a local space acknowledges nothing under the placement in force.
-    pub(crate) fn synced(&self, key: &SpaceKey) -> Vec<ZhostId> {
-        let Some((set, version)) = self.facts.replica_set_of(key) else { return Vec::new() };
-        let primary = self.replicas.primaries.get(key).filter(|primary| primary.version == version);
+    pub fn synced(&self, facts: &Facts, key: &SpaceKey) -> Vec<ZhostId> {
+        let Some((set, version)) = facts.replica_set_of(key) else { return Vec::new() };
+        let primary = self.primaries.get(key).filter(|primary| primary.version == version);
         let synced = primary.into_iter().flat_map(|primary| &primary.synced);
         synced.filter(|id| set.replicas.contains(id) || set.joining.contains(id)).copied().collect()
     }
 
-    fn attach(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
-        if self.facts.membership.generation(peer).is_none() {
+    fn attach(&mut self, here: &mut Here<'_>, key: &SpaceKey, peer: ZhostId, version: PlacementVersion) {
+        if here.facts.membership.generation(peer).is_none() {
             return;
         }
-        let text = format!("attaching {} to the data of {}", self.facts.zhost_name(peer), key.space);
-        self.log(Level::Debug, text);
+        let text = format!("attaching {} to the data of {}", here.facts.zhost_name(peer), key.space);
+        here.effects.log(Level::Debug, text);
         let session = self.rng.number();
         let follower = Follower {
             session,
             sent: 0,
             done: 0,
-            heard_at: now,
+            heard_at: here.now,
             walk: Some(Walk::default()),
             commits: LiteMap::new(),
         };
-        if let Some(primary) = self.replicas.primaries.get_mut(key) {
+        if let Some(primary) = self.primaries.get_mut(key) {
             primary.followers.insert(peer, follower);
-            if let Some(topology) = self.facts.ledger.topology(key.topology) {
+            if let Some(topology) = here.facts.ledger.topology(key.topology) {
                 let life = topology.data_life(&key.space);
-                self.order(now, key, peer, &DataOrder::Attach(version, life));
+                self.order(here, key, peer, &DataOrder::Attach(version, life));
             }
-            self.walk_on(key, peer, KeyRange::default());
+            self.walk_on(here, key, peer, KeyRange::default());
         }
     }
 
     /// Sends an order to a follower; gives its number.
-    fn order(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId, order: &DataOrder) -> Option<u64> {
-        let follower = self.replicas.primaries.get_mut(key)?.followers.get_mut(&peer)?;
+    fn order(
+        &mut self,
+        here: &mut Here<'_>,
+        key: &SpaceKey,
+        peer: ZhostId,
+        order: &DataOrder,
+    ) -> Option<u64> {
+        let follower = self.primaries.get_mut(key)?.followers.get_mut(&peer)?;
         if follower.sent == follower.done {
-            follower.heard_at = now;
+            follower.heard_at = here.now;
         }
         follower.sent += 1;
-        self.replicas.retry_at.get_or_insert(now + FOLLOWER_TIMEOUT);
+        self.retry_at.get_or_insert(here.now + FOLLOWER_TIMEOUT);
         let (session, number) = (follower.session, follower.sent);
         let bytes = order.encode();
         let parts = bytes.chunks(PART_BYTES).count();
-        for (index, part) in bytes.chunks(PART_BYTES).enumerate() {
-            let part = DataMessage::Part { session, last: index + 1 == parts, bytes: part.to_vec() };
-            if !self.send(now, peer, &Frame::Data(key.clone(), part)) {
-                self.drop_follower(now, key, peer);
-                return None;
-            }
-        }
+        let part = |(part, index): (&[u8], usize)| DataMessage::Part {
+            session,
+            last: index + 1 == parts,
+            bytes: part.to_vec(),
+        };
+        here.effects.order(peer, key.clone(), bytes.chunks(PART_BYTES).zip(0..).map(part).collect());
         Some(number)
+    }
+
+    /// An order was not taken, or only a part of it.
+    pub fn handle_unsent(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId) {
+        self.drop_follower(now, key, peer);
     }
 
     /// A follower is out of reach, or refuses: it is attached anew after a while.
     fn drop_follower(&mut self, now: Instant, key: &SpaceKey, peer: ZhostId) {
-        if let Some(primary) = self.replicas.primaries.get_mut(key) {
+        if let Some(primary) = self.primaries.get_mut(key) {
             primary.followers.remove(&peer);
-            self.replicas.retry_at.get_or_insert(now + RETRY_PERIOD);
+            self.retry_at.get_or_insert(now + RETRY_PERIOD);
         }
     }
 
-    pub(crate) fn replicas_timeout(&mut self, now: Instant) {
-        if self.replicas.retry_at.is_none_or(|at| at > now) {
+    pub fn handle_timeout(&mut self, here: &mut Here<'_>) {
+        if self.retry_at.is_none_or(|at| at > here.now) {
             return;
         }
         let mut is_waiting = false;
-        for (_, primary) in self.replicas.primaries.iter_mut() {
-            primary.followers.retain(|_, f| f.sent == f.done || now.since(f.heard_at) < FOLLOWER_TIMEOUT);
+        for (_, primary) in self.primaries.iter_mut() {
+            primary
+                .followers
+                .retain(|_, f| f.sent == f.done || here.now.since(f.heard_at) < FOLLOWER_TIMEOUT);
             is_waiting |= primary.followers.values().any(|follower| follower.sent > follower.done);
         }
-        self.replicas.retry_at = is_waiting.then_some(now + RETRY_PERIOD);
-        self.refresh_replicas(now);
+        self.retry_at = is_waiting.then_some(here.now + RETRY_PERIOD);
+        self.refresh(here);
     }
 
     /// Reads the next entries for a follower that has not seen all of them.
-    fn walk_on(&mut self, key: &SpaceKey, peer: ZhostId, range: KeyRange) {
-        let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
+    fn walk_on(&mut self, here: &mut Here<'_>, key: &SpaceKey, peer: ZhostId, range: KeyRange) {
+        let Some(primary) = self.primaries.get_mut(key) else { return };
         let Some(follower) = primary.followers.get_mut(&peer) else { return };
         let (session, from) = (follower.session, range.from.to_vec());
         follower.walk = Some(Walk { range, ..Walk::default() });
         let scan = DiskRequest::Scan { table: table::data(key), from, to: None, size_bytes: RANGE_BYTES };
-        self.disk(scan, Purpose::DataScan { key: key.clone(), peer, session });
+        here.effects.disk(scan, Purpose::DataScan { key: key.clone(), peer, session });
     }
 
     /// The next entries for a follower are read, or for a comparison that a primary ordered.
-    pub(crate) fn handle_data_scan(
+    pub fn handle_scan(
         &mut self,
-        now: Instant,
+        here: &mut Here<'_>,
         (key, peer, session): (SpaceKey, ZhostId, u64),
         result: Result<DiskReply, StoreError>,
     ) {
-        let Some(primary) = self.replicas.primaries.get_mut(&key) else { return };
+        let Some(primary) = self.primaries.get_mut(&key) else { return };
         let Some(follower) = primary.followers.get_mut(&peer).filter(|f| f.session == session) else {
             return;
         };
         let (Ok(DiskReply::Entries(entries, next)), Some(walk)) = (result, follower.walk.as_mut()) else {
-            return self.drop_follower(now, &key, peer);
+            return self.drop_follower(here.now, &key, peer);
         };
         walk.range.to = next.map(ByteBuf::from);
         walk.entries = entries.into_iter().collect();
         let hash = hash(walk.entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice())));
         let compare = DataOrder::Compare(walk.range.clone(), hash);
-        let number = self.order(now, &key, peer, &compare);
+        let number = self.order(here, &key, peer, &compare);
         self.note_walk_order(&key, peer, number);
     }
 
     fn note_walk_order(&mut self, key: &SpaceKey, peer: ZhostId, number: Option<u64>) {
-        let primary = self.replicas.primaries.get_mut(key);
+        let primary = self.primaries.get_mut(key);
         let walk = primary.and_then(|primary| primary.followers.get_mut(&peer)?.walk.as_mut());
         if let Some(walk) = walk {
             walk.order = number;
@@ -314,20 +337,20 @@ impl Node {
     }
 
     /// A local space committed: its followers get it too.
-    pub(crate) fn handle_wrote(
+    pub fn handle_wrote(
         &mut self,
-        now: Instant,
+        here: &mut Here<'_>,
         key: &SpaceKey,
         (number, commit): (u32, u64),
         changes: Changes,
     ) {
         let is_known = |primary: &Primary| primary.number == number;
-        if !self.replicas.primaries.get(key).is_some_and(is_known) {
-            self.refresh_replicas(now);
+        if !self.primaries.get(key).is_some_and(is_known) {
+            self.refresh(here);
         }
-        let Some(primary) = self.replicas.primaries.get_mut(key).filter(|primary| is_known(primary)) else {
+        let Some(primary) = self.primaries.get_mut(key).filter(|primary| is_known(primary)) else {
             // It is not the primary by any placement: what it wrote is never acknowledged.
-            return self.output(Output::Worker(WorkerCommand::Abandon(key.clone())));
+            return here.effects.output(Output::Worker(WorkerCommand::Abandon(key.clone())));
         };
         primary.pending = Some(commit);
         primary.latest = commit;
@@ -345,21 +368,21 @@ impl Node {
         let bytes = |(key, value): (Vec<u8>, Option<Vec<u8>>)| (ByteBuf::from(key), value.map(ByteBuf::from));
         let write = DataOrder::Write(changes.into_iter().map(bytes).collect());
         for peer in peers {
-            let sent = self.order(now, key, peer, &write);
-            let primary = self.replicas.primaries.get_mut(key);
+            let sent = self.order(here, key, peer, &write);
+            let primary = self.primaries.get_mut(key);
             let follower = primary.and_then(|primary| primary.followers.get_mut(&peer));
             if let (Some(follower), Some(order)) = (follower, sent) {
                 follower.commits.insert(order, commit);
             }
         }
-        self.acknowledge_commits(now, key);
+        self.acknowledge_commits(here, key);
     }
 
     /// Tells a local space that its last commit is where it has to be, if it is.
-    fn acknowledge_commits(&mut self, now: Instant, key: &SpaceKey) {
-        let Some((set, _)) = self.facts.replica_set_of(key) else { return };
-        let (replicas, confirmed) = (set.replicas.clone(), set.confirmed && set.primary == self.facts.id);
-        let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
+    fn acknowledge_commits(&mut self, here: &mut Here<'_>, key: &SpaceKey) {
+        let Some((set, _)) = here.facts.replica_set_of(key) else { return };
+        let (replicas, confirmed) = (set.replicas.clone(), set.confirmed && set.primary == here.facts.id);
+        let Some(primary) = self.primaries.get_mut(key) else { return };
         let complete: BTreeSet<ZhostId> =
             primary.followers.iter().filter(|(_, follower)| follower.has_all()).map(|(id, _)| *id).collect();
         let is_new = complete.difference(&primary.synced).count() > 0;
@@ -372,63 +395,52 @@ impl Node {
         {
             let number = primary.number;
             let key = key.clone();
-            self.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
+            here.effects.output(Output::Worker(WorkerCommand::Replicated { key, number, commit }));
         }
         if is_new {
-            self.log(
+            here.effects.log(
                 Level::Debug,
                 format!("all data of {} is on {} other zhosts", key.space, complete.len()),
             );
         }
-        let told = self.facts.space_row(self.facts.id, key).map(|row| row.synced.clone());
-        if told.is_some_and(|told| told != self.synced(key)) {
-            self.write_space_row(now, key);
+        let told = here.facts.space_row(here.facts.id, key).map(|row| row.synced.clone());
+        if told.is_some_and(|told| told != self.synced(here.facts, key)) {
+            here.effects.space_row(key.clone());
         }
     }
 
-    /// Something about the data of a space came from another who keeps it.
-    pub(crate) fn handle_data(&mut self, now: Instant, peer: ZhostId, key: SpaceKey, message: DataMessage) {
-        match message {
-            DataMessage::Part { session, last, bytes } => {
-                self.take_part(now, peer, key, session, (last, bytes))
-            }
-            DataMessage::Done { session, order, same } => {
-                self.handle_done(now, peer, &key, session, (order, same))
-            }
-            DataMessage::Refused { session } => {
-                let primary = self.replicas.primaries.get_mut(&key);
-                let follower = primary.and_then(|primary| primary.followers.get_mut(&peer));
-                if follower.is_some_and(|follower| follower.session == session) {
-                    let name = self.facts.zhost_name(peer);
-                    self.log(
-                        Level::Debug,
-                        format!("{name} does not take us for the primary of {}", key.space),
-                    );
-                    self.drop_follower(now, &key, peer);
-                }
-            }
+    /// A follower does not take us for the primary.
+    pub fn handle_refused(&mut self, here: &mut Here<'_>, peer: ZhostId, key: &SpaceKey, session: u64) {
+        let primary = self.primaries.get(key);
+        let follower = primary.and_then(|primary| primary.followers.get(&peer));
+        if follower.is_some_and(|follower| follower.session == session) {
+            let name = here.facts.zhost_name(peer);
+            let text = format!("{name} does not take us for the primary of {}", key.space);
+            here.effects.log(Level::Debug, text);
+            self.drop_follower(here.now, key, peer);
         }
     }
 
-    fn handle_done(
+    /// A follower has carried out an order.
+    pub fn handle_done(
         &mut self,
-        now: Instant,
+        here: &mut Here<'_>,
         peer: ZhostId,
         key: &SpaceKey,
         session: u64,
         (order, same): (u64, bool),
     ) {
-        let Some(primary) = self.replicas.primaries.get_mut(key) else { return };
+        let Some(primary) = self.primaries.get_mut(key) else { return };
         let Some(follower) = primary.followers.get_mut(&peer).filter(|f| f.session == session) else {
             return;
         };
         follower.done = order;
-        follower.heard_at = now;
+        follower.heard_at = here.now;
         follower.commits.retain(|sent, _| *sent > order);
         if let Some(walk) = follower.walk.as_mut().filter(|walk| walk.order == Some(order)) {
             if same || walk.replaced {
                 match walk.range.to.take() {
-                    Some(from) => return self.walk_on(key, peer, KeyRange { from, to: None }),
+                    Some(from) => return self.walk_on(here, key, peer, KeyRange { from, to: None }),
                     None => follower.walk = None,
                 }
             } else {
@@ -446,20 +458,22 @@ impl Node {
                 let entries =
                     entries.map(|(key, value)| (ByteBuf::from(key), ByteBuf::from(value))).collect();
                 let replace = DataOrder::Replace(walk.range.clone(), entries);
-                let number = self.order(now, key, peer, &replace);
+                let number = self.order(here, key, peer, &replace);
                 self.note_walk_order(key, peer, number);
             }
         }
-        self.acknowledge_commits(now, key);
+        self.acknowledge_commits(here, key);
     }
 
-    /// A zhost is lost: followers there are attached anew when it is back, and its orders are void.
-    pub(crate) fn lose_keeper(&mut self, now: Instant, peer: ZhostId) {
-        for primary in self.replicas.primaries.iter_mut().map(|(_, primary)| primary) {
+    /// A zhost is lost: followers there are attached anew when it is back.
+    pub fn lose_zhost(&mut self, now: Instant, peer: ZhostId) {
+        for primary in self.primaries.iter_mut().map(|(_, primary)| primary) {
             if primary.followers.remove(&peer).is_some() {
-                self.replicas.retry_at.get_or_insert(now + RETRY_PERIOD);
+                self.retry_at.get_or_insert(now + RETRY_PERIOD);
             }
         }
-        self.copies.forget_primary(peer);
     }
 }
+
+#[cfg(test)]
+mod tests;

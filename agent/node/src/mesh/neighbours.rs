@@ -1,9 +1,13 @@
 //! Which zhosts to be linked with, what is announced of the links, and the ways that follow.
 
 use crate::{
+    effects::Effects,
     facts::Facts,
-    mesh::routes::{Graph, Route, band_rtt_us},
-    node::{Level, Node},
+    mesh::{
+        links::Links,
+        routes::{Graph, Route, band_rtt_us},
+    },
+    output::Level,
 };
 use litemap::LiteMap;
 use std::{collections::BTreeSet, time::Duration};
@@ -40,9 +44,9 @@ const STABILISATION: Duration = Duration::from_secs(20);
 /// A link on which something got stuck is avoided for this long.
 const AVOID: Duration = Duration::from_secs(5);
 
-/// Ways and what is wrong with them.
-#[derive(Debug, Default)]
+/// The links, which of them there should be, the ways over them, and what is wrong with those.
 pub(crate) struct Mesh {
+    pub links: Links,
     /// Links that do not pass things on at present, and until when they are avoided.
     avoided: LiteMap<(ZhostId, ZhostId), Instant>,
     routes: LiteMap<ZhostId, (Route, u64)>,
@@ -62,6 +66,21 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
+    pub fn new(links: Links) -> Self {
+        Self {
+            links,
+            avoided: LiteMap::new(),
+            routes: LiteMap::new(),
+            up_since: LiteMap::new(),
+            gone: BTreeSet::new(),
+            looks_cut: false,
+            near: Vec::new(),
+            near_chosen_at: None,
+            announced: LiteMap::new(),
+            seen: None,
+        }
+    }
+
     /// When a link is no longer avoided, or a broken one no longer announced.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let avoided = self.avoided.values().min().map(|until| (*until, "try a link again"));
@@ -71,16 +90,11 @@ impl Mesh {
     }
 
     /// Of the neighbours that are `chosen`, those that are announced: linked, or linked until a moment ago.
-    fn announce(
-        &mut self,
-        now: Instant,
-        chosen: impl Iterator<Item = ZhostId>,
-        is_up: impl Fn(ZhostId) -> bool,
-    ) -> Vec<ZhostId> {
+    fn announce(&mut self, now: Instant, chosen: impl Iterator<Item = ZhostId>) -> Vec<ZhostId> {
         let mut announced = LiteMap::new();
         for id in chosen {
             let before = self.announced.get(&id).copied();
-            let broken_since = match (is_up(id), before) {
+            let broken_since = match (self.links.is_up(id), before) {
                 (true, _) => None,
                 (false, Some(since)) => Some(since.unwrap_or(now)),
                 (false, None) => continue,
@@ -132,180 +146,178 @@ impl Facts {
     }
 }
 
-impl Node {
-    /// Tells the links where the members are and which of them should be neighbours: all in a small cluster; else
+impl Mesh {
+    /// Tells the links where the members are, and which of them should be neighbours: all in a small cluster; else
     /// the supers, the next by id (so that the mesh is connected for certain), some near and some random ones.
-    pub(crate) fn refresh_links(&mut self, now: Instant) {
-        let ids = self.facts.membership.peers().map(|peer| peer.id);
-        let members: LiteMap<_, _> = ids.map(|id| (id, self.facts.membership.addrs(id))).collect();
+    pub fn refresh(&mut self, now: Instant, facts: &Facts) {
+        let ids = facts.membership.peers().map(|peer| peer.id);
+        let members: LiteMap<_, _> = ids.map(|id| (id, facts.membership.addrs(id))).collect();
         let wanted = if members.len() < MESH_FULL_MAX {
             members.keys().copied().collect()
         } else {
             let ids: Vec<ZhostId> = members.keys().copied().collect();
-            self.choose_near(now, &ids);
-            self.neighbours(&ids)
+            self.choose_near(now, facts, &ids);
+            self.neighbours(facts, &ids)
         };
         self.links.handle_members(now, members, wanted);
     }
 
-    fn neighbours(&self, members: &[ZhostId]) -> BTreeSet<ZhostId> {
-        let next = members.iter().find(|id| **id > self.facts.id).or(members.first()).copied();
-        let supers = if members.len() < ALL_SUPERS_MAX || self.facts.is_super(self.facts.id) {
-            self.facts.supers()
+    fn neighbours(&self, facts: &Facts, members: &[ZhostId]) -> BTreeSet<ZhostId> {
+        let next = members.iter().find(|id| **id > facts.id).or(members.first()).copied();
+        let supers = if members.len() < ALL_SUPERS_MAX || facts.is_super(facts.id) {
+            facts.supers()
         } else {
-            self.facts.super_node().into_iter().collect()
+            facts.super_node().into_iter().collect()
         };
-        let mut random: Vec<_> = members.iter().map(|id| (self.facts.affinity(*id), *id)).collect();
+        let mut random: Vec<_> = members.iter().map(|id| (facts.affinity(*id), *id)).collect();
         random.sort_unstable();
         let random = random.into_iter().map(|(_, id)| id).take(RANDOM);
-        let chosen = next.into_iter().chain(supers).chain(self.mesh.near.iter().copied()).chain(random);
+        let chosen = next.into_iter().chain(supers).chain(self.near.iter().copied()).chain(random);
         chosen.filter(|id| members.contains(id)).collect()
     }
 
     /// Chooses near neighbours. One is given up only for somebody much nearer, since every change costs a link.
-    fn choose_near(&mut self, now: Instant, members: &[ZhostId]) {
-        let distance = |id: ZhostId| self.facts.membership.round_trip(id).quartiles_us();
+    fn choose_near(&mut self, now: Instant, facts: &Facts, members: &[ZhostId]) {
+        let distance = |id: ZhostId| facts.membership.round_trip(id).quartiles_us();
         let at_most = |id: ZhostId| distance(id).map_or(u64::MAX, |(_, high_us)| high_us);
         let at_least = |id: ZhostId| distance(id).map_or(0, |(low_us, _)| low_us);
         let mut near: Vec<ZhostId> =
-            self.mesh.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
+            self.near.iter().copied().filter(|id| members.binary_search(id).is_ok()).collect();
         let others = members.iter().copied().filter(|id| !near.contains(id));
-        let nearest =
-            others.min_by_key(|id| (at_most(*id).saturating_add(1).ilog2(), self.facts.affinity(*id)));
+        let nearest = others.min_by_key(|id| (at_most(*id).saturating_add(1).ilog2(), facts.affinity(*id)));
         let Some(nearest) = nearest else { return };
         let farthest = (0..near.len()).max_by_key(|index| at_least(near[*index]));
         if near.len() < NEAR {
             near.push(nearest);
-            self.mesh.near_chosen_at = Some(now);
+            self.near_chosen_at = Some(now);
         } else if let Some(farthest) = farthest
-            && self
-                .mesh
-                .near_chosen_at
-                .is_none_or(|at| now.since(at) >= self.facts.near_period(members.len()))
+            && self.near_chosen_at.is_none_or(|at| now.since(at) >= facts.near_period(members.len()))
             && at_most(nearest).saturating_mul(NEARER_FACTOR) < at_least(near[farthest])
         {
             near[farthest] = nearest;
-            self.mesh.near_chosen_at = Some(now);
+            self.near_chosen_at = Some(now);
         }
-        self.mesh.near = near;
+        self.near = near;
     }
 
-    /// Announces the neighbours that we chose, with coarse round trips. Links made on demand, or by others, are theirs to
-    /// announce or nobody's: they come and go, and everybody would have to hear of it.
-    pub(crate) fn write_link_row(&mut self, now: Instant) {
-        let links = &self.links;
-        let chosen = links.wanted().filter(|id| self.facts.membership.peer(*id).is_some());
-        let announced = self.mesh.announce(now, chosen, |id| links.is_up(id));
+    /// What is announced: the neighbours that we chose, with coarse round trips. Links made on demand, or by others, are
+    /// theirs to announce or nobody's: they come and go, and everybody would have to hear of it.
+    pub fn link_row(&mut self, now: Instant, facts: &Facts) -> Row {
+        let wanted: Vec<ZhostId> = self.links.wanted().collect();
+        let chosen = wanted.into_iter().filter(|id| facts.membership.peer(*id).is_some());
+        let announced = self.announce(now, chosen);
         let mut row: Vec<(ZhostId, u8)> =
             announced.into_iter().map(|id| (id, self.links.round_trip(id).band())).collect();
         // A link that is left out here is announced by its other end.
         row.truncate(LINKS_ANNOUNCED_MAX);
         // What a link is like that is not there at present is as it was.
-        if let Some(Row::Links(old)) = self.facts.registry.row(self.facts.id, &RowKey::Links) {
+        if let Some(Row::Links(old)) = facts.registry.row(facts.id, &RowKey::Links) {
             let known = |id: ZhostId| old.iter().find(|(held, _)| *held == id).map_or(0, |(_, band)| *band);
             row.iter_mut().filter(|(_, band)| *band == 0).for_each(|(id, band)| *band = known(*id));
         }
-        self.set_row(now, RowKey::Links, Row::Links(row));
+        Row::Links(row)
     }
 
     /// The round trip to a member as far as it was measured, microseconds.
-    pub(crate) fn distance_us(&self, peer: ZhostId) -> u64 {
-        let datagrams = self.facts.membership.round_trip(peer).median_us();
+    pub fn distance_us(&self, facts: &Facts, peer: ZhostId) -> u64 {
+        let datagrams = facts.membership.round_trip(peer).median_us();
         self.links.rtt_us(peer).or(datagrams).unwrap_or(u64::MAX)
     }
 
     /// Whether a zhost came up so recently that it is not trusted with more work if somebody else can do it.
-    pub(crate) fn is_fresh(&self, now: Instant, id: ZhostId) -> bool {
-        self.mesh.up_since.get(&id).is_some_and(|since| now.since(*since) < STABILISATION)
+    pub fn is_fresh(&self, now: Instant, id: ZhostId) -> bool {
+        self.up_since.get(&id).is_some_and(|since| now.since(*since) < STABILISATION)
     }
 
     /// A member came up: one that was there before has to show that it stays.
-    pub(crate) fn note_up(&mut self, now: Instant, id: ZhostId) {
-        let is_back = self.mesh.gone.remove(&id);
+    pub fn note_up(&mut self, now: Instant, id: ZhostId) {
+        let is_back = self.gone.remove(&id);
         if is_back {
-            self.mesh.up_since.insert(id, now);
+            self.up_since.insert(id, now);
         }
     }
 
     /// A member is gone. Many at once may mean that it is us who are cut off.
-    pub(crate) fn note_down(&mut self, now: Instant, id: ZhostId) {
-        self.mesh.up_since.retain(|_, since| now.since(*since) < STABILISATION);
-        self.mesh.gone.insert(id);
-        while self.mesh.gone.len() > MEMBERS_MAX {
-            self.mesh.gone.pop_first();
+    pub fn note_down(&mut self, now: Instant, id: ZhostId) {
+        self.up_since.retain(|_, since| now.since(*since) < STABILISATION);
+        self.gone.insert(id);
+        while self.gone.len() > MEMBERS_MAX {
+            self.gone.pop_first();
         }
     }
 
     /// Says so, once, when a large part of the others stops answering at once: perhaps it is we who are cut off.
-    pub(crate) fn watch_for_partition(&mut self) {
-        let (suspects, members) = (self.facts.membership.suspect_count(), self.facts.membership.peer_count());
+    fn watch_for_partition(&mut self, facts: &Facts, effects: &mut Effects) {
+        let (suspects, members) = (facts.membership.suspect_count(), facts.membership.peer_count());
         let looks_cut = suspects >= 2 && suspects * 3 >= members;
-        if looks_cut && !self.mesh.looks_cut {
-            self.log(
+        if looks_cut && !self.looks_cut {
+            effects.log(
                 Level::Warn,
                 format!("{suspects} of {members} others do not answer: the network may be cut"),
             );
         }
-        self.mesh.looks_cut = looks_cut;
+        self.looks_cut = looks_cut;
     }
 
     /// Whether things got stuck lately on the link between these two.
-    pub(crate) fn is_avoided(&self, a: ZhostId, b: ZhostId) -> bool {
-        self.mesh.avoided.contains_key(&pair(a, b))
+    pub fn is_avoided(&self, a: ZhostId, b: ZhostId) -> bool {
+        self.avoided.contains_key(&pair(a, b))
     }
 
     /// Something got stuck between these two: other ways are taken for a while.
-    pub(crate) fn avoid(&mut self, now: Instant, a: ZhostId, b: ZhostId) {
-        self.mesh.avoided.insert(pair(a, b), now + AVOID);
-        self.mesh.seen = None;
+    pub fn avoid(&mut self, now: Instant, a: ZhostId, b: ZhostId) {
+        self.avoided.insert(pair(a, b), now + AVOID);
+        self.seen = None;
     }
 
-    /// The ways to everybody, over the links announced and our own. What others announce is looked at as seldom as
-    /// by [`Self::refresh`].
-    pub(crate) fn routes(&mut self, now: Instant) -> &LiteMap<ZhostId, (Route, u64)> {
-        let (links, registry) = (self.links.revision(), self.facts.registry.revision());
-        let is_current = self.mesh.seen.is_some_and(|(seen_links, seen_registry, at)| {
-            let rests = now.since(at) < self.facts.refresh_period();
+    /// The ways to everybody, over the links announced and our own. What others announce is looked at as seldom as the
+    /// node acts upon it.
+    pub fn routes(&mut self, now: Instant, facts: &Facts) -> &LiteMap<ZhostId, (Route, u64)> {
+        let (links, registry) = (self.links.revision(), facts.registry.revision());
+        let is_current = self.seen.is_some_and(|(seen_links, seen_registry, at)| {
+            let rests = now.since(at) < facts.refresh_period();
             seen_links == links && (seen_registry == registry || rests)
         });
         if !is_current {
-            self.mesh.routes = self.graph().routes(self.facts.id);
-            self.mesh.seen = Some((links, registry, now));
+            self.routes = self.graph(facts).routes(facts.id);
+            self.seen = Some((links, registry, now));
         }
-        &self.mesh.routes
+        &self.routes
     }
 
     /// The links announced and our own.
-    pub(crate) fn graph(&self) -> Graph {
+    pub fn graph(&self, facts: &Facts) -> Graph {
         let mut graph = Graph::default();
         for peer in self.links.peers() {
-            graph.add(self.facts.id, peer, self.links.rtt_us(peer).unwrap_or(UNMEASURED_RTT_US));
+            graph.add(facts.id, peer, self.links.rtt_us(peer).unwrap_or(UNMEASURED_RTT_US));
         }
-        let others = self.facts.membership.peers().map(|peer| peer.id);
+        let others = facts.membership.peers().map(|peer| peer.id);
         for owner in others {
-            let Some(Row::Links(links)) = self.facts.registry.row(owner, &RowKey::Links) else { continue };
+            let Some(Row::Links(links)) = facts.registry.row(owner, &RowKey::Links) else { continue };
             for (to, band) in links {
                 // Of our own links we know best.
-                if *to != self.facts.id && self.facts.membership.peer(*to).is_some() {
+                if *to != facts.id && facts.membership.peer(*to).is_some() {
                     let rtt_us = if *band == 0 { UNMEASURED_RTT_US } else { band_rtt_us(*band) };
                     graph.add(owner, *to, rtt_us);
                 }
             }
         }
-        self.mesh.avoided.keys().for_each(|(a, b)| graph.avoid(*a, *b));
+        self.avoided.keys().for_each(|(a, b)| graph.avoid(*a, *b));
         let silent = self.links.peers().filter(|peer| self.links.is_silent(*peer));
-        silent.for_each(|peer| graph.avoid(self.facts.id, peer));
+        silent.for_each(|peer| graph.avoid(facts.id, peer));
         graph
     }
 
-    pub(crate) fn mesh_timeout(&mut self, now: Instant) {
-        if self.mesh.announced.values().flatten().any(|since| now.since(*since) >= BROKEN_MAX) {
-            self.write_link_row(now);
+    /// Gives up what was announced or avoided for long enough, and looks whether we seem to be cut off.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
+        if self.announced.values().flatten().any(|since| now.since(*since) >= BROKEN_MAX) {
+            effects.row(RowKey::Links, self.link_row(now, facts));
         }
-        let before = self.mesh.avoided.len();
-        self.mesh.avoided.retain(|_, until| *until > now);
-        if self.mesh.avoided.len() != before {
-            self.mesh.seen = None;
+        let before = self.avoided.len();
+        self.avoided.retain(|_, until| *until > now);
+        if self.avoided.len() != before {
+            self.seen = None;
         }
+        self.watch_for_partition(facts, effects);
     }
 }

@@ -5,18 +5,22 @@
 //! stream takes another way and sends again what is not acknowledged.
 
 use crate::{
-    mesh::{links::ConnectionId, routes::Route},
-    node::{Level, Node},
+    facts::Facts,
+    mesh::{links::ConnectionId, neighbours::Mesh, routes::Route, traffic::Traffic},
     wire::{Frame, Hop, NoRoute, Parcel, Relayed},
 };
 use litemap::LiteMap;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 use zhost_base::{
-    Generation, Instant, ZhostId,
+    Generation, Instant, Rng, ZhostId,
     limits::{HOPS_MAX, MEMBERS_MAX},
 };
 use zhost_link::{
-    stream::Stream,
+    Identity,
+    stream::{Abandoned, Packet, Stream},
     tunnel::{Arrivals, Envelope, Tunnel},
 };
 
@@ -50,9 +54,25 @@ struct Conversation {
     echo: Option<(Parcel, Instant)>,
 }
 
+/// What happened in a stream.
+#[derive(Debug)]
+pub(crate) enum StreamEvent {
+    /// The stream to this zhost was given up, with what was in it; there is another now.
+    Abandoned(ZhostId, Abandoned),
+    /// This zhost has given up its stream to us, and begun another.
+    Reopened(ZhostId),
+    /// A frame of this zhost, in order and once.
+    Frame(ZhostId, Frame),
+    /// A frame of this zhost that this version of the agent does not know.
+    Unknown(ZhostId),
+}
+
 /// All conversations of a zhost.
-#[derive(Default)]
 pub(crate) struct Streams {
+    identity: Identity,
+    /// Under which tunnels through relays are opened.
+    tunnel_key: [u8; 32],
+    rng: Rng,
     conversations: LiteMap<ZhostId, Conversation>,
     /// Those with something to send, or a way to choose.
     restless: BTreeSet<ZhostId>,
@@ -65,20 +85,27 @@ pub(crate) struct Streams {
     pub relayed: u64,
     /// Times a stream had to take another way.
     pub rerouted: u64,
+    /// What was sent in streams.
+    pub traffic: Traffic,
+    events: VecDeque<StreamEvent>,
 }
 
 impl Streams {
-    pub fn new(generation: Generation) -> Self {
-        Self { serial: generation.first_serial(), ..Self::default() }
-    }
-
-    /// An echo came back, if it is of who was asked.
-    fn handle_echo_reply(&mut self, now: Instant, from: ZhostId, serial: u64) {
-        if let Some((peer, sent_at)) = self.echoes.get(&serial).copied()
-            && peer == from
-        {
-            self.echoes.remove(&serial);
-            self.echo_rtt_us.insert(peer, (now.since(sent_at).as_micros() as u64, now));
+    pub fn new(identity: Identity, tunnel_key: [u8; 32], generation: Generation, rng: Rng) -> Self {
+        Self {
+            identity,
+            tunnel_key,
+            rng,
+            conversations: LiteMap::new(),
+            restless: BTreeSet::new(),
+            arrivals: Arrivals::default(),
+            echoes: LiteMap::new(),
+            echo_rtt_us: LiteMap::new(),
+            serial: generation.first_serial(),
+            relayed: 0,
+            rerouted: 0,
+            traffic: Traffic::default(),
+            events: VecDeque::new(),
         }
     }
 
@@ -105,6 +132,11 @@ impl Streams {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.conversations.values().filter_map(Conversation::poll_timeout).min()
     }
+
+    /// What happened next, in order.
+    pub fn poll_event(&mut self) -> Option<StreamEvent> {
+        self.events.pop_front()
+    }
 }
 
 impl Conversation {
@@ -121,15 +153,15 @@ impl Conversation {
     }
 }
 
-impl Node {
+impl Streams {
     /// Sends a frame to a live zhost, in order and once. Whether it was taken: not for the dead, nor while too much
-    /// waits already.
-    pub(crate) fn send(&mut self, now: Instant, peer: ZhostId, frame: &Frame) -> bool {
-        if !self.open_conversation(now, peer) {
+    /// waits already, nor until it was heard that the stream before was given up.
+    pub fn send(&mut self, now: Instant, facts: &Facts, peer: ZhostId, frame: &Frame) -> bool {
+        if !self.open(now, facts, peer) || self.is_abandonment_untold(peer) {
             return false;
         }
-        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return false };
-        self.streams.restless.insert(peer);
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return false };
+        self.restless.insert(peer);
         let bytes = frame.encode();
         self.traffic.count(frame, bytes.len());
         // What else is refused, its sender tries again, or is told.
@@ -142,88 +174,97 @@ impl Node {
         .is_ok()
     }
 
+    /// Whether it was not heard yet that a stream to this zhost was given up: what names something in that stream must
+    /// not go into the next one.
+    fn is_abandonment_untold(&self, peer: ZhostId) -> bool {
+        self.events.iter().any(|event| matches!(event, StreamEvent::Abandoned(other, _) if *other == peer))
+    }
+
     /// Makes sure that there is a conversation with the present start of a live zhost.
-    fn open_conversation(&mut self, now: Instant, peer: ZhostId) -> bool {
-        let Some(theirs) = self.facts.membership.generation(peer).filter(|_| peer != self.facts.id) else {
+    fn open(&mut self, now: Instant, facts: &Facts, peer: ZhostId) -> bool {
+        let Some(theirs) = facts.membership.generation(peer).filter(|_| peer != facts.id) else {
             return false;
         };
-        if !self.streams.conversations.contains_key(&peer) {
-            if self.streams.conversations.len() >= MEMBERS_MAX {
-                let membership = &self.facts.membership;
-                self.streams.conversations.retain(|id, _| membership.peer(*id).is_some());
-            }
-            let stream = Stream::new(self.facts.generation, theirs, self.rng.number());
-            let conversation =
-                Conversation { stream, way: Way::None(now), tunnel: None, look_again: None, echo: None };
-            self.streams.conversations.insert(peer, conversation);
-        } else if self
-            .streams
-            .conversations
-            .get(&peer)
-            .is_some_and(|c| (c.stream.key().from, c.stream.key().to) != (self.facts.generation, theirs))
-        {
-            self.give_up_stream(now, peer);
+        if self.conversations.contains_key(&peer) {
+            self.renew(now, facts, peer);
+            return true;
+        }
+        if self.conversations.len() >= MEMBERS_MAX {
+            self.conversations.retain(|id, _| facts.membership.peer(*id).is_some());
+        }
+        let stream = Stream::new(facts.generation, theirs, self.rng.number());
+        let conversation =
+            Conversation { stream, way: Way::None(now), tunnel: None, look_again: None, echo: None };
+        self.conversations.insert(peer, conversation);
+        true
+    }
+
+    /// Gives up a stream that is between other starts of the two than the present ones. Whether there is one now.
+    pub fn renew(&mut self, now: Instant, facts: &Facts, peer: ZhostId) -> bool {
+        let Some(conversation) = self.conversations.get(&peer) else { return false };
+        let key = conversation.stream.key();
+        let theirs = facts.membership.generation(peer).unwrap_or(key.to);
+        if (key.from, key.to) != (facts.generation, theirs) {
+            self.give_up(now, facts, peer);
         }
         true
     }
 
+    /// We start anew: all streams are given up that are of our earlier start.
+    pub fn renew_all(&mut self, now: Instant, facts: &Facts) {
+        let peers: Vec<ZhostId> = self.conversations.keys().copied().collect();
+        peers.into_iter().for_each(|peer| {
+            self.renew(now, facts, peer);
+        });
+    }
+
     /// A zhost is gone, or starts anew: what was under way to it is given up.
-    pub(crate) fn give_up_stream(&mut self, now: Instant, peer: ZhostId) {
-        self.streams.echo_rtt_us.remove(&peer);
-        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
-        let theirs = self.facts.membership.generation(peer).unwrap_or(conversation.stream.key().to);
-        let abandoned = conversation.stream.restart(self.facts.generation, theirs, self.rng.number());
+    pub fn give_up(&mut self, now: Instant, facts: &Facts, peer: ZhostId) {
+        self.echo_rtt_us.remove(&peer);
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return };
+        let theirs = facts.membership.generation(peer).unwrap_or(conversation.stream.key().to);
+        let abandoned = conversation.stream.restart(facts.generation, theirs, self.rng.number());
         conversation.way = Way::None(now);
         conversation.tunnel = None;
         conversation.look_again = None;
         conversation.echo = None;
-        self.note_abandoned(peer, &abandoned);
-    }
-
-    /// A zhost is up. If we gave up a stream to it, it learns so from the first frame of the next.
-    pub(crate) fn greet(&mut self, now: Instant, peer: ZhostId) {
-        if self.streams.conversations.contains_key(&peer) {
-            let digest = Frame::Ledger(self.facts.ledger.digest());
-            self.send(now, peer, &digest);
-        }
+        self.events.push_back(StreamEvent::Abandoned(peer, abandoned));
     }
 
     /// Chooses ways and hands out what the streams have to send.
-    pub(crate) fn flush_streams(&mut self, now: Instant) {
-        for peer in std::mem::take(&mut self.streams.restless) {
-            self.flush_stream(now, peer);
+    pub fn flush(&mut self, now: Instant, facts: &Facts, mesh: &mut Mesh) {
+        for peer in std::mem::take(&mut self.restless) {
+            self.flush_stream(now, facts, mesh, peer);
         }
     }
 
-    fn flush_stream(&mut self, now: Instant, peer: ZhostId) {
-        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+    fn flush_stream(&mut self, now: Instant, facts: &Facts, mesh: &mut Mesh, peer: ZhostId) {
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return };
         conversation.echo = conversation.echo.take().filter(|(_, until)| now < *until);
         let is_idle = !conversation.stream.has_news(now) && conversation.echo.is_none();
-        if self.facts.membership.peer(peer).is_none() || is_idle {
+        if facts.membership.peer(peer).is_none() || is_idle {
             conversation.look_again = None;
             return;
         }
-        self.choose_way(now, peer);
-        if !self.can_send(now, peer) {
+        self.choose_way(now, facts, mesh, peer);
+        if !self.can_send(now, mesh, peer) {
             return;
         }
-        self.transmit_echo(now, peer);
-        while let Some(packet) =
-            self.streams.conversations.get_mut(&peer).and_then(|c| c.stream.poll_packet(now))
-        {
-            self.transmit(now, peer, &Parcel::Stream(packet));
+        self.transmit_echo(now, mesh, peer);
+        while let Some(packet) = self.conversations.get_mut(&peer).and_then(|c| c.stream.poll_packet(now)) {
+            self.transmit(now, mesh, peer, &Parcel::Stream(packet));
         }
     }
 
-    fn choose_way(&mut self, now: Instant, peer: ZhostId) {
-        let chosen = self.best_way(now, peer);
-        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+    fn choose_way(&mut self, now: Instant, facts: &Facts, mesh: &mut Mesh, peer: ZhostId) {
+        let chosen = self.best_way(now, facts, mesh, peer);
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return };
         conversation.look_again = None;
         match (&conversation.way, chosen) {
             (old, Some(new)) if *old == new => {}
             (old, Some(new)) => {
                 let moved = !matches!(old, Way::None(_));
-                self.streams.rerouted += u64::from(moved);
+                self.rerouted += u64::from(moved);
                 conversation.way = new;
                 conversation.stream.rewind();
             }
@@ -237,28 +278,31 @@ impl Node {
     }
 
     /// A direct link if there is one that works; else, when one cannot be had soon, relays.
-    fn best_way(&mut self, now: Instant, peer: ZhostId) -> Option<Way> {
-        let direct = self.links.connection(peer).map(Way::Direct);
-        if direct.is_some() && !self.is_avoided(self.facts.id, peer) && !self.links.is_silent(peer) {
+    fn best_way(&self, now: Instant, facts: &Facts, mesh: &mut Mesh, peer: ZhostId) -> Option<Way> {
+        let direct = mesh.links.connection(peer).map(Way::Direct);
+        if direct.is_some() && !mesh.is_avoided(facts.id, peer) && !mesh.links.is_silent(peer) {
             return direct;
         }
-        self.links.need(now, peer);
-        let way = &self.streams.conversations.get(&peer)?.way;
+        mesh.links.need(now, peer);
+        let way = &self.conversations.get(&peer)?.way;
         let waited = match way {
             Way::None(since) => now.since(*since) >= DIRECT_WITHIN,
             _ => true,
         };
-        if !waited && !self.links.is_unreachable(peer) && direct.is_none() {
+        if !waited && !mesh.links.is_unreachable(peer) && direct.is_none() {
             return None;
         }
-        let route =
-            self.routes(now).get(&peer).map(|(route, _)| route.clone()).filter(|route| route.len() > 2);
+        let route = mesh
+            .routes(now, facts)
+            .get(&peer)
+            .map(|(route, _)| route.clone())
+            .filter(|route| route.len() > 2);
         route.map(Way::Relayed).or(direct)
     }
 
     /// Whether packets can go out now; opens a tunnel if one is needed.
-    fn can_send(&mut self, now: Instant, peer: ZhostId) -> bool {
-        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return false };
+    fn can_send(&mut self, now: Instant, mesh: &mut Mesh, peer: ZhostId) -> bool {
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return false };
         let route = match &conversation.way {
             Way::None(_) => return false,
             Way::Direct(_) => return true,
@@ -270,205 +314,209 @@ impl Node {
         if conversation.tunnel.as_ref().and_then(Tunnel::deadline).is_some_and(|deadline| deadline > now) {
             return false;
         }
-        let opened = Tunnel::open(now, peer, &self.config.identity, &self.tunnel_key, self.rng.fork());
+        let opened = Tunnel::open(now, peer, &self.identity, &self.tunnel_key, self.rng.fork());
         if let Some((tunnel, envelope)) = opened {
             conversation.tunnel = Some(tunnel);
-            self.relay(Relayed { route, at: 1, envelope });
+            relay(mesh, Relayed { route, at: 1, envelope });
         }
         false
     }
 
     /// Sends a parcel the way that was chosen.
-    fn transmit(&mut self, now: Instant, peer: ZhostId, parcel: &Parcel) {
-        let Some(conversation) = self.streams.conversations.get_mut(&peer) else { return };
+    fn transmit(&mut self, now: Instant, mesh: &mut Mesh, peer: ZhostId, parcel: &Parcel) {
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return };
         match &conversation.way {
             Way::None(_) => {}
-            Way::Direct(_) => self.links.send(peer, &Hop::Parcel(parcel.clone())),
+            Way::Direct(_) => mesh.links.send(peer, &Hop::Parcel(parcel.clone())),
             Way::Relayed(route) => {
                 let envelope = conversation.tunnel.as_mut().and_then(|tunnel| tunnel.seal(&parcel.encode()));
                 let route = route.clone();
                 if let Some(envelope) = envelope {
-                    self.links.need(now, peer);
-                    self.relay(Relayed { route, at: 1, envelope });
+                    mesh.links.need(now, peer);
+                    relay(mesh, Relayed { route, at: 1, envelope });
                 }
             }
-        }
-    }
-
-    /// Hands something to the zhost of its route that is to read it next.
-    fn relay(&mut self, relayed: Relayed) {
-        if let Some(next) = relayed.route.get(usize::from(relayed.at)).copied() {
-            self.links.send(next, &Hop::Relay(relayed));
         }
     }
 
     /// A parcel from a neighbour, or out of a tunnel.
-    pub(crate) fn handle_parcel(&mut self, now: Instant, from: ZhostId, parcel: Parcel) {
+    pub fn handle_parcel(&mut self, now: Instant, facts: &Facts, from: ZhostId, parcel: Parcel) {
         match parcel {
-            Parcel::Stream(packet) => {
-                let Some(theirs) = self.facts.membership.generation(from) else { return };
-                if !self.open_conversation(now, from) {
-                    return;
-                }
-                let Some(conversation) = self.streams.conversations.get_mut(&from) else { return };
-                let before = conversation.stream.pending();
-                let frames = conversation.stream.handle_packet(now, theirs, packet);
-                let reopened = conversation.stream.take_reopened();
-                if conversation.stream.pending() < before
-                    && let Some(tunnel) = &mut conversation.tunnel
-                {
-                    tunnel.confirm();
-                }
-                self.streams.restless.insert(from);
-                if reopened {
-                    self.reopen_windows(from);
-                    self.lose_zhost(now, from, None, false);
-                }
-                for frame in frames {
-                    match Frame::decode(&frame) {
-                        Some(frame) => self.handle_frame(now, from, frame),
-                        None => {
-                            self.log(Level::Warn, format!("zhost {from} sent a frame of another version"))
-                        }
-                    }
-                }
-            }
-            Parcel::Echo(serial) => {
-                self.want_echo(now, from, Parcel::EchoReply(serial));
-            }
-            Parcel::EchoReply(serial) => {
-                self.streams.handle_echo_reply(now, from, serial);
-            }
+            Parcel::Stream(packet) => self.handle_packet(now, facts, from, packet),
+            Parcel::Echo(serial) => self.want_echo(now, facts, from, Parcel::EchoReply(serial)),
+            Parcel::EchoReply(serial) => self.handle_echo_reply(now, from, serial),
+        }
+    }
+
+    fn handle_packet(&mut self, now: Instant, facts: &Facts, from: ZhostId, packet: Packet) {
+        let Some(theirs) = facts.membership.generation(from) else { return };
+        if !self.open(now, facts, from) {
+            return;
+        }
+        let Some(conversation) = self.conversations.get_mut(&from) else { return };
+        let before = conversation.stream.pending();
+        let frames = conversation.stream.handle_packet(now, theirs, packet);
+        let reopened = conversation.stream.take_reopened();
+        if conversation.stream.pending() < before
+            && let Some(tunnel) = &mut conversation.tunnel
+        {
+            tunnel.confirm();
+        }
+        self.restless.insert(from);
+        if reopened {
+            self.events.push_back(StreamEvent::Reopened(from));
+        }
+        let frames = frames.iter().map(|frame| match Frame::decode(frame) {
+            Some(frame) => StreamEvent::Frame(from, frame),
+            None => StreamEvent::Unknown(from),
+        });
+        self.events.extend(frames);
+    }
+
+    /// An echo came back, if it is of who was asked.
+    fn handle_echo_reply(&mut self, now: Instant, from: ZhostId, serial: u64) {
+        if let Some((peer, sent_at)) = self.echoes.get(&serial).copied()
+            && peer == from
+        {
+            self.echoes.remove(&serial);
+            self.echo_rtt_us.insert(peer, (now.since(sent_at).as_micros() as u64, now));
         }
     }
 
     /// Measures the round trip to a zhost, as soon as there is a way to it.
-    pub(crate) fn echo(&mut self, now: Instant, peer: ZhostId) {
-        self.streams.echo_rtt_us.remove(&peer);
-        self.streams.echoes.retain(|_, (asked, _)| *asked != peer);
-        self.streams.serial += 1;
-        self.want_echo(now, peer, Parcel::Echo(self.streams.serial));
+    pub fn echo(&mut self, now: Instant, facts: &Facts, peer: ZhostId) {
+        self.echo_rtt_us.remove(&peer);
+        self.echoes.retain(|_, (asked, _)| *asked != peer);
+        self.serial += 1;
+        self.want_echo(now, facts, peer, Parcel::Echo(self.serial));
     }
 
-    fn want_echo(&mut self, now: Instant, peer: ZhostId, parcel: Parcel) {
-        if self.open_conversation(now, peer)
-            && let Some(conversation) = self.streams.conversations.get_mut(&peer)
+    fn want_echo(&mut self, now: Instant, facts: &Facts, peer: ZhostId, parcel: Parcel) {
+        if self.open(now, facts, peer)
+            && let Some(conversation) = self.conversations.get_mut(&peer)
         {
             conversation.echo = Some((parcel, now + ECHO_WAITS));
-            self.streams.restless.insert(peer);
+            self.restless.insert(peer);
         }
     }
 
-    fn transmit_echo(&mut self, now: Instant, peer: ZhostId) {
-        let conversation = self.streams.conversations.get_mut(&peer);
+    fn transmit_echo(&mut self, now: Instant, mesh: &mut Mesh, peer: ZhostId) {
+        let conversation = self.conversations.get_mut(&peer);
         let Some((parcel, _)) = conversation.and_then(|conversation| conversation.echo.take()) else {
             return;
         };
         // The time of a round trip begins when it does, not when it was wished for.
         if let Parcel::Echo(serial) = parcel {
-            self.streams.echoes.insert(serial, (peer, now));
+            self.echoes.insert(serial, (peer, now));
         }
-        self.transmit(now, peer, &parcel);
+        self.transmit(now, mesh, peer, &parcel);
     }
 
     /// Something is to be passed on, or is for us.
-    pub(crate) fn handle_relayed(&mut self, now: Instant, from: ZhostId, mut relayed: Relayed) {
+    pub fn handle_relayed(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        mesh: &mut Mesh,
+        from: ZhostId,
+        mut relayed: Relayed,
+    ) {
         let Relayed { route, at, .. } = &relayed;
         let at = usize::from(*at);
         // Whoever hands it to us must be the one before us on its way.
         let before = at.checked_sub(1).and_then(|before| route.get(before));
-        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.facts.id) || before != Some(&from) {
+        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&facts.id) || before != Some(&from) {
             return;
         }
         let Some(next) = route.get(at + 1).copied() else {
             let mut back = relayed.route;
             back.reverse();
-            return self.handle_envelope(now, back, relayed.envelope);
+            return self.handle_envelope(now, facts, mesh, back, relayed.envelope);
         };
-        if self.links.is_up(next) {
-            self.streams.relayed += 1;
+        if mesh.links.is_up(next) {
+            self.relayed += 1;
             relayed.at += 1;
-            self.relay(relayed);
+            relay(mesh, relayed);
         } else {
             let stuck = relayed.at;
-            self.return_no_route(NoRoute { route: relayed.route, at: stuck, stuck });
-        }
-    }
-
-    fn return_no_route(&mut self, mut no_route: NoRoute) {
-        let Some(at) = no_route.at.checked_sub(1) else { return };
-        no_route.at = at;
-        if let Some(back) = no_route.route.get(usize::from(at)).copied() {
-            self.links.send(back, &Hop::NoRoute(no_route));
+            return_no_route(mesh, NoRoute { route: relayed.route, at: stuck, stuck });
         }
     }
 
     /// A relay says that it cannot pass on what we, or somebody before us, sent.
-    pub(crate) fn handle_no_route(&mut self, now: Instant, no_route: NoRoute) {
+    pub fn handle_no_route(&mut self, now: Instant, facts: &Facts, mesh: &mut Mesh, no_route: NoRoute) {
         let NoRoute { route, at, stuck } = &no_route;
         let (at, stuck) = (usize::from(*at), usize::from(*stuck));
-        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&self.facts.id) {
+        if route.len() > HOPS_MAX + 1 || route.get(at) != Some(&facts.id) {
             return;
         }
         if at > 0 {
-            return self.return_no_route(no_route);
+            return return_no_route(mesh, no_route);
         }
         let (Some(a), Some(b), Some(to)) = (route.get(stuck), route.get(stuck + 1), route.last()) else {
             return;
         };
         // Only of a way that we use: anybody could say this of any other.
-        if self.streams.route(self.facts.id, *to).as_deref() == Some(route.as_slice()) {
-            self.avoid(now, *a, *b);
-            self.streams.restless.insert(*to);
+        if self.route(facts.id, *to).as_deref() == Some(route.as_slice()) {
+            mesh.avoid(now, *a, *b);
+            self.restless.insert(*to);
         }
     }
 
     /// An envelope that came through relays, which would go back along `back`.
-    fn handle_envelope(&mut self, now: Instant, back: Route, envelope: Envelope) {
+    fn handle_envelope(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        mesh: &mut Mesh,
+        back: Route,
+        envelope: Envelope,
+    ) {
         match envelope {
             Envelope::Open(number, message) => {
                 let rng = self.rng.fork();
-                let (identity, key) = (&self.config.identity, &self.tunnel_key);
-                let answer = self.streams.arrivals.handle_open(number, &message, identity, key, rng);
+                let (identity, key) = (&self.identity, &self.tunnel_key);
+                let answer = self.arrivals.handle_open(number, &message, identity, key, rng);
                 if let Some(envelope) = answer {
-                    self.relay(Relayed { route: back, at: 1, envelope });
+                    relay(mesh, Relayed { route: back, at: 1, envelope });
                 }
             }
             Envelope::Accept(number, message) => {
                 let Some(peer) = back.last().copied() else { return };
-                if let Some(conversation) = self.streams.conversations.get_mut(&peer)
+                if let Some(conversation) = self.conversations.get_mut(&peer)
                     && let Some(tunnel) = &mut conversation.tunnel
                 {
                     tunnel.handle_accept(number, &message);
-                    self.streams.restless.insert(peer);
+                    self.restless.insert(peer);
                 }
             }
             Envelope::Sealed { tunnel, finish, nonce, bytes } => {
-                let opened = self.streams.arrivals.handle_sealed(tunnel, finish.as_deref(), nonce, &bytes);
+                let opened = self.arrivals.handle_sealed(tunnel, finish.as_deref(), nonce, &bytes);
                 if let Some((from, plain)) = opened
                     && let Some(parcel) = Parcel::decode(&plain)
                 {
-                    self.handle_parcel(now, from, parcel);
+                    self.handle_parcel(now, facts, from, parcel);
                 }
             }
         }
     }
 
     /// A link came or went: conversations may have a better way, or need another.
-    pub(crate) fn wake_streams(&mut self) {
-        let waiting = self.streams.conversations.iter().filter(|(_, conversation)| {
+    pub fn wake(&mut self) {
+        let waiting = self.conversations.iter().filter(|(_, conversation)| {
             conversation.stream.pending() > 0 || !matches!(conversation.way, Way::Direct(_))
         });
-        self.streams.restless.extend(waiting.map(|(peer, _)| *peer));
+        self.restless.extend(waiting.map(|(peer, _)| *peer));
     }
 
-    pub(crate) fn streams_timeout(&mut self, now: Instant) {
+    /// Looks again for ways, and for others than those on which nothing moves.
+    pub fn handle_timeout(&mut self, now: Instant, me: ZhostId, mesh: &mut Mesh) {
         let mut stalled = Vec::new();
-        for (peer, conversation) in &mut self.streams.conversations {
+        for (peer, conversation) in &mut self.conversations {
             if conversation.poll_timeout().is_none_or(|(due, _)| due > now) {
                 continue;
             }
-            self.streams.restless.insert(*peer);
+            self.restless.insert(*peer);
             if conversation.tunnel.as_ref().is_some_and(|tunnel| !tunnel.is_open()) {
                 conversation.tunnel = None;
                 if matches!(conversation.way, Way::Relayed(_)) {
@@ -481,13 +529,13 @@ impl Node {
         for (peer, way) in stalled {
             match way {
                 Way::None(_) => {}
-                Way::Direct(_) => self.avoid(now, self.facts.id, peer),
+                Way::Direct(_) => mesh.avoid(now, me, peer),
                 // Which of the relays swallows it is not known; the first link is as good a guess as any.
                 Way::Relayed(route) => {
                     if let [first, second, ..] = route[..] {
-                        self.avoid(now, first, second);
+                        mesh.avoid(now, first, second);
                     }
-                    if let Some(conversation) = self.streams.conversations.get_mut(&peer) {
+                    if let Some(conversation) = self.conversations.get_mut(&peer) {
                         conversation.tunnel = None;
                     }
                 }
@@ -495,3 +543,22 @@ impl Node {
         }
     }
 }
+
+/// Hands something to the zhost of its route that is to read it next.
+fn relay(mesh: &mut Mesh, relayed: Relayed) {
+    if let Some(next) = relayed.route.get(usize::from(relayed.at)).copied() {
+        mesh.links.send(next, &Hop::Relay(relayed));
+    }
+}
+
+/// Tells the zhost before us on a route that it leads no further.
+fn return_no_route(mesh: &mut Mesh, mut no_route: NoRoute) {
+    let Some(at) = no_route.at.checked_sub(1) else { return };
+    no_route.at = at;
+    if let Some(back) = no_route.route.get(usize::from(at)).copied() {
+        mesh.links.send(back, &Hop::NoRoute(no_route));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,21 @@
 //! The order in which one input's consequences are worked off: the parts of a node hear of each other's news until none
 //! has any.
 
-use super::{Level, Node, Output};
+use super::Node;
 use crate::{
     cluster::tombstones::{Collection, last_document},
     disk::{DiskRequest, Purpose, document_removal, generation_write, horizon_write, promise_write},
-    effects::{Effect, Effects},
     facts::Facts,
-    mesh::links::LinkOutput,
-    placement::quorum::Quorum,
-    wire::{Frame, Hop},
+    mesh::{links::LinkOutput, streams::StreamEvent},
+    output::{Level, Output},
+    wire::{DataMessage, Frame, Hop},
 };
 use std::time::Duration;
 use zhost_base::{
     Instant, TopologyId, ZhostId,
     planted::{self, Bug},
 };
-use zhost_gossip::{document::DocumentKey, membership::MembershipEvent};
+use zhost_gossip::{document::DocumentKey, membership::MembershipEvent, row::RowKey};
 
 /// How often the addresses of live members are put on flash, at most.
 const PEERS_PERIOD: Duration = Duration::from_secs(60);
@@ -55,6 +54,7 @@ impl Node {
     pub(crate) fn settle(&mut self, now: Instant) {
         for _ in 0..SETTLE_ROUNDS_MAX {
             let mut progress = self.drain_membership(now);
+            progress |= self.drain_streams(now);
             progress |= self.drain_links(now);
             progress |= self.drain_requests(now);
             progress |= self.consider_founding(now);
@@ -67,36 +67,14 @@ impl Node {
         }
         self.send_own_changes(now);
         self.spread_documents(now);
-        self.flush_credits(now);
-        self.flush_streams(now);
-        self.links.flush_all();
+        self.run_messages(now, |messages, local| messages.flush_credits(local));
+        self.drain_streams(now);
+        self.streams.flush(now, &self.facts, &mut self.mesh);
+        self.mesh.links.flush_all();
         self.drain_links(now);
         self.drain_datagrams();
         self.consider_finishing(now);
         self.steady.leave(self.next_timeout().map(|(due, _)| due));
-    }
-
-    /// Has the quorum rounds take something in, and carries out what they want done.
-    pub(crate) fn run_quorum<T>(
-        &mut self,
-        now: Instant,
-        work: impl FnOnce(&mut Quorum, &Facts, &mut Effects) -> T,
-    ) -> T {
-        let mut effects = Effects::default();
-        let outcome = work(&mut self.quorum, &self.facts, &mut effects);
-        self.carry_out(now, effects);
-        outcome
-    }
-
-    fn carry_out(&mut self, now: Instant, effects: Effects) {
-        for effect in effects {
-            match effect {
-                Effect::Disk(request, purpose) => self.disk(request, purpose),
-                Effect::Send(to, frame) => {
-                    self.send(now, to, &frame);
-                }
-            }
-        }
     }
 
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.
@@ -105,7 +83,7 @@ impl Node {
         let seen = (
             self.facts.registry.revision(),
             self.facts.ledger.revision(),
-            self.links.revision(),
+            self.mesh.links.revision(),
             self.facts.ready,
         );
         if self.quorum.take_news() {
@@ -125,17 +103,18 @@ impl Node {
         self.refresh_losses(now);
         self.note_rivals();
         self.choose_super(now);
-        self.refresh_links(now);
-        self.write_link_row(now);
+        self.mesh.refresh(now, &self.facts);
+        let links = self.mesh.link_row(now, &self.facts);
+        self.set_row(now, RowKey::Links, links);
         self.tombstones.handle_ledger(now, &self.facts.ledger);
         self.resume_spawns(now);
         self.refresh_blobs(now);
         self.reconcile_topologies(now);
         self.refresh_disposal(now);
         self.reconcile_spaces(now);
-        self.refresh_replicas(now);
-        self.refresh_targets();
-        self.refresh_names(now);
+        self.run_replicas(now, |replicas, here| replicas.refresh(here));
+        self.run_messages(now, |messages, local| messages.refresh_targets(local));
+        self.run_actors(now, |actors, cx, effects| actors.grants.refresh(cx, effects));
         self.record_histories(now);
         self.check_durability(now);
         self.refresh_firmware(now);
@@ -204,22 +183,27 @@ impl Node {
                     self.founding.handle_up(now);
                     self.end_solitude();
                     self.gossip.hurry(now);
-                    self.note_up(now, peer.id);
+                    self.mesh.note_up(now, peer.id);
                     self.lose_zhost(now, peer.id, Some(peer.generation), false);
                     self.greet(now, peer.id);
-                    self.tell_severed(now, peer.id, peer.generation);
+                    self.run(now, |node, effects| {
+                        node.actors.bonds.handle_zhost_back(peer.id, peer.generation, effects);
+                    });
                 }
                 MembershipEvent::Down(peer) => {
                     self.deaths_seen += 1;
-                    self.note_down(now, peer.id);
+                    self.mesh.note_down(now, peer.id);
                     self.log(
                         Level::Warn,
                         format!("zhost {} ({}) is down", self.facts.zhost_name(peer.id), peer.id),
                     );
-                    self.links.drop_peer(now, peer.id);
-                    self.give_up_stream(now, peer.id);
+                    self.mesh.links.drop_peer(now, peer.id);
+                    self.streams.give_up(now, &self.facts, peer.id);
+                    self.drain_streams(now);
                     self.lose_zhost(now, peer.id, None, true);
-                    self.tell_zhost_down(peer.id);
+                    self.run_actors(now, |actors, cx, effects| {
+                        actors.bonds.handle_zhost_down(cx, peer.id, effects);
+                    });
                     self.founding.handle_down(peer.id);
                     self.blobs.handle_holder_gone(now, peer.id);
                 }
@@ -229,7 +213,7 @@ impl Node {
                         format!("zhost {} is at {} now", self.facts.zhost_name(peer), self.facts.at(peer)),
                     );
                     let addrs = self.facts.membership.addrs(peer);
-                    self.links.handle_moved(now, peer, &addrs);
+                    self.mesh.links.handle_moved(now, peer, &addrs);
                 }
                 MembershipEvent::Rival(_) => self.meet_rival(now),
                 MembershipEvent::RivalGone(other) => self.lose_rival(now, other),
@@ -238,15 +222,16 @@ impl Node {
                 MembershipEvent::Refuted => {
                     self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
                 }
-                MembershipEvent::AskOverLink(peer) => self.links.ping(now, peer),
+                MembershipEvent::AskOverLink(peer) => self.mesh.links.ping(now, peer),
                 // A new link is measured as soon as it is there.
                 MembershipEvent::OpenLink(peer) => {
-                    self.links.need(now, peer);
-                    self.links.ping(now, peer);
+                    self.mesh.links.need(now, peer);
+                    self.mesh.links.ping(now, peer);
                 }
                 MembershipEvent::Regenerated(generation) => {
                     self.facts.generation = generation;
                     self.facts.registry.regenerate(generation);
+                    self.streams.renew_all(now, &self.facts);
                     let write = generation_write(generation);
                     self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
                     self.log(
@@ -259,7 +244,7 @@ impl Node {
         if progress {
             let membership = &self.facts.membership;
             self.facts.registry.retain(|id| membership.generation(id));
-            self.refresh_links(now);
+            self.mesh.refresh(now, &self.facts);
             let earliest = self.peers_written_at.map_or(now, |at| at + PEERS_PERIOD);
             self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
         }
@@ -268,7 +253,7 @@ impl Node {
 
     fn drain_links(&mut self, now: Instant) -> bool {
         let mut progress = false;
-        while let Some(output) = self.links.poll_output() {
+        while let Some(output) = self.mesh.links.poll_output() {
             match output {
                 LinkOutput::Connect(connection, addr) => self.output(Output::Connect(connection, addr)),
                 LinkOutput::Write(connection, bytes) => self.output(Output::Write(connection, bytes)),
@@ -280,7 +265,7 @@ impl Node {
                 }
                 LinkOutput::Down(peer) => {
                     self.log(Level::Debug, format!("link to {} is gone", self.facts.zhost_name(peer)));
-                    self.wake_streams();
+                    self.streams.wake();
                     progress = true;
                 }
                 LinkOutput::Hop(peer, hop) => {
@@ -304,9 +289,13 @@ impl Node {
             return;
         }
         match hop {
-            Hop::Parcel(parcel) => self.handle_parcel(now, peer, parcel),
-            Hop::Relay(relayed) => self.handle_relayed(now, peer, relayed),
-            Hop::NoRoute(no_route) => self.handle_no_route(now, no_route),
+            Hop::Parcel(parcel) => self.streams.handle_parcel(now, &self.facts, peer, parcel),
+            Hop::Relay(relayed) => {
+                self.streams.handle_relayed(now, &self.facts, &mut self.mesh, peer, relayed);
+            }
+            Hop::NoRoute(no_route) => {
+                self.streams.handle_no_route(now, &self.facts, &mut self.mesh, no_route);
+            }
             Hop::Gossip(datagram) => self.handle_gossip_over_link(now, peer, &datagram),
             Hop::Summary { readiness, members, registry, ledger } => {
                 self.handle_summary(now, peer, readiness, (members, registry, ledger));
@@ -317,6 +306,37 @@ impl Node {
             // Links answer these themselves.
             Hop::Ping(_) | Hop::Pong(_) => {}
         }
+        self.drain_streams(now);
+    }
+
+    /// A zhost is up. If we gave up a stream to it, it learns so from the first frame of the next.
+    fn greet(&mut self, now: Instant, peer: ZhostId) {
+        if self.streams.renew(now, &self.facts, peer) {
+            self.drain_streams(now);
+            let digest = Frame::Ledger(self.facts.ledger.digest());
+            self.send(now, peer, &digest);
+        }
+    }
+
+    fn drain_streams(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(event) = self.streams.poll_event() {
+            progress = true;
+            match event {
+                StreamEvent::Abandoned(peer, abandoned) => self.run_messages(now, |messages, local| {
+                    messages.handle_abandoned(local, peer, &abandoned);
+                }),
+                StreamEvent::Reopened(peer) => {
+                    self.run_messages(now, |messages, local| messages.reopen_windows(local, peer));
+                    self.lose_zhost(now, peer, None, false);
+                }
+                StreamEvent::Frame(peer, frame) => self.handle_frame(now, peer, frame),
+                StreamEvent::Unknown(peer) => {
+                    self.log(Level::Warn, format!("zhost {peer} sent a frame of another version"));
+                }
+            }
+        }
+        progress
     }
 
     /// Something came in the stream of another zhost.
@@ -324,34 +344,59 @@ impl Node {
         match frame {
             Frame::Heartbeat(heartbeat) => self.handle_heartbeat(now, peer, heartbeat),
             Frame::Ledger(message) => self.handle_ledger(now, peer, message),
-            Frame::BlobRequest { digest, index } => self.handle_blob_request(now, peer, digest, index),
-            Frame::BlobPiece { digest, index, bytes } => {
-                self.handle_blob_piece(now, peer, digest, index, bytes)
+            Frame::BlobRequest { digest, index } => {
+                let may_read = self.flash.may_read_for(peer);
+                self.run(now, |node, effects| {
+                    node.blobs.handle_request(peer, digest, index, may_read, effects);
+                });
             }
+            Frame::BlobPiece { digest, index, bytes } => self.run(now, |node, effects| {
+                node.blobs.handle_piece(now, peer, digest, (index, bytes), effects);
+            }),
             Frame::Channel { channel, to, sender, flow } => {
-                self.handle_channel((peer, channel), to, sender, flow);
+                self.messages.handle_channel(&self.facts, (peer, channel), to, sender, flow);
             }
-            Frame::Actor(topology, actor_message) => {
-                self.handle_actor_message(now, peer, topology, actor_message)
-            }
-            Frame::Messages { channel, payloads } => self.handle_messages(now, peer, channel, payloads),
+            Frame::Actor(topology, actor_message) => self.run_actors(now, |actors, cx, effects| {
+                actors.handle_message(cx, peer, topology, actor_message, effects);
+            }),
+            Frame::Messages { channel, payloads } => self.run_messages(now, |messages, local| {
+                messages.handle_messages(local, peer, channel, payloads);
+            }),
             Frame::Returned { topology, flow, messages, bytes } => {
-                self.handle_returned(peer, topology, &flow, (messages, bytes));
+                let amount = (messages, bytes);
+                self.run_messages(now, |messages, local| {
+                    messages.handle_returned(local, peer, topology, &flow, amount);
+                });
             }
             Frame::Credit { topology, flow, messages, bytes } => {
-                self.handle_credit(peer, topology, &flow, (messages, bytes));
+                let amount = (messages, bytes);
+                self.run_messages(now, |messages, local| {
+                    messages.handle_credit(local, peer, topology, &flow, amount);
+                });
             }
             Frame::Prepare { serial, topology, floor } => {
-                self.run_quorum(now, |quorum, facts, effects| {
-                    quorum.handle_prepare(facts, peer, serial, topology, floor, effects);
+                self.run(now, |node, effects| {
+                    node.quorum.handle_prepare(&node.facts, peer, serial, topology, floor, effects);
                 });
             }
             Frame::Promise { serial, kept, floor } => {
-                self.run_quorum(now, |quorum, facts, effects| {
-                    quorum.handle_promise(facts, peer, serial, kept, floor, effects);
+                self.run(now, |node, effects| {
+                    node.quorum.handle_promise(&node.facts, peer, serial, kept, floor, effects);
                 });
             }
-            Frame::Data(key, message) => self.handle_data(now, peer, key, message),
+            Frame::Data(key, DataMessage::Part { session, last, bytes }) => {
+                self.run_copies(now, |copies, here, disposal| {
+                    copies.take_part(here, disposal, (peer, key), session, (last, bytes));
+                });
+            }
+            Frame::Data(key, DataMessage::Done { session, order, same }) => {
+                self.run_replicas(now, |replicas, here| {
+                    replicas.handle_done(here, peer, &key, session, (order, same));
+                });
+            }
+            Frame::Data(key, DataMessage::Refused { session }) => {
+                self.run_replicas(now, |replicas, here| replicas.handle_refused(here, peer, &key, session));
+            }
             Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
             Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
         }

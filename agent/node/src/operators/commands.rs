@@ -2,8 +2,9 @@
 
 use crate::{
     mesh::links::LINKS_ANSWER_WITHIN,
-    node::{Ending, Level, Node},
+    node::Node,
     operators::examination::Kind,
+    output::{Ending, Level},
     wire::Frame,
 };
 use litemap::LiteMap;
@@ -249,7 +250,7 @@ impl Node {
     /// Does to a local space what an operator wants.
     fn act_on_space(&mut self, now: Instant, key: &SpaceKey, request: &Request) -> Result<Reply, String> {
         let name = &key.space;
-        let spec = self.space_spec(key).ok_or("its topology is gone")?;
+        let spec = self.host.spec_of(&self.facts, key).ok_or("its topology is gone")?;
         let has_replicas = spec.replicas > 0;
         if self.host.space(key).is_none() {
             return Err(format!("space {name} is on no zhost at present; see `zctl topo status`"));
@@ -259,12 +260,14 @@ impl Node {
             Request::SpaceRepair(_) if !has_replicas => {
                 return Err(format!("space {name} has no replicas to compare with"));
             }
-            Request::SpaceRepair(_) => match self.repair_replicas(now, key) {
-                0 => return Err(format!("no replica of {name} can be reached now; try again")),
-                _ => "its data is compared with every replica; `zctl spaces status` shows how far it is",
-            },
+            Request::SpaceRepair(_) => {
+                match self.run_replicas(now, |replicas, here| replicas.repair(here, key)) {
+                    0 => return Err(format!("no replica of {name} can be reached now; try again")),
+                    _ => "its data is compared with every replica; `zctl spaces status` shows how far it is",
+                }
+            }
             _ => {
-                self.restart_space(now, key);
+                self.run_host(now, |host, at, effects| host.restart(at, key, effects));
                 "it starts again"
             }
         };
@@ -283,7 +286,7 @@ impl Node {
             let Some(host) = self.facts.host_of(&key) else { continue };
             told += 1;
             if host == self.facts.id {
-                self.restart_space(now, &key);
+                self.run_host(now, |host, at, effects| host.restart(at, &key, effects));
             } else {
                 self.send(now, host, &Frame::Query { serial: 0, request: request.encode() });
             }
@@ -304,7 +307,7 @@ impl Node {
             None => self.facts.membership.peers().map(|peer| peer.id).collect(),
         };
         for peer in &peers {
-            self.echo(now, *peer);
+            self.streams.echo(now, &self.facts, *peer);
         }
         self.commands.begin(asker, now + Duration::from_millis(PING_PATIENCE_MS), Waiting::Pings(peers));
         Ok(())
@@ -312,15 +315,15 @@ impl Node {
 
     /// What is shown of the links is what they say now: each is asked, and those that do not answer are silent.
     fn ask_links(&mut self, now: Instant, asker: Asker) {
-        let peers: Vec<ZhostId> = self.links.peers().collect();
-        peers.into_iter().for_each(|peer| self.links.ping(now, peer));
+        let peers: Vec<ZhostId> = self.mesh.links.peers().collect();
+        peers.into_iter().for_each(|peer| self.mesh.links.ping(now, peer));
         self.commands.begin(asker, now + LINKS_ANSWER_WITHIN, Waiting::Links);
         self.answer_about_links(now);
     }
 
     /// Answers who waits for links, if none of them owes an answer.
     pub(crate) fn answer_about_links(&mut self, now: Instant) {
-        if self.links.owe_answers() {
+        if self.mesh.links.owe_answers() {
             return;
         }
         let waiting = self.commands.under_way.iter();

@@ -4,7 +4,7 @@ use crate::{
     facts::Facts,
     node::Node,
     operators::lookup::{self, Kind, Named},
-    spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES},
+    spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, web::Tickets},
 };
 use litemap::LiteMap;
 use std::net::SocketAddr;
@@ -246,7 +246,12 @@ impl Node {
             Request::MeshRoutes => Reply::Routes(self.routes_report()),
             Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.facts.spaces()),
             Request::FirmwareStatus => Reply::Firmware(self.facts.firmware_status()),
-            Request::SpaceOpen(name) => Reply::Address(self.web_address(now, &name)?),
+            Request::SpaceOpen(name) => Reply::Address(self.web.address(
+                &self.facts,
+                Tickets { secret: &self.config.secret, unix_s: self.unix_ms(now) / 1000 },
+                self.config.web_addr,
+                &name,
+            )?),
             Request::TopoList => Reply::Topologies(self.facts.topologies()),
             Request::TopoStatus(name) => {
                 let (id, topology) = self.facts.resolve_topology(&name)?;
@@ -314,7 +319,7 @@ impl Node {
             None if self.mesh.looks_cut => ("may be cut off", String::new()),
             None => (ready, String::new()),
         };
-        let detail = format!("mode {mode}, {} links{more}", self.links.peers().count());
+        let detail = format!("mode {mode}, {} links{more}", self.mesh.links.peers().count());
         Service { name: "zmesh".into(), state: state.into(), detail }
     }
 
@@ -343,7 +348,7 @@ impl Node {
     }
 
     fn mesh(&self, now: Instant) -> Mesh {
-        let sent = self.traffic.lines(now).chain(self.links.traffic.lines(now));
+        let sent = self.traffic_lines(now);
         let sent = sent.map(|line| SentLine {
             carrier: line.carrier.name().into(),
             kind: line.kind.into(),
@@ -354,7 +359,7 @@ impl Node {
         Mesh {
             sent: sent.collect(),
             zhost: self.facts.zhost_name(self.facts.id),
-            links: self.links.peers().count() as u32,
+            links: self.mesh.links.peers().count() as u32,
             members: self.facts.membership.peer_count() as u32 + 1,
             suspects: self.facts.membership.suspect_count() as u32,
             doubt: self.facts.membership.doubt(),
@@ -362,34 +367,36 @@ impl Node {
             reroutes: self.streams.rerouted,
             messages_sent: self.messages.sent,
             messages_received: self.messages.received,
-            messages_undelivered: self.messages.undelivered,
+            messages_undelivered: self.messages.undelivered + self.actors.undelivered,
         }
     }
 
     /// Every live member, and how things get there: the way in use if there is one, else the one that would be used.
     pub(crate) fn peers(&self, now: Instant) -> Vec<Peer> {
-        let routes = self.graph().routes(self.facts.id);
+        let routes = self.mesh.graph(&self.facts).routes(self.facts.id);
         let peers = self.facts.membership.peers().map(|peer| {
             // Of a conversation that rests, the way may be gone meanwhile.
             let in_use = self.streams.route(self.facts.id, peer.id).filter(|route| {
-                route.get(1).is_some_and(|next| self.links.is_up(*next) && !self.links.is_silent(*next))
+                route
+                    .get(1)
+                    .is_some_and(|next| self.mesh.links.is_up(*next) && !self.mesh.links.is_silent(*next))
             });
             let route = match in_use {
                 Some(route) => Some(route),
-                None if self.links.is_up(peer.id) => Some(vec![self.facts.id, peer.id]),
+                None if self.mesh.links.is_up(peer.id) => Some(vec![self.facts.id, peer.id]),
                 None => routes.get(&peer.id).map(|(route, _)| route.clone()),
             };
             let state = match route.as_ref().map(Vec::len) {
                 _ if self.facts.membership.is_suspect(peer.id) => "suspect",
-                Some(2) if self.links.is_silent(peer.id) => "silent",
+                Some(2) if self.mesh.links.is_silent(peer.id) => "silent",
                 None => "no route",
                 Some(2) => "linked",
                 Some(_) => "relayed",
             };
-            let measured = if self.links.is_silent(peer.id) {
+            let measured = if self.mesh.links.is_silent(peer.id) {
                 None
-            } else if self.links.is_up(peer.id) {
-                self.links.rtt_us(peer.id)
+            } else if self.mesh.links.is_up(peer.id) {
+                self.mesh.links.rtt_us(peer.id)
             } else {
                 self.streams.echo_rtt_us(now, peer.id).or(routes.get(&peer.id).map(|(_, rtt_us)| *rtt_us))
             };
@@ -410,7 +417,7 @@ impl Node {
 
     /// The ways of least round trip over the links that everybody announces.
     fn routes_report(&self) -> Vec<RouteLine> {
-        let routes = self.graph().routes(self.facts.id);
+        let routes = self.mesh.graph(&self.facts).routes(self.facts.id);
         let line = |id: ZhostId| {
             let found = routes.get(&id);
             RouteLine {
@@ -490,7 +497,7 @@ impl Node {
             incarnation: row.map_or(0, |row| row.incarnation),
             restarts: row.map_or(0, |row| row.restarts),
             spawned: self.host.spawned_of(key) as u32,
-            replicas: self.describe_replicas(key),
+            replicas: self.replicas.describe(&self.facts, key),
             endings: self.endings(key),
             report: local.and_then(|local| local.usage.report.as_ref()).map(describe_report),
             budgets: local

@@ -6,11 +6,12 @@
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
     facts::Facts,
-    node::{Level, Node, Output},
+    node::Node,
     operators::{
         commands::{Asker, Command, Subject, Waiting},
         examination::{Examination, Findings, Found, Kind},
     },
+    output::{Level, Output},
 };
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{

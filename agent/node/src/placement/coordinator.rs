@@ -2,7 +2,8 @@
 
 use crate::{
     facts::Facts,
-    node::{Level, Node},
+    node::Node,
+    output::Level,
     placement::{
         draft::{Draft, Proposal},
         plan::{Site, Sites},
@@ -104,9 +105,8 @@ impl Node {
         let (slot, term, revision) = (draft.slot(), draft.term(), draft.revision());
         let (losses, next_version) = (draft.losses(), draft.next_version());
         let version = match needs_majority {
-            true => self.run_quorum(now, |quorum, facts, effects| {
-                quorum.granted_version(now, facts, id, term, effects)
-            }),
+            true => self
+                .run(now, |node, effects| node.quorum.granted_version(now, &node.facts, id, term, effects)),
             false => Some(next_version),
         };
         let Some(version) = version else { return };
@@ -116,7 +116,7 @@ impl Node {
         self.log(Level::Info, self.facts.describe_placement(id, &placement));
         self.take_document(now, DocumentKey::Placement(id, slot), Document::Placement(placement), None);
         if needs_majority {
-            self.run_quorum(now, |quorum, facts, effects| quorum.ask(facts, id, effects));
+            self.run(now, |node, effects| node.quorum.ask(&node.facts, id, effects));
         }
     }
 
@@ -131,7 +131,7 @@ impl Node {
                     Some(Row::Load(load)) => *load,
                     _ => LoadBand::default(),
                 };
-                let (is_slow, is_fresh) = (self.facts.is_slow(id, usual_rtt), self.is_fresh(now, id));
+                let (is_slow, is_fresh) = (self.facts.is_slow(id, usual_rtt), self.mesh.is_fresh(now, id));
                 (id, Site { profile, load, is_slow, is_fresh, spaces: 0, memory_bytes: 0 })
             })
             .collect();

@@ -3,7 +3,7 @@
 
 use crate::{
     facts::Facts,
-    node::Level,
+    output::Level,
     placement::{
         plan::{self, Sites},
         replica_sets::{self, View},

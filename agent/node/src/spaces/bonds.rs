@@ -6,12 +6,13 @@
 //! `agent/node/ACTORS.md`.
 
 use crate::{
-    node::Node,
+    effects::Effects,
+    spaces::context::Context,
     wire::{ActorMessage, Bond},
 };
 use litemap::LiteMap;
 use zhost_base::{
-    ExitReason, Generation, Instant, Name, Pid, TopologyId, ZhostId,
+    ExitReason, Generation, Name, Pid, TopologyId, ZhostId,
     limits::BONDS_PER_SPACE_MAX,
     planted::{self, Bug},
 };
@@ -49,6 +50,12 @@ impl Bonds {
         }
         self.ties.insert((number, other, tie), ());
         true
+    }
+
+    /// All ties.
+    #[cfg(test)]
+    pub fn ties(&self) -> impl Iterator<Item = &(u32, Pid, Tie)> {
+        self.ties.keys()
     }
 
     /// Whether the space can be tied to no further one.
@@ -97,134 +104,170 @@ fn signal(other: Pid, tie: Tie, exit_reason: ExitReason) -> Option<Signal> {
     }
 }
 
-impl Node {
+impl Bonds {
     /// A local space binds itself to another.
-    pub(crate) fn bind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
+    pub fn bind(
+        &mut self,
+        cx: &Context<'_>,
+        topology: TopologyId,
+        (me, other): (Pid, Pid),
+        bond: Bond,
+        effects: &mut Effects,
+    ) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
-        if me == other || self.actors.bonds.ties.contains_key(&(me.number, other, tie)) {
+        if me == other || self.ties.contains_key(&(me.number, other, tie)) {
             return;
         }
-        if !self.actors.bonds.tie(me.number, other, tie) {
+        if !self.tie(me.number, other, tie) {
             if let Some(signal) = signal(other, tie, too_many()) {
-                self.signal(me.number, signal);
+                cx.signal(me.number, signal, effects);
             }
             return;
         }
-        if !self.send_actor_message(now, other.zhost, topology, ActorMessage::Bond(me, other, bond)) {
-            self.handle_ended(other, me, bond, ExitReason::no_connection());
-        }
+        effects.actor(other.zhost, topology, ActorMessage::Bond(me, other, bond));
     }
 
-    pub(crate) fn unbind(&mut self, now: Instant, topology: TopologyId, me: Pid, other: Pid, bond: Bond) {
+    /// A local space undoes its side of a bond.
+    pub fn unbind(&mut self, topology: TopologyId, me: Pid, other: Pid, bond: Bond, effects: &mut Effects) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
-        if self.actors.bonds.ties.remove(&(me.number, other, tie)).is_some() {
-            self.send_actor_message(now, other.zhost, topology, ActorMessage::Unbond(me, other, bond));
+        if self.ties.remove(&(me.number, other, tie)).is_some() {
+            effects.actor(other.zhost, topology, ActorMessage::Unbond(me, other, bond));
         }
     }
 
     /// Another space binds itself to one of ours.
-    pub(crate) fn handle_bond(&mut self, now: Instant, topology: TopologyId, from: Pid, to: Pid, bond: Bond) {
+    pub fn handle_bond(
+        &mut self,
+        cx: &Context<'_>,
+        topology: TopologyId,
+        (from, to): (Pid, Pid),
+        bond: Bond,
+        effects: &mut Effects,
+    ) {
         let tie = if bond == Bond::Link { Tie::Link } else { Tie::WatchedBy };
-        let exit_reason = match self.local(topology, to).is_some() {
+        let exit_reason = match cx.local(topology, to).is_some() {
             false => ExitReason::no_space(),
-            true if self.actors.bonds.tie(to.number, from, tie) => return,
+            true if self.tie(to.number, from, tie) => return,
             true => too_many(),
         };
-        self.send_actor_message(now, from.zhost, topology, ActorMessage::Ended(to, from, bond, exit_reason));
+        effects.actor(from.zhost, topology, ActorMessage::Ended(to, from, bond, exit_reason));
     }
 
-    /// A space bound to one of ours ended, or is lost to it.
-    pub(crate) fn handle_ended(&mut self, from: Pid, to: Pid, bond: Bond, exit_reason: ExitReason) {
-        let ties: &[Tie] = if bond == Bond::Link { &[Tie::Link] } else { &[Tie::Watches] };
-        for tie in ties {
-            if to == self.facts.pid(to.number)
-                && self.actors.bonds.undo((to.number, from, *tie))
-                && let Some(signal) = signal(from, *tie, exit_reason.clone())
-            {
-                self.signal(to.number, signal);
-            }
+    /// A space bound to one of ours ended, or is lost to it; whether ours was bound to it, and is told.
+    pub fn end(
+        &mut self,
+        cx: &Context<'_>,
+        (from, to): (Pid, Pid),
+        bond: Bond,
+        exit_reason: ExitReason,
+        effects: &mut Effects,
+    ) -> bool {
+        let tie = if bond == Bond::Link { Tie::Link } else { Tie::Watches };
+        if to != cx.facts.pid(to.number) || !self.undo((to.number, from, tie)) {
+            return false;
+        }
+        if let Some(signal) = signal(from, tie, exit_reason) {
+            cx.signal(to.number, signal, effects);
+        }
+        true
+    }
+
+    /// Another zhost says that a space bound to one of ours ended, or lost ours. In the latter case the bond may have been
+    /// made anew meanwhile, and that zhost have the new one: it must go on both sides.
+    pub fn handle_ended(
+        &mut self,
+        cx: &Context<'_>,
+        topology: TopologyId,
+        (from, to): (Pid, Pid),
+        bond: Bond,
+        exit_reason: ExitReason,
+        effects: &mut Effects,
+    ) {
+        let is_lost = exit_reason == ExitReason::no_connection();
+        if self.end(cx, (from, to), bond, exit_reason.clone(), effects) && is_lost {
+            let answer = match bond {
+                Bond::Link => ActorMessage::Ended(to, from, bond, exit_reason),
+                Bond::Monitor => ActorMessage::Unbond(to, from, bond),
+            };
+            effects.actor(from.zhost, topology, answer);
         }
     }
 
     /// A local space wants to be told when a zhost dies; at once, if it is dead.
-    pub(crate) fn watch_zhost(&mut self, number: u32, name: &Name) {
-        let known = self.facts.known_zhosts().find(|(_, profile)| profile.name == *name);
+    pub fn watch_zhost(&mut self, cx: &Context<'_>, number: u32, name: &Name, effects: &mut Effects) {
+        let known = cx.facts.known_zhosts().find(|(_, profile)| profile.name == *name);
         let Some((zhost, _)) = known else {
-            return self.signal(number, Signal::ZhostDown(name.clone()));
+            return cx.signal(number, Signal::ZhostDown(name.clone()), effects);
         };
         let watch = (number, zhost);
-        if zhost != self.facts.id && !self.actors.bonds.zhosts.contains(&watch) {
-            self.actors.bonds.zhosts.push(watch);
+        if zhost != cx.facts.id && !self.zhosts.contains(&watch) {
+            self.zhosts.push(watch);
         }
     }
 
     /// A local space ended: those tied to it are told.
-    pub(crate) fn break_ties(
+    pub fn handle_space_ended(
         &mut self,
-        now: Instant,
         topology: TopologyId,
-        number: u32,
+        me: Pid,
         exit_reason: &ExitReason,
+        effects: &mut Effects,
     ) {
-        let me = self.facts.pid(number);
-        let ties: Vec<_> = self.actors.bonds.of(number).copied().collect();
-        self.actors.bonds.zhosts.retain(|(watcher, _)| *watcher != number);
+        let ties: Vec<_> = self.of(me.number).copied().collect();
+        self.zhosts.retain(|(watcher, _)| *watcher != me.number);
         for (number, other, tie) in ties {
-            self.actors.bonds.ties.remove(&(number, other, tie));
+            self.ties.remove(&(number, other, tie));
             let actor_message = match tie {
                 Tie::Link => ActorMessage::Ended(me, other, Bond::Link, exit_reason.clone()),
                 Tie::WatchedBy => ActorMessage::Ended(me, other, Bond::Monitor, exit_reason.clone()),
                 Tie::Watches => ActorMessage::Unbond(me, other, Bond::Monitor),
             };
-            self.send_actor_message(now, other.zhost, topology, actor_message);
+            effects.actor(other.zhost, topology, actor_message);
         }
     }
 
-    /// Ties to a zhost are lost: ours are told, and the other side when it is back.
-    pub(crate) fn lose_ties(&mut self, peer: ZhostId, alive: Option<Generation>, tell_it: bool) {
+    /// Ties to a zhost are lost, but for those to its start that is `alive`: ours are told, and the other side when it is
+    /// back, if that is to be.
+    pub fn lose_zhost(
+        &mut self,
+        cx: &Context<'_>,
+        peer: ZhostId,
+        alive: Option<Generation>,
+        tell_it: bool,
+        effects: &mut Effects,
+    ) {
         if planted::has(Bug::ForgetTies) {
             return;
         }
         let is_gone = |pid: &Pid| pid.zhost == peer && Some(pid.generation) != alive;
-        let ties: Vec<_> =
-            self.actors.bonds.ties.keys().filter(|(_, other, _)| is_gone(other)).copied().collect();
+        let ties: Vec<_> = self.ties.keys().filter(|(_, other, _)| is_gone(other)).copied().collect();
         for (number, other, tie) in ties {
-            self.actors.bonds.ties.remove(&(number, other, tie));
+            self.ties.remove(&(number, other, tie));
             if tell_it && tie != Tie::Watches {
                 let bond = if tie == Tie::Link { Bond::Link } else { Bond::Monitor };
-                let me = self.facts.pid(number);
-                self.actors.bonds.sever(me, other, bond);
+                self.sever(cx.facts.pid(number), other, bond);
             }
             if let Some(signal) = signal(other, tie, ExitReason::no_connection()) {
-                self.signal(number, signal);
+                cx.signal(number, signal, effects);
             }
         }
     }
 
     /// A zhost died: who watches it is told.
-    pub(crate) fn tell_zhost_down(&mut self, zhost: ZhostId) {
-        let watchers: Vec<u32> = {
-            let watches = self.actors.bonds.zhosts.iter().filter(|(_, watched)| *watched == zhost);
-            watches.map(|(number, _)| *number).collect()
-        };
-        let Some(name) = self.facts.name_of(zhost).cloned() else { return };
-        for number in watchers {
-            self.actors.bonds.zhosts.retain(|watch| *watch != (number, zhost));
-            self.signal(number, Signal::ZhostDown(name.clone()));
+    pub fn handle_zhost_down(&mut self, cx: &Context<'_>, zhost: ZhostId, effects: &mut Effects) {
+        let Some(name) = cx.facts.name_of(zhost) else { return };
+        for (number, _) in self.zhosts.extract_if(.., |(_, watched)| *watched == zhost) {
+            cx.signal(number, Signal::ZhostDown(name.clone()), effects);
         }
     }
 
     /// A zhost is back: its side of the ties that ended meanwhile is told.
-    pub(crate) fn tell_severed(&mut self, now: Instant, peer: ZhostId, generation: Generation) {
-        let severed = std::mem::take(&mut self.actors.bonds.severed);
-        let (theirs, others): (Vec<_>, Vec<_>) =
-            severed.into_iter().partition(|(_, other, _)| other.zhost == peer);
-        self.actors.bonds.severed = others;
-        for (me, other, bond) in theirs {
+    pub fn handle_zhost_back(&mut self, peer: ZhostId, generation: Generation, effects: &mut Effects) {
+        for (me, other, bond) in self.severed.extract_if(.., |(_, other, _)| other.zhost == peer) {
             if other.generation == generation {
                 let ended = ActorMessage::Ended(me, other, bond, ExitReason::no_connection());
                 // The topology does not matter: a tie is found by its two ends.
-                self.send_actor_message(now, peer, zhost_base::TopologyId([0; 16]), ended);
+                effects.actor(peer, TopologyId([0; 16]), ended);
             }
         }
     }

@@ -1,21 +1,23 @@
 //! The spaces of this zhost: compares those that should run here with those that do, and acts on the difference.
 
 use crate::{
+    data::{blobs::Blobs, disposal::Disposal},
+    effects::Effects,
     facts::Facts,
-    node::{Level, Node, Output},
+    output::{Level, Output},
     spaces::supervision::{Decision, Supervision},
 };
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
-    ExitReason, Instant, Pid, Restart, SpaceKey, SpaceSpec, TopologySpec,
+    ExitReason, Instant, Pid, Restart, Rng, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
-use zhost_exchange::{Exit, Launch, LogLevel, Origin, Usage, WorkerCommand, WorkerEvent};
+use zhost_exchange::{Exit, Launch, LogLevel, Usage, WorkerCommand};
 use zhost_gossip::{
     document::{Home, PlacementVersion, TopologyDocument, Wanted},
-    row::{Row, RowKey, SpaceRow, SpaceState},
+    row::{RowKey, SpaceState},
 };
 
 /// Spaces started at once: more wait, so that a recovery does not starve what runs.
@@ -76,9 +78,23 @@ pub(crate) struct Ending {
     pub reason: String,
 }
 
+/// What decides which spaces run here.
+#[derive(Clone, Copy)]
+pub(crate) struct Situation<'a> {
+    pub now: Instant,
+    /// The time of day.
+    pub unix_ms: u64,
+    pub facts: &'a Facts,
+    pub blobs: &'a Blobs,
+    pub disposal: &'a Disposal,
+    /// Whether this zhost is about to leave the cluster.
+    pub is_leaving: bool,
+}
+
 /// All spaces of this zhost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Host {
+    rng: Rng,
     spaces: LiteMap<SpaceKey, LocalSpace>,
     /// Outlive their spaces, so that one can read why a space ended.
     logs: LiteMap<SpaceKey, VecDeque<Line>>,
@@ -89,6 +105,17 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    pub fn new(rng: Rng) -> Self {
+        Self {
+            rng,
+            spaces: LiteMap::new(),
+            logs: LiteMap::new(),
+            endings: LiteMap::new(),
+            numbers: LiteMap::new(),
+            incarnations: 0,
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.spaces.is_empty()
     }
@@ -142,8 +169,71 @@ impl Host {
         SpaceKey { topology: key.topology, space: name.clone() }
     }
 
+    /// Takes in a space that is to run here by that placement of that revision of its topology.
+    pub fn insert(
+        &mut self,
+        now: Instant,
+        launch: Launch,
+        placement: PlacementVersion,
+        revision: u64,
+        is_spawned: bool,
+    ) {
+        let key = launch.key.clone();
+        let space = LocalSpace {
+            launch,
+            state: SpaceState::Starting,
+            placement,
+            revision,
+            restarts: 0,
+            restart_at: None,
+            messages_in: 0,
+            messages_out: 0,
+            mailbox: 0,
+            is_spawned,
+            usage: Usage::default(),
+            fuel_per_second: 0,
+            used_at: now,
+            supervision: Supervision::default(),
+        };
+        self.spaces.insert(key, space);
+    }
+
+    /// Begins the next start of a space; what its worker is to be told.
+    pub fn launch(&mut self, facts: &Facts, key: &SpaceKey) -> Option<Launch> {
+        let number = self.next_number();
+        let space = self.spaces.get_mut(key)?;
+        self.incarnations = number;
+        self.numbers.insert(number, key.clone());
+        space.launch.pid = facts.pid(number);
+        space.state = SpaceState::Starting;
+        space.restart_at = None;
+        space.mailbox = 0;
+        space.usage = Usage::default();
+        Some(space.launch.clone())
+    }
+
+    /// A space is here no longer.
+    pub fn remove(&mut self, key: &SpaceKey) {
+        if let Some(space) = self.spaces.remove(key) {
+            self.numbers.remove(&space.launch.pid.number);
+        }
+    }
+
     pub fn space(&self, key: &SpaceKey) -> Option<&LocalSpace> {
         self.spaces.get(key)
+    }
+
+    /// What the package says of a space.
+    pub fn spec_of<'a>(&self, facts: &'a Facts, key: &SpaceKey) -> Option<&'a SpaceSpec> {
+        let name = self.space(key).map_or(&key.space, |space| &space.launch.space);
+        facts.spec_of(key)?.space(name)
+    }
+
+    /// The spaces here whose data other zhosts keep, too, each with the number of its start.
+    pub fn replicated(&self, facts: &Facts) -> Vec<(SpaceKey, u32)> {
+        let is_replicated = |key: &SpaceKey| self.spec_of(facts, key).is_some_and(|spec| spec.replicas > 0);
+        let spaces = self.spaces.iter().filter(|(key, _)| is_replicated(key));
+        spaces.map(|(key, space)| (key.clone(), space.launch.pid.number)).collect()
     }
 
     pub fn space_mut(&mut self, key: &SpaceKey) -> Option<&mut LocalSpace> {
@@ -191,71 +281,20 @@ impl Facts {
     }
 }
 
-impl Node {
-    /// Starts what should run here and does not; closes what runs here and should not, or runs an old revision.
-    pub(crate) fn reconcile_spaces(&mut self, now: Instant) {
-        let wishes = self.wishes();
-        let surplus: Vec<SpaceKey> = self
-            .host
-            .spaces
-            .iter()
-            .filter(|(key, space)| match wishes.get(key) {
-                _ if space.is_spawned => !self.is_spawn_wanted(key, space.revision),
-                Some(wish) => !wish.is_of(space),
-                None => !self.is_undecided(key) && !planted::has(Bug::IgnoreMove),
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        surplus.iter().for_each(|key| self.close_space(now, key));
-        for (key, wish) in wishes {
-            let has_turn = self.host.starting() < STARTS_AT_ONCE;
-            match self.host.spaces.get_mut(&key) {
-                Some(space) if space.placement != wish.placement && wish.is_of(space) => {
-                    space.placement = wish.placement;
-                    self.write_space_row(now, &key);
-                }
-                Some(_) => {}
-                // Those that have to wait start when others are running.
-                None if !has_turn || !wish.has_place => {}
-                None if self.blobs.is_complete(wish.launch.package) => self.start_space(now, wish),
-                None => {}
-            }
-        }
-    }
-
-    /// Whether a space that another spawned may stay.
-    fn is_spawn_wanted(&self, key: &SpaceKey, revision: u64) -> bool {
-        let topology = self.facts.ledger.topology(key.topology);
-        let is_current =
-            |topology: &TopologyDocument| topology.revision == revision || planted::has(Bug::OutliveVersion);
-        let wanted = |topology: &TopologyDocument| topology.wanted == Wanted::Running && is_current(topology);
-        topology.is_some_and(wanted) && !self.is_shutting_down() && !self.facts.membership.stands_aside()
-    }
-
-    /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
-    fn is_undecided(&self, key: &SpaceKey) -> bool {
-        let Some(topology) = self.facts.ledger.topology(key.topology) else { return false };
-        let placed =
-            self.facts.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
-        let stays = !self.is_shutting_down() && !self.facts.membership.stands_aside();
-        topology.wanted == Wanted::Running && !placed && stays
-    }
-
+impl Situation<'_> {
     /// What the ledger wants to run on this zhost.
     fn wishes(&self) -> LiteMap<SpaceKey, Wish> {
+        let facts = self.facts;
         let mut wishes = LiteMap::new();
-        if !self.facts.ready || self.is_shutting_down() {
+        if !facts.ready || self.is_leaving {
             return wishes;
         }
-        for (id, topology) in
-            self.facts.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running)
-        {
-            let Some(placement) = self.facts.obeyed_placement(id).filter(|p| p.revision == topology.revision)
-            else {
-                continue;
-            };
+        let topologies = facts.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running);
+        for (id, topology) in topologies {
+            let placement = facts.obeyed_placement(id).filter(|p| p.revision == topology.revision);
+            let Some(placement) = placement else { continue };
             for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
-                if *home != Home::On(self.facts.id) || self.facts.has_lost_data_of(space) {
+                if *home != Home::On(facts.id) || facts.has_lost_data_of(space) {
                     continue;
                 }
                 let key = SpaceKey { topology: id, space: space.name.clone() };
@@ -279,235 +318,246 @@ impl Node {
         wishes
     }
 
-    fn start_space(&mut self, now: Instant, wish: Wish) {
-        self.host_space(now, wish, false);
+    /// Whether a space that another spawned may stay.
+    fn is_spawn_wanted(&self, key: &SpaceKey, revision: u64) -> bool {
+        let topology = self.facts.ledger.topology(key.topology);
+        let is_current =
+            |topology: &TopologyDocument| topology.revision == revision || planted::has(Bug::OutliveVersion);
+        let wanted = |topology: &TopologyDocument| topology.wanted == Wanted::Running && is_current(topology);
+        topology.is_some_and(wanted) && self.stays()
     }
 
-    /// Starts a space that another spawned.
-    pub(crate) fn host_spawned(&mut self, now: Instant, launch: Launch, revision: u64) {
-        let placement = self.facts.obeyed_placement(launch.key.topology).map(|placement| placement.version);
-        if let Some(placement) = placement {
-            self.host_space(now, Wish { has_place: true, launch, placement, revision }, true);
+    /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
+    fn is_undecided(&self, key: &SpaceKey) -> bool {
+        let Some(topology) = self.facts.ledger.topology(key.topology) else { return false };
+        let placed =
+            self.facts.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
+        topology.wanted == Wanted::Running && !placed && self.stays()
+    }
+
+    fn stays(&self) -> bool {
+        !self.is_leaving && !self.facts.membership.stands_aside()
+    }
+}
+
+impl Host {
+    /// Starts what should run here and does not; closes what runs here and should not, or runs an old revision.
+    pub fn reconcile(&mut self, at: &Situation<'_>, effects: &mut Effects) {
+        let wishes = at.wishes();
+        let is_surplus = |key: &SpaceKey, space: &LocalSpace| match wishes.get(key) {
+            _ if space.is_spawned => !at.is_spawn_wanted(key, space.revision),
+            Some(wish) => !wish.is_of(space),
+            None => !at.is_undecided(key) && !planted::has(Bug::IgnoreMove),
+        };
+        let surplus = self.spaces.iter().filter(|(key, space)| is_surplus(key, space));
+        let surplus: Vec<SpaceKey> = surplus.map(|(key, _)| key.clone()).collect();
+        surplus.iter().for_each(|key| self.close(at.facts, key, effects));
+        for (key, wish) in wishes {
+            let has_turn = self.starting() < STARTS_AT_ONCE;
+            match self.spaces.get_mut(&key) {
+                Some(space) if space.placement != wish.placement && wish.is_of(space) => {
+                    space.placement = wish.placement;
+                    effects.space_row(key);
+                }
+                Some(_) => {}
+                // Those that have to wait start when others are running.
+                None if !has_turn || !wish.has_place => {}
+                None if at.blobs.is_complete(wish.launch.package) => {
+                    let Wish { launch, placement, revision, .. } = wish;
+                    self.take_in(at.now, at.facts, (launch, placement, revision), false, effects);
+                }
+                None => {}
+            }
         }
     }
 
-    fn host_space(&mut self, now: Instant, wish: Wish, is_spawned: bool) {
-        let key = wish.launch.key.clone();
-        let space = LocalSpace {
-            launch: wish.launch,
-            state: SpaceState::Starting,
-            placement: wish.placement,
-            revision: wish.revision,
-            restarts: 0,
-            restart_at: None,
-            messages_in: 0,
-            messages_out: 0,
-            mailbox: 0,
-            is_spawned,
-            usage: Usage::default(),
-            fuel_per_second: 0,
-            used_at: now,
-            supervision: Supervision::default(),
-        };
-        // It writes for itself.
-        self.copies.forget_sessions(|other| *other == key);
-        self.host.spaces.insert(key.clone(), space);
-        self.launch_space(now, &key);
+    /// Starts a space that another spawned.
+    pub fn take_in_spawned(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        (launch, revision): (Launch, u64),
+        effects: &mut Effects,
+    ) {
+        if let Some(placement) = facts.obeyed_placement(launch.key.topology) {
+            self.take_in(now, facts, (launch, placement.version, revision), true, effects);
+        }
     }
 
-    fn launch_space(&mut self, now: Instant, key: &SpaceKey) {
-        let Some(space) = self.host.spaces.get_mut(key) else { return };
-        self.host.incarnations += 1;
-        space.launch.pid =
-            Pid { zhost: self.facts.id, generation: self.facts.generation, number: self.host.incarnations };
-        self.host.numbers.insert(self.host.incarnations, key.clone());
-        space.state = SpaceState::Starting;
-        space.restart_at = None;
-        space.mailbox = 0;
-        space.usage = Usage::default();
-        let launch = space.launch.clone();
-        let level = if space.is_spawned { Level::Debug } else { Level::Info };
-        self.log(level, format!("starting space {} (start {})", key.space, launch.pid.number));
-        self.output(Output::Worker(WorkerCommand::Start(launch)));
-        self.write_space_row(now, key);
+    fn take_in(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        (launch, placement, revision): (Launch, PlacementVersion, u64),
+        is_spawned: bool,
+        effects: &mut Effects,
+    ) {
+        let key = launch.key.clone();
+        effects.space_starts(key.clone());
+        self.insert(now, launch, placement, revision, is_spawned);
+        self.begin(facts, &key, effects);
     }
 
-    pub(crate) fn close_space(&mut self, now: Instant, key: &SpaceKey) {
-        let Some(space) = self.host.spaces.get_mut(key) else { return };
+    /// Has a space started by its worker.
+    fn begin(&mut self, facts: &Facts, key: &SpaceKey, effects: &mut Effects) {
+        let Some(launch) = self.launch(facts, key) else { return };
+        let is_spawned = self.space(key).is_some_and(|space| space.is_spawned);
+        let level = if is_spawned { Level::Debug } else { Level::Info };
+        effects.log(level, format!("starting space {} (start {})", key.space, launch.pid.number));
+        effects.output(Output::Worker(WorkerCommand::Start(launch)));
+        effects.space_row(key.clone());
+    }
+
+    /// Ends a space, or forgets it if it has ended.
+    pub fn close(&mut self, facts: &Facts, key: &SpaceKey, effects: &mut Effects) {
+        let Some(space) = self.spaces.get_mut(key) else { return };
         match space.state {
             SpaceState::Closing => {}
             SpaceState::Starting | SpaceState::Running => {
                 space.state = SpaceState::Closing;
-                self.log(Level::Info, format!("closing space {}", key.space));
-                self.output(Output::Worker(WorkerCommand::Stop(key.clone())));
-                self.write_space_row(now, key);
+                effects.log(Level::Info, format!("closing space {}", key.space));
+                effects.output(Output::Worker(WorkerCommand::Stop(key.clone())));
+                effects.space_row(key.clone());
             }
-            SpaceState::Backoff | SpaceState::Held | SpaceState::Ended => self.drop_space(now, key),
+            SpaceState::Backoff | SpaceState::Held | SpaceState::Ended => self.drop(facts, key, effects),
         }
     }
 
     /// Ends a space and starts it again, also one that was held or has ended.
-    pub(crate) fn restart_space(&mut self, now: Instant, key: &SpaceKey) {
-        self.close_space(now, key);
-        self.reconcile_spaces(now);
+    pub fn restart(&mut self, at: &Situation<'_>, key: &SpaceKey, effects: &mut Effects) {
+        self.close(at.facts, key, effects);
+        self.reconcile(at, effects);
     }
 
-    fn drop_space(&mut self, now: Instant, key: &SpaceKey) {
-        if let Some(space) = self.host.spaces.remove(key) {
-            self.host.numbers.remove(&space.launch.pid.number);
+    fn drop(&mut self, facts: &Facts, key: &SpaceKey, effects: &mut Effects) {
+        self.remove(key);
+        effects.space_gone(key.clone());
+        effects.no_row(RowKey::Space(key.clone()));
+        let known = |key: &SpaceKey| facts.ledger.topologies().any(|(id, _)| id == key.topology);
+        self.logs.retain(|key, _| known(key));
+        self.endings.retain(|key, _| known(key));
+    }
+
+    /// The start of a space of that number, if that is the present one.
+    fn start_of(&mut self, key: &SpaceKey, number: u32) -> Option<&mut LocalSpace> {
+        self.spaces.get_mut(key).filter(|space| space.launch.pid.number == number)
+    }
+
+    /// A space runs. Whether it is one that another spawned, who is to be told.
+    pub fn handle_started(
+        &mut self,
+        at: &Situation<'_>,
+        (key, number): (&SpaceKey, u32),
+        effects: &mut Effects,
+    ) -> bool {
+        let space = self.start_of(key, number).filter(|space| space.state == SpaceState::Starting);
+        let Some(space) = space else { return false };
+        space.state = SpaceState::Running;
+        if space.is_spawned {
+            return true;
         }
-        self.dispose();
-        self.messages.forget_sender(key);
-        self.facts.registry.remove(now, &RowKey::Space(key.clone()));
-        let known = |key: &SpaceKey| self.facts.ledger.topologies().any(|(id, _)| id == key.topology);
-        self.host.logs.retain(|key, _| known(key));
-        self.host.endings.retain(|key, _| known(key));
+        effects.log(Level::Info, format!("space {} is running", key.space));
+        effects.space_row(key.clone());
+        self.reconcile(at, effects);
+        false
     }
 
-    pub(crate) fn write_space_row(&mut self, now: Instant, key: &SpaceKey) {
-        // Spawned spaces are found by their pids; a row for each would drown the registry.
-        let Some(space) = self.host.spaces.get(key).filter(|space| !space.is_spawned) else { return };
-        let row = SpaceRow {
-            state: space.state,
-            placement: space.placement,
-            revision: space.revision,
-            incarnation: space.launch.pid.number,
-            restarts: space.restarts,
-            synced: self.synced(key),
-        };
-        self.set_row(now, RowKey::Space(key.clone()), Row::Space(row));
-    }
-
-    pub(crate) fn handle_worker_event(&mut self, now: Instant, event: WorkerEvent) {
-        match event {
-            WorkerEvent::Started(key, incarnation) => {
-                if let Some(space) = self.host.spaces.get_mut(&key)
-                    && space.launch.pid.number == incarnation
-                    && space.state == SpaceState::Starting
-                {
-                    space.state = SpaceState::Running;
-                    if space.is_spawned {
-                        return self.tell_spawned(now, incarnation, Ok(()));
-                    }
-                    self.log(Level::Info, format!("space {} is running", key.space));
-                    self.write_space_row(now, &key);
-                    self.reconcile_spaces(now);
-                }
-            }
-            WorkerEvent::Serves(key, incarnation, assets) => {
-                if self.host.spaces.get(&key).is_some_and(|space| space.launch.pid.number == incarnation) {
-                    self.open_site(key, assets);
-                }
-            }
-            WorkerEvent::Exited(key, incarnation, exit) => self.handle_exit(now, &key, incarnation, exit),
-            WorkerEvent::Emitted(key, path, payloads) => self.handle_emitted(now, &key, path, payloads),
-            WorkerEvent::Acted(key, number, act) => self.handle_act(now, &key, number, act),
-            WorkerEvent::Consumed(key, consumed) => match (&consumed.origin, &consumed.path) {
-                (Origin::Path(from, sender), Some(path)) => {
-                    let flow = (from.clone(), *sender, path.clone());
-                    self.handle_consumed(&key, flow, (consumed.messages, consumed.bytes));
-                }
-                _ => self.handle_direct_consumed(now, &key, &consumed),
-            },
-            WorkerEvent::Wrote(key, number, commit, changes) => {
-                self.handle_wrote(now, &key, (number, commit), changes);
-            }
-            WorkerEvent::Used(key, number, usage) => self.note_usage(now, &key, number, usage),
-            WorkerEvent::Log(key, level, text) => {
-                self.log(Level::Info, format!("[{}] {}: {text}", key.space, level.as_str()));
-                let line = Line { unix_ms: self.unix_ms(now), level, text };
-                let lines = self.host.logs.entry(self.host.record_key(&key)).or_default();
-                if lines.len() >= SPACE_LOG_LINES_MAX {
-                    lines.pop_front();
-                }
-                lines.push_back(line);
-            }
-        }
-    }
-
-    fn handle_exit(&mut self, now: Instant, key: &SpaceKey, incarnation: u32, exit: Exit) {
-        if self.host.spaces.get(key).is_none_or(|space| space.launch.pid.number != incarnation) {
-            return;
-        }
-        self.close_site(key);
-        let Some(space) = self.host.spaces.get_mut(key) else { return };
+    /// A space ended: it is started again, held, or forgotten.
+    pub fn handle_exit(
+        &mut self,
+        at: &Situation<'_>,
+        (key, number): (&SpaceKey, u32),
+        exit: Exit,
+        effects: &mut Effects,
+    ) {
+        let Some(space) = self.start_of(key, number) else { return };
+        let (is_spawned, is_closing) = (space.is_spawned, space.state == SpaceState::Closing);
         let text = match &exit {
             Exit::Closed => "closed".to_owned(),
             Exit::Ended(code) => format!("asked to be stopped with code {code}"),
             Exit::Crashed(reason) => reason.clone(),
         };
-        let (is_spawned, is_closing) = (space.is_spawned, space.state == SpaceState::Closing);
-        self.note_ending(now, key, incarnation, &text);
-        let exit_reason = ExitReason { normal: matches!(exit, Exit::Ended(_)), reason: text.clone() };
-        self.forget_actor(now, key, incarnation, &exit_reason);
+        self.note_ending(at.unix_ms, key, number, &text);
+        let normal = matches!(exit, Exit::Ended(_));
+        effects.space_ended(key.clone(), number, ExitReason { normal, reason: text.clone() });
         if is_closing || is_spawned {
             let level = if is_spawned { Level::Debug } else { Level::Info };
-            self.log(level, format!("space {} is closed: {text}", key.space));
-            self.drop_space(now, key);
-            // The same space may be wanted here again, in another revision.
-            self.reconcile_spaces(now);
-            return;
+            effects.log(level, format!("space {} is closed: {text}", key.space));
+            self.drop(at.facts, key, effects);
+        } else {
+            self.numbers.remove(&number);
+            let state = self.judge(at, key, &exit);
+            effects.log(Level::Warn, format!("space {} {text}; now {state}", key.space));
+            effects.space_row(key.clone());
         }
-        self.host.numbers.remove(&incarnation);
-        let restart = self.space_spec(key).map(|spec| spec.restart).unwrap_or_default();
-        let Some(space) = self.host.spaces.get_mut(key) else { return };
-        match exit {
-            Exit::Closed | Exit::Ended(_) if restart == Restart::Always => {
-                space.state = SpaceState::Backoff;
-                space.restart_at = Some(now + RESTART_PAUSE);
-            }
-            Exit::Closed | Exit::Ended(_) => space.state = SpaceState::Ended,
-            Exit::Crashed(_) if restart == Restart::Never => space.state = SpaceState::Held,
-            Exit::Crashed(_) => match space.supervision.handle_crash(now, &mut self.rng) {
-                Decision::RestartAt(at) => {
-                    space.state = SpaceState::Backoff;
-                    space.restart_at = Some(at);
-                }
-                Decision::Hold => space.state = SpaceState::Held,
-            },
-        }
-        let state = space.state.as_str();
-        self.log(Level::Warn, format!("space {} {text}; now {state}", key.space));
-        self.write_space_row(now, key);
-        self.reconcile_spaces(now);
+        // The same space may be wanted here again, in another revision, or another has its turn.
+        self.reconcile(at, effects);
     }
 
-    pub(crate) fn host_timeout(&mut self, now: Instant) {
+    /// What becomes of a placed space that ended by itself, in a word.
+    fn judge(&mut self, at: &Situation<'_>, key: &SpaceKey, exit: &Exit) -> &'static str {
+        let restart = self.spec_of(at.facts, key).map(|spec| spec.restart).unwrap_or_default();
+        let Some(space) = self.spaces.get_mut(key) else { return "gone" };
+        (space.state, space.restart_at) = match exit {
+            Exit::Closed | Exit::Ended(_) if restart == Restart::Always => {
+                (SpaceState::Backoff, Some(at.now + RESTART_PAUSE))
+            }
+            Exit::Closed | Exit::Ended(_) => (SpaceState::Ended, None),
+            Exit::Crashed(_) if restart == Restart::Never => (SpaceState::Held, None),
+            Exit::Crashed(_) => match space.supervision.handle_crash(at.now, &mut self.rng) {
+                Decision::RestartAt(at) => (SpaceState::Backoff, Some(at)),
+                Decision::Hold => (SpaceState::Held, None),
+            },
+        };
+        space.state.as_str()
+    }
+
+    /// A space wrote a line to its log.
+    pub fn handle_line(
+        &mut self,
+        unix_ms: u64,
+        key: &SpaceKey,
+        (level, text): (LogLevel, String),
+        effects: &mut Effects,
+    ) {
+        effects.log(Level::Info, format!("[{}] {}: {text}", key.space, level.as_str()));
+        let lines = self.logs.entry(self.record_key(key)).or_default();
+        if lines.len() >= SPACE_LOG_LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(Line { unix_ms, level, text });
+    }
+
+    /// Starts again what has paused for long enough.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
         let due = |space: &LocalSpace| space.restart_at.is_some_and(|at| at <= now);
-        let keys: Vec<SpaceKey> =
-            self.host.spaces.iter().filter(|(_, space)| due(space)).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            if let Some(space) = self.host.spaces.get_mut(&key) {
+        let keys = self.spaces.iter().filter(|(_, space)| due(space)).map(|(key, _)| key.clone());
+        for key in keys.collect::<Vec<_>>() {
+            if let Some(space) = self.spaces.get_mut(&key) {
                 space.restarts += 1;
             }
-            self.launch_space(now, &key);
+            self.begin(facts, &key, effects);
         }
     }
 
-    fn note_ending(&mut self, now: Instant, key: &SpaceKey, number: u32, reason: &str) {
-        let ending = Ending { unix_ms: self.unix_ms(now), number, reason: reason.to_owned() };
-        let endings = self.host.endings.entry(self.host.record_key(key)).or_default();
+    fn note_ending(&mut self, unix_ms: u64, key: &SpaceKey, number: u32, reason: &str) {
+        let endings = self.endings.entry(self.record_key(key)).or_default();
         if endings.len() >= ENDINGS_MAX {
             endings.pop_front();
         }
-        endings.push_back(ending);
+        endings.push_back(Ending { unix_ms, number, reason: reason.to_owned() });
     }
 
-    fn note_usage(&mut self, now: Instant, key: &SpaceKey, number: u32, usage: Usage) {
-        let Some(space) = self.host.spaces.get_mut(key).filter(|space| space.launch.pid.number == number)
-        else {
-            return;
-        };
+    /// What a space has used until now.
+    pub fn handle_usage(&mut self, now: Instant, (key, number): (&SpaceKey, u32), usage: Usage) {
+        let Some(space) = self.start_of(key, number) else { return };
         let micros = now.since(space.used_at).as_micros().max(1) as u64;
         let fuel = usage.fuel.saturating_sub(space.usage.fuel);
         space.fuel_per_second = fuel.saturating_mul(1_000_000) / micros;
         space.used_at = now;
         space.usage = usage;
     }
-
-    /// What the package says of a space.
-    pub(crate) fn space_spec(&self, key: &SpaceKey) -> Option<&SpaceSpec> {
-        let name = self.host.space(key).map_or(&key.space, |space| &space.launch.space);
-        self.facts.spec_of(key)?.space(name)
-    }
 }
+
+#[cfg(test)]
+mod tests;

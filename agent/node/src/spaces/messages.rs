@@ -8,13 +8,15 @@
 //! opens for a path.
 
 use crate::{
+    effects::Effects,
     facts::Facts,
-    node::{Level, Node, Output},
+    output::{Level, Output},
+    spaces::{host::Host, web::Web},
     wire::{Flow, Frame},
 };
 use litemap::LiteMap;
 use zhost_base::{
-    Batch, Generation, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId,
+    Batch, Generation, Name, Pid, SpaceKey, TopologyId, ZhostId,
     limits::{CHANNELS_MAX, MESSAGE_SIZE_MAX_BYTES, PATH_WINDOW_MESSAGES},
     planted::{self, Bug},
 };
@@ -73,6 +75,14 @@ pub(crate) struct Messages {
     pub undelivered: u64,
 }
 
+/// What messages pass at this zhost: spaces with their mailboxes, and pages.
+pub(crate) struct Local<'a> {
+    pub facts: &'a Facts,
+    pub host: &'a mut Host,
+    pub web: &'a mut Web,
+    pub effects: &'a mut Effects,
+}
+
 /// How many messages, and of how many bytes.
 fn measure(payloads: &Batch) -> (u32, u32) {
     (payloads.len() as u32, payloads.content_bytes() as u32)
@@ -108,6 +118,18 @@ fn count_messages(frames: &[Vec<u8>]) -> LiteMap<u32, (u32, u32)> {
 }
 
 impl Messages {
+    /// Which start of which space an outgoing path leads to at present, and the path's name.
+    pub fn path_target(&self, facts: &Facts, key: &SpaceKey, path: u8) -> Option<(Pid, Name)> {
+        let target = self.outgoing.get(&(key.clone(), path))?.target?;
+        let generation = match target.zhost {
+            zhost if zhost == facts.id => facts.generation,
+            zhost => facts.membership.generation(zhost)?,
+        };
+        let (path, _) = facts.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
+        let pid = Pid { zhost: target.zhost, generation, number: target.incarnation };
+        Some((pid, path.name.clone()))
+    }
+
     pub fn forget_sender(&mut self, key: &SpaceKey) {
         self.outgoing.retain(|(sender, _), _| sender != key);
     }
@@ -126,89 +148,74 @@ impl Facts {
     }
 }
 
-impl Node {
+impl Messages {
     /// Tells the senders on this zhost which of their targets came or went.
-    pub(crate) fn refresh_targets(&mut self) {
+    pub fn refresh_targets(&mut self, local: &mut Local<'_>) {
+        let facts = local.facts;
         let mut changes = Vec::new();
-        for (key, space) in self.host.running() {
-            let Some(spec) = self.facts.spec_of(key) else { continue };
+        for (key, space) in local.host.running() {
+            let Some(spec) = facts.spec_of(key) else { continue };
             for (index, (_, to)) in spec.paths_from(&key.space).enumerate() {
                 let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-                let target = self.facts.locate(&to);
+                let target = facts.locate(&to);
                 let slot = (key.clone(), index as u8);
                 let sender = space.launch.pid.number;
-                let known = self.messages.outgoing.get(&slot);
+                let known = self.outgoing.get(&slot);
                 if known.is_none_or(|known| (known.sender, known.target) != (sender, target)) {
                     changes.push((slot, sender, target));
                 }
             }
         }
         for (slot, sender, target) in changes {
-            self.messages.windows += 1;
-            let window = self.messages.windows;
-            let old = self
-                .messages
-                .outgoing
-                .insert(slot.clone(), Outgoing { sender, target, channel: None, window, outstanding: 0 });
+            self.windows += 1;
+            let outgoing = Outgoing { sender, target, channel: None, window: self.windows, outstanding: 0 };
+            let old = self.outgoing.insert(slot.clone(), outgoing);
             // A sender that started anew knows nothing of what its former self sent.
             let unknown = old.filter(|old| old.sender == sender).map_or(0, |old| old.outstanding);
             let (key, path) = slot;
-            self.tell_undelivered(&key, path, Undelivered { lost: 0, unknown });
-            self.output(Output::Worker(WorkerCommand::Target { key, path, up: target.is_some() }));
+            self.tell_undelivered(local, &key, path, Undelivered { lost: 0, unknown });
+            let up = target.is_some();
+            local.effects.output(Output::Worker(WorkerCommand::Target { key, path, up }));
         }
     }
 
-    /// Which start of which space an outgoing path leads to at present, and the path's name.
-    pub(crate) fn path_target(&self, key: &SpaceKey, path: u8) -> Option<(Pid, Name)> {
-        let target = self.messages.outgoing.get(&(key.clone(), path))?.target?;
-        let generation = match target.zhost {
-            zhost if zhost == self.facts.id => self.facts.generation,
-            zhost => self.facts.membership.generation(zhost)?,
-        };
-        let (path, _) = self.facts.spec_of(key)?.paths_from(&key.space).nth(usize::from(path))?;
-        let pid = Pid { zhost: target.zhost, generation, number: target.incarnation };
-        Some((pid, path.name.clone()))
-    }
-
     /// How many messages of a local space are under way along a path, if it leads anywhere at present.
-    pub(crate) fn outstanding(&self, key: &SpaceKey, path: u8) -> Option<u32> {
-        let outgoing = self.messages.outgoing.get(&(key.clone(), path))?;
+    pub fn outstanding(&self, key: &SpaceKey, path: u8) -> Option<u32> {
+        let outgoing = self.outgoing.get(&(key.clone(), path))?;
         outgoing.target.map(|_| outgoing.outstanding)
     }
 
     /// A local space sent messages.
-    pub(crate) fn handle_emitted(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Batch) {
+    pub fn handle_emitted(&mut self, local: &mut Local<'_>, key: &SpaceKey, path: u8, payloads: Batch) {
         let (count, bytes) = measure(&payloads);
-        if let Some(space) = self.host.space_mut(key) {
+        if let Some(space) = local.host.space_mut(key) {
             space.messages_out += u64::from(count);
         }
         let slot = (key.clone(), path);
-        let target = self.messages.outgoing.get(&slot).and_then(|outgoing| outgoing.target);
+        let target = self.outgoing.get(&slot).and_then(|outgoing| outgoing.target);
         let Some(target) = target else {
-            return self.tell_undelivered(key, path, Undelivered { lost: count, unknown: 0 });
+            return self.tell_undelivered(local, key, path, Undelivered { lost: count, unknown: 0 });
         };
-        if let Some(outgoing) = self.messages.outgoing.get_mut(&slot) {
+        if let Some(outgoing) = self.outgoing.get_mut(&slot) {
             outgoing.outstanding += count;
         }
-        if target.zhost == self.facts.id {
-            let Some(channel) = self.channel_of(key, path, target) else { return };
-            return self.deliver(now, self.facts.id, channel, payloads);
-        }
-        let Some(channel) = self.open_channel(now, key, path, target) else {
-            return self.return_to_sender(key, path, target, (count, bytes));
+        let Some(described) = self.channel_of(local.facts, key, path, target) else {
+            return self.return_to_sender(local, key, path, target, (count, bytes));
         };
-        for payloads in in_portions(payloads) {
-            let portion = measure(&payloads);
-            self.messages.sent += u64::from(portion.0);
-            if !self.send(now, target.zhost, &Frame::Messages { channel, payloads }) {
-                self.return_to_sender(key, path, target, portion);
-            }
+        if target.zhost == local.facts.id {
+            return self.deliver(local, target.zhost, described, payloads);
         }
+        self.sent += u64::from(count);
+        let mut frames = Vec::new();
+        let channel = self.open_channel(&slot, described, &mut frames);
+        let portions = in_portions(payloads).into_iter();
+        frames.extend(portions.map(|payloads| Frame::Messages { channel, payloads }));
+        local.effects.messages(target.zhost, frames);
     }
 
-    fn channel_of(&self, key: &SpaceKey, index: u8, target: Target) -> Option<Channel> {
-        let (path, to) = self.facts.spec_of(key)?.paths_from(&key.space).nth(usize::from(index))?;
-        let outgoing = self.messages.outgoing.get(&(key.clone(), index))?;
+    fn channel_of(&self, facts: &Facts, key: &SpaceKey, index: u8, target: Target) -> Option<Channel> {
+        let (path, to) = facts.spec_of(key)?.paths_from(&key.space).nth(usize::from(index))?;
+        let outgoing = self.outgoing.get(&(key.clone(), index))?;
         let flow = Flow {
             from: key.space.clone(),
             window: outgoing.window,
@@ -216,228 +223,272 @@ impl Node {
             incarnation: target.incarnation,
         };
         let to = SpaceKey { topology: key.topology, space: to.name.clone() };
-        Some(Channel { to, sender: outgoing.sender, flow, generation: self.facts.generation })
+        Some(Channel { to, sender: outgoing.sender, flow, generation: facts.generation })
     }
 
-    /// The number of a path's channel, which is opened if it is not.
-    fn open_channel(&mut self, now: Instant, key: &SpaceKey, path: u8, target: Target) -> Option<u32> {
-        let slot = (key.clone(), path);
-        if let Some(channel) = self.messages.outgoing.get(&slot)?.channel {
-            return Some(channel);
+    /// The number of a path's channel; if it has none, the frame that opens it comes first of all.
+    fn open_channel(&mut self, slot: &(SpaceKey, u8), described: Channel, frames: &mut Vec<Frame>) -> u32 {
+        let outgoing = self.outgoing.get_mut(slot);
+        if let Some(channel) = outgoing.as_ref().and_then(|outgoing| outgoing.channel) {
+            return channel;
         }
-        let Channel { to, sender, flow, .. } = self.channel_of(key, path, target)?;
-        self.messages.channel_count += 1;
-        let channel = self.messages.channel_count;
-        if !self.send(now, target.zhost, &Frame::Channel { channel, to, sender, flow }) {
-            return None;
+        self.channel_count += 1;
+        let channel = self.channel_count;
+        outgoing.into_iter().for_each(|outgoing| outgoing.channel = Some(channel));
+        let Channel { to, sender, flow, .. } = described;
+        frames.push(Frame::Channel { channel, to, sender, flow });
+        channel
+    }
+
+    /// What was to go to a zhost was not taken: its senders are told, and credit waits for the next time.
+    pub fn handle_unsent(&mut self, local: &mut Local<'_>, peer: ZhostId, frames: Vec<Frame>) {
+        for frame in frames {
+            match frame {
+                Frame::Channel { channel, .. } => {
+                    if let Some((_, outgoing)) = self.outgoing_over(peer, channel) {
+                        outgoing.channel = None;
+                    }
+                }
+                Frame::Messages { channel, payloads } => {
+                    if let Some(((key, path), outgoing)) = self.outgoing_over(peer, channel)
+                        && let Some(target) = outgoing.target
+                    {
+                        self.return_to_sender(local, &key, path, target, measure(&payloads));
+                    }
+                }
+                // To a dead one nothing goes: its space starts anew somewhere, with a window of its own.
+                Frame::Credit { topology, flow, messages, bytes }
+                    if local.facts.membership.peer(peer).is_some() =>
+                {
+                    self.credits.insert((peer, topology, flow), (messages, bytes));
+                }
+                _ => {}
+            }
         }
-        self.messages.outgoing.get_mut(&slot)?.channel = Some(channel);
-        Some(channel)
+    }
+
+    /// The path whose channel to that zhost has that number.
+    fn outgoing_over(&mut self, peer: ZhostId, channel: u32) -> Option<((SpaceKey, u8), &mut Outgoing)> {
+        let is_it = |outgoing: &Outgoing| {
+            outgoing.channel == Some(channel) && outgoing.target.is_some_and(|target| target.zhost == peer)
+        };
+        let mut all = self.outgoing.iter_mut();
+        all.find(|(_, outgoing)| is_it(outgoing)).map(|(slot, outgoing)| (slot.clone(), outgoing))
     }
 
     /// Another zhost opens a channel. Numbers grow, so the lowest is the one that is least likely to be in use.
-    pub(crate) fn handle_channel(
+    pub fn handle_channel(
         &mut self,
+        facts: &Facts,
         (peer, number): (ZhostId, u32),
         to: SpaceKey,
         sender: u32,
         flow: Flow,
     ) {
-        let Some(generation) = self.facts.membership.generation(peer) else { return };
-        let mut theirs = self.messages.channels.keys().filter(|(owner, _)| *owner == peer);
+        let Some(generation) = facts.membership.generation(peer) else { return };
+        let mut theirs = self.channels.keys().filter(|(owner, _)| *owner == peer);
         let oldest = theirs.next().copied();
         if let Some(oldest) = oldest.filter(|_| theirs.count() + 1 >= CHANNELS_MAX) {
-            self.messages.channels.remove(&oldest);
+            self.channels.remove(&oldest);
         }
         // A path that leads elsewhere now has no use for its former channel.
-        self.messages.channels.retain(|(owner, _), channel| {
+        self.channels.retain(|(owner, _), channel| {
             let same = (&channel.to, &channel.flow.from, &channel.flow.path) == (&to, &flow.from, &flow.path);
             *owner != peer || (!same && channel.generation == generation)
         });
-        self.messages.channels.insert((peer, number), Channel { to, sender, flow, generation });
+        self.channels.insert((peer, number), Channel { to, sender, flow, generation });
     }
 
-    pub(crate) fn handle_messages(&mut self, now: Instant, peer: ZhostId, channel: u32, payloads: Batch) {
-        self.messages.received += payloads.len() as u64;
-        match self.messages.channels.get(&(peer, channel)).cloned() {
-            Some(channel) => self.deliver(now, peer, channel, payloads),
-            None => self.log(Level::Warn, format!("zhost {peer} sends over a channel it has not opened")),
+    /// Messages of another zhost came over a channel.
+    pub fn handle_messages(&mut self, local: &mut Local<'_>, peer: ZhostId, channel: u32, payloads: Batch) {
+        self.received += payloads.len() as u64;
+        match self.channels.get(&(peer, channel)).cloned() {
+            Some(channel) => self.deliver(local, peer, channel, payloads),
+            None => {
+                let text = format!("zhost {peer} sends over a channel it has not opened");
+                local.effects.log(Level::Warn, text);
+            }
         }
     }
 
-    fn deliver(&mut self, now: Instant, peer: ZhostId, channel: Channel, payloads: Batch) {
+    fn deliver(&mut self, local: &mut Local<'_>, peer: ZhostId, channel: Channel, payloads: Batch) {
         let Channel { to, sender: number, flow, generation } = channel;
         let (count, bytes) = measure(&payloads);
-        let declared = self.facts.spec_of(&to).is_some_and(|spec| {
+        let declared = local.facts.spec_of(&to).is_some_and(|spec| {
             let mut paths = spec.paths_from(&flow.from);
             paths.any(|(declared, target)| declared.name == flow.path && target.name == to.space)
         });
-        let space = self.host.space_mut(&to).filter(|space| {
+        let space = local.host.space_mut(&to).filter(|space| {
             space.launch.pid.number == flow.incarnation
                 && declared
                 && space.mailbox.saturating_add(count) <= MAILBOX_MAX_MESSAGES
         });
-        if let Some(space) = space {
-            space.mailbox += count;
-            space.messages_in += u64::from(count);
-            let sender = Sender { pid: Pid { zhost: peer, generation, number }, window: flow.window };
-            if self.web.serves(&to) {
-                self.show(&to, &flow.path, &payloads);
-                return self.handle_consumed(&to, (flow.from, sender, flow.path), (count, bytes));
+        let Some(space) = space else {
+            if peer == local.facts.id {
+                return self.handle_returned(local, peer, to.topology, &flow, (count, bytes));
             }
-            let Flow { from, path, .. } = flow;
-            let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
-            return self.output(Output::Worker(deliver));
+            let returned = Frame::Returned { topology: to.topology, flow, messages: count, bytes };
+            return local.effects.send(peer, returned);
+        };
+        space.mailbox += count;
+        space.messages_in += u64::from(count);
+        let sender = Sender { pid: Pid { zhost: peer, generation, number }, window: flow.window };
+        let Flow { from, path, .. } = flow;
+        if local.web.serves(&to) {
+            local.web.show(&to, &path, &payloads, local.effects);
+            return self.handle_consumed(local.host, &to, (from, sender, path), (count, bytes));
         }
-        let topology = to.topology;
-        let returned = Frame::Returned { topology, flow, messages: count, bytes };
-        if peer == self.facts.id {
-            self.handle_frame(now, peer, returned);
-        } else {
-            self.send(now, peer, &returned);
-        }
+        let deliver = WorkerCommand::Deliver { key: to, from, sender, path, payloads };
+        local.effects.output(Output::Worker(deliver));
     }
 
     /// The number of a path of a local space, and its state, if it is still the flow of messages that `peer` means.
     fn outgoing_towards(
         &mut self,
+        facts: &Facts,
         peer: ZhostId,
         sender: &SpaceKey,
         flow: &Flow,
     ) -> Option<(u8, &mut Outgoing)> {
-        let spec = self.facts.spec_of(sender)?;
+        let spec = facts.spec_of(sender)?;
         let index = spec.paths_from(&sender.space).position(|(known, _)| known.name == flow.path)?;
         let index = u8::try_from(index).ok()?;
-        let outgoing = self.messages.outgoing.get_mut(&(sender.clone(), index))?;
+        let outgoing = self.outgoing.get_mut(&(sender.clone(), index))?;
         let target = Target { zhost: peer, incarnation: flow.incarnation };
         (outgoing.target == Some(target) && outgoing.window == flow.window).then_some((index, outgoing))
     }
 
     /// A target did not take messages: it has moved, or is full.
-    pub(crate) fn handle_returned(
+    pub fn handle_returned(
         &mut self,
+        local: &mut Local<'_>,
         peer: ZhostId,
         topology: TopologyId,
         flow: &Flow,
         returned: (u32, u32),
     ) {
         let sender = SpaceKey { topology, space: flow.from.clone() };
-        if let Some((index, _)) = self.outgoing_towards(peer, &sender, flow) {
+        if let Some((index, _)) = self.outgoing_towards(local.facts, peer, &sender, flow) {
             let target = Target { zhost: peer, incarnation: flow.incarnation };
-            self.return_to_sender(&sender, index, target, returned);
+            self.return_to_sender(local, &sender, index, target, returned);
         }
     }
 
     /// Messages that certainly did not arrive: the sender is told, and gets its credit back.
     fn return_to_sender(
         &mut self,
+        local: &mut Local<'_>,
         sender: &SpaceKey,
         path: u8,
         target: Target,
         (messages, bytes): (u32, u32),
     ) {
-        let Some(outgoing) = self.messages.outgoing.get_mut(&(sender.clone(), path)) else { return };
+        let Some(outgoing) = self.outgoing.get_mut(&(sender.clone(), path)) else { return };
         if outgoing.target != Some(target) {
             return;
         }
         let lost = messages.min(outgoing.outstanding);
         outgoing.outstanding -= lost;
-        self.tell_undelivered(sender, path, Undelivered { lost, unknown: 0 });
+        self.tell_undelivered(local, sender, path, Undelivered { lost, unknown: 0 });
         let key = sender.clone();
-        self.output(Output::Worker(WorkerCommand::Credit { key, path, messages: lost, bytes }));
+        local.effects.output(Output::Worker(WorkerCommand::Credit { key, path, messages: lost, bytes }));
     }
 
-    fn tell_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
+    fn tell_undelivered(
+        &mut self,
+        local: &mut Local<'_>,
+        key: &SpaceKey,
+        path: u8,
+        undelivered: Undelivered,
+    ) {
         if undelivered != Undelivered::default() && !planted::has(Bug::KeepQuiet) {
-            self.messages.undelivered += u64::from(undelivered.lost + undelivered.unknown);
-            if self.web.serves(key) {
-                return self.show_undelivered(key, path, undelivered);
+            self.undelivered += u64::from(undelivered.lost + undelivered.unknown);
+            if local.web.serves(key) {
+                return local.web.show_undelivered(local.facts, key, path, undelivered, local.effects);
             }
             let key = key.clone();
-            self.output(Output::Worker(WorkerCommand::Undelivered { key, path, undelivered }));
+            local.effects.output(Output::Worker(WorkerCommand::Undelivered { key, path, undelivered }));
         }
     }
 
-    /// A stream was given up: messages in it that never left are lost, of the others nobody knows.
-    pub(crate) fn note_abandoned(&mut self, peer: ZhostId, abandoned: &Abandoned) {
-        let (lost, unknown) = (count_messages(&abandoned.unsent), count_messages(&abandoned.unknown));
-        let mut told = Vec::new();
-        for ((sender, path), outgoing) in self.messages.outgoing.iter_mut() {
-            if outgoing.target.is_none_or(|target| target.zhost != peer) {
-                continue;
-            }
-            // The new stream knows nothing of the channels of the old one.
-            let Some(channel) = outgoing.channel.take() else { continue };
-            let of = |counts: &LiteMap<u32, (u32, u32)>| counts.get(&channel).copied().unwrap_or_default();
-            let (lost, unknown) = (of(&lost), of(&unknown));
-            outgoing.outstanding = outgoing.outstanding.saturating_sub(lost.0 + unknown.0);
-            told.push((sender.clone(), *path, lost, unknown));
-        }
-        for (key, path, lost, unknown) in told {
-            self.tell_undelivered(&key, path, Undelivered { lost: lost.0, unknown: unknown.0 });
-            let (messages, bytes) = (lost.0 + unknown.0, lost.1 + unknown.1);
-            self.output(Output::Worker(WorkerCommand::Credit { key, path, messages, bytes }));
+    /// A stream was given up: messages in it that never left are lost, of all others nobody knows. Whoever sent them begins
+    /// anew, since credit for some of them may still come.
+    pub fn handle_abandoned(&mut self, local: &mut Local<'_>, peer: ZhostId, abandoned: &Abandoned) {
+        let unsent = count_messages(&abandoned.unsent);
+        self.close_windows(local, peer, |channel| unsent.get(&channel).map_or(0, |(messages, _)| *messages));
+        if local.facts.membership.peer(peer).is_some() {
+            self.refresh_targets(local);
         }
     }
 
     /// Another zhost gave up its stream to us: what it would have told of our messages never comes. Their senders begin
     /// anew.
-    pub(crate) fn reopen_windows(&mut self, peer: ZhostId) {
+    pub fn reopen_windows(&mut self, local: &mut Local<'_>, peer: ZhostId) {
+        self.close_windows(local, peer, |_| 0);
+        self.refresh_targets(local);
+    }
+
+    /// Nothing goes to a zhost at present; of what is under way on a channel `lost` messages certainly did not arrive.
+    fn close_windows(&mut self, local: &mut Local<'_>, peer: ZhostId, lost: impl Fn(u32) -> u32) {
         let mut told = Vec::new();
-        for ((key, path), outgoing) in self.messages.outgoing.iter_mut() {
-            if outgoing.target.is_some_and(|target| target.zhost == peer) {
-                outgoing.target = None;
-                told.push((key.clone(), *path, std::mem::take(&mut outgoing.outstanding)));
+        for ((key, path), outgoing) in self.outgoing.iter_mut() {
+            if outgoing.target.is_none_or(|target| target.zhost != peer) {
+                continue;
             }
+            let outstanding = std::mem::take(&mut outgoing.outstanding);
+            let lost = outgoing.channel.take().map_or(0, &lost).min(outstanding);
+            outgoing.target = None;
+            told.push((key.clone(), *path, Undelivered { lost, unknown: outstanding - lost }));
         }
-        for (key, path, unknown) in told {
-            self.tell_undelivered(&key, path, Undelivered { lost: 0, unknown });
+        for (key, path, undelivered) in told {
+            self.tell_undelivered(local, &key, path, undelivered);
+            local.effects.output(Output::Worker(WorkerCommand::Target { key, path, up: false }));
         }
-        self.refresh_targets();
     }
 
     /// A local space consumed messages: their sender may send as many more.
-    pub(crate) fn handle_consumed(
+    pub fn handle_consumed(
         &mut self,
+        host: &mut Host,
         key: &SpaceKey,
         (from, sender, path): (Name, Sender, Name),
         (messages, bytes): (u32, u32),
     ) {
-        let Some(space) = self.host.space_mut(key) else { return };
+        let Some(space) = host.space_mut(key) else { return };
         space.mailbox = space.mailbox.saturating_sub(messages);
         let incarnation = space.launch.pid.number;
         let flow = Flow { from, window: sender.window, path, incarnation };
-        let credit = self.messages.credits.entry((sender.zhost(), key.topology, flow)).or_default();
+        let credit = self.credits.entry((sender.zhost(), key.topology, flow)).or_default();
         credit.0 += messages;
         credit.1 = credit.1.saturating_add(bytes);
     }
 
     /// Hands out the credit that gathered during one input, in one piece per path.
-    pub(crate) fn flush_credits(&mut self, now: Instant) {
-        for ((zhost, topology, flow), (messages, bytes)) in std::mem::take(&mut self.messages.credits) {
-            if zhost == self.facts.id {
-                self.handle_credit(zhost, topology, &flow, (messages, bytes));
+    pub fn flush_credits(&mut self, local: &mut Local<'_>) {
+        for ((zhost, topology, flow), (messages, bytes)) in std::mem::take(&mut self.credits) {
+            if zhost == local.facts.id {
+                self.handle_credit(local, zhost, topology, &flow, (messages, bytes));
             } else {
-                let credit = Frame::Credit { topology, flow: flow.clone(), messages, bytes };
-                // To a dead one nothing goes: its space starts anew somewhere, with a window of its own.
-                if !self.send(now, zhost, &credit) && self.facts.membership.peer(zhost).is_some() {
-                    self.messages.credits.insert((zhost, topology, flow), (messages, bytes));
-                }
+                local.effects.messages(zhost, vec![Frame::Credit { topology, flow, messages, bytes }]);
             }
         }
     }
 
     /// The target of a path on `peer` consumed messages.
-    pub(crate) fn handle_credit(
+    pub fn handle_credit(
         &mut self,
+        local: &mut Local<'_>,
         peer: ZhostId,
         topology: TopologyId,
         flow: &Flow,
         (messages, bytes): (u32, u32),
     ) {
         let key = SpaceKey { topology, space: flow.from.clone() };
-        let Some((path, outgoing)) = self.outgoing_towards(peer, &key, flow) else { return };
+        let Some((path, outgoing)) = self.outgoing_towards(local.facts, peer, &key, flow) else { return };
         outgoing.outstanding = outgoing.outstanding.saturating_sub(messages);
-        self.output(Output::Worker(WorkerCommand::Credit { key, path, messages, bytes }));
+        local.effects.output(Output::Worker(WorkerCommand::Credit { key, path, messages, bytes }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,7 @@
 //! have let two supers grant the same name, the later grant wins everywhere when the two sides meet, and the space that
 //! loses it is told.
 
-use crate::{
-    facts::Facts,
-    node::{Level, Node},
-    wire::ActorMessage,
-};
+use crate::{effects::Effects, facts::Facts, output::Level, spaces::context::Context, wire::ActorMessage};
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -40,10 +36,25 @@ pub(crate) struct Grants {
     held: LiteMap<(TopologyId, Name), (u32, PlacementVersion)>,
 }
 
+/// What comes of a wish for a name.
+#[derive(Debug)]
+pub(crate) enum Registration {
+    /// This, at once.
+    Answer(Result<Vec<u8>, Refusal>),
+    /// This zhost is to be asked so.
+    Ask(ZhostId, ActorMessage),
+}
+
 impl Grants {
     /// How many names local spaces hold.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// The number of the local space that holds a name.
+    #[cfg(test)]
+    pub fn holder(&self, topology: TopologyId, name: &Name) -> Option<u32> {
+        self.held.get(&(topology, name.clone())).map(|(number, _)| *number)
     }
 
     /// A name is free again.
@@ -80,147 +91,165 @@ impl Facts {
     }
 }
 
-impl Node {
+impl Grants {
     /// A local space wants a name.
-    pub(crate) fn register(
-        &mut self,
-        now: Instant,
+    pub fn register(
+        &self,
+        facts: &Facts,
         topology: TopologyId,
         (number, serial): (u32, u32),
         name: Name,
-    ) {
-        let me = self.facts.pid(number);
-        let held = self.actors.grants.held.values().filter(|(holder, _)| *holder == number).count();
-        let answer = match (self.facts.whereis(topology, &name), self.facts.granter(topology, &name)) {
+    ) -> Registration {
+        let me = facts.pid(number);
+        let held = self.held.values().filter(|(holder, _)| *holder == number).count();
+        let answer = match (facts.whereis(topology, &name), facts.granter(topology, &name)) {
             (Some(holder), _) if holder == me => Ok(Vec::new()),
             (Some(_), _) => Err(Refusal::Taken),
             (None, _) if held >= NAMES_PER_SPACE_MAX => Err(Refusal::Full),
-            (None, _) if self.actors.grants.held() >= NAMES_MAX => Err(Refusal::Full),
+            (None, _) if self.held() >= NAMES_MAX => Err(Refusal::Full),
             (None, None) => Err(Refusal::TryAgain),
             (None, Some(granter)) => {
-                let claim = ActorMessage::Claim(name, me, serial);
-                return self.ask_zhost(now, granter, topology, (number, serial), claim);
+                return Registration::Ask(granter, ActorMessage::Claim(name, me, serial));
             }
         };
-        self.answer_space(number, serial, answer);
+        Registration::Answer(answer)
     }
 
     /// We are asked to grant a name.
-    pub(crate) fn handle_claim(
+    pub fn handle_claim(
         &mut self,
         now: Instant,
+        facts: &Facts,
         topology: TopologyId,
         name: Name,
-        pid: Pid,
-        serial: u32,
+        (pid, serial): (Pid, u32),
+        effects: &mut Effects,
     ) {
-        let answer = match self.grant(now, topology, &name, pid) {
+        let answer = match self.grant(now, facts, topology, &name, pid) {
             Ok(grant) => ActorMessage::Granted(name, pid, serial, Some(grant)),
             Err(Refusal::Taken) => ActorMessage::Granted(name, pid, serial, None),
             Err(refusal) => ActorMessage::Refused(pid, serial, refusal as i8),
         };
-        self.send_actor_message(now, pid.zhost, topology, answer);
+        effects.actor(pid.zhost, topology, answer);
     }
 
     fn grant(
         &mut self,
         now: Instant,
+        facts: &Facts,
         topology: TopologyId,
         name: &Name,
         pid: Pid,
     ) -> Result<PlacementVersion, Refusal> {
-        let is_super = self.facts.live_supers().any(|id| id == self.facts.id);
-        let (slot, term) = self.facts.term_in_force().filter(|_| is_super).ok_or(Refusal::TryAgain)?;
+        let is_super = facts.live_supers().any(|id| id == facts.id);
+        let (slot, term) = facts.term_in_force().filter(|_| is_super).ok_or(Refusal::TryAgain)?;
         let is_taken = |holder: Pid| holder != pid;
-        if self.facts.whereis(topology, name).is_some_and(is_taken) {
+        if facts.whereis(topology, name).is_some_and(is_taken) {
             return Err(Refusal::Taken);
         }
-        let membership = &self.facts.membership;
-        let lives = |pid: &Pid| {
-            pid.zhost == self.facts.id || membership.generation(pid.zhost) == Some(pid.generation)
-        };
-        let grants = &mut self.actors.grants;
-        grants.granted.retain(|_, (holder, until)| *until > now && lives(holder));
+        let membership = &facts.membership;
+        let lives =
+            |pid: &Pid| pid.zhost == facts.id || membership.generation(pid.zhost) == Some(pid.generation);
+        self.granted.retain(|_, (holder, until)| *until > now && lives(holder));
         let key = (topology, name.clone());
-        if grants.granted.get(&key).is_some_and(|(holder, _)| is_taken(*holder)) {
+        if self.granted.get(&key).is_some_and(|(holder, _)| is_taken(*holder)) {
             return Err(Refusal::Taken);
         }
-        if grants.granted.len() >= GRANTS_MAX {
+        if self.granted.len() >= GRANTS_MAX {
             return Err(Refusal::TryAgain);
         }
         if !planted::has(Bug::ForgetGrants) {
-            grants.granted.insert(key, (pid, now + GRANT_TTL));
+            self.granted.insert(key, (pid, now + GRANT_TTL));
         }
-        grants.counter += 1;
+        self.counter += 1;
         // Of two starts of this zhost, the later one's grants are the later ones.
-        let counter = u64::from(self.facts.generation.0) << 32 | u64::from(grants.counter);
-        Ok(PlacementVersion { slot, term, counter, coordinator: self.facts.id })
+        let counter = facts.generation.first_serial() | u64::from(self.counter);
+        Ok(PlacementVersion { slot, term, counter, coordinator: facts.id })
     }
 
-    /// A super answers a claim.
-    pub(crate) fn handle_granted(
+    /// A super answers a claim; what the local space is answered, if it lives.
+    pub fn handle_granted(
         &mut self,
-        now: Instant,
+        cx: &Context<'_>,
         topology: TopologyId,
         name: Name,
-        (pid, serial): (Pid, u32),
+        pid: Pid,
         (granter, grant): (ZhostId, Option<PlacementVersion>),
-    ) {
-        let lives = self.local(topology, pid).is_some();
+        effects: &mut Effects,
+    ) -> Option<Result<Vec<u8>, Refusal>> {
+        let lives = cx.local(topology, pid).is_some();
         match grant {
             Some(grant) if lives => {
                 let row = Row::Name { number: pid.number, grant };
-                self.actors.grants.held.insert((topology, name.clone()), (pid.number, grant));
-                self.set_row(now, RowKey::Name(topology, name), row);
-                self.answer_space(pid.number, serial, Ok(Vec::new()));
+                self.held.insert((topology, name.clone()), (pid.number, grant));
+                effects.row(RowKey::Name(topology, name), row);
+                Some(Ok(Vec::new()))
             }
             Some(_) => {
-                self.send_actor_message(now, granter, topology, ActorMessage::Release(name, pid));
+                effects.actor(granter, topology, ActorMessage::Release(name, pid));
+                None
             }
-            None if lives => self.answer_space(pid.number, serial, Err(Refusal::Taken)),
-            None => {}
+            None => lives.then_some(Err(Refusal::Taken)),
         }
     }
 
     /// A local space gives a name back.
-    pub(crate) fn unregister(&mut self, now: Instant, topology: TopologyId, number: u32, name: &Name) {
+    pub fn unregister(
+        &mut self,
+        facts: &Facts,
+        topology: TopologyId,
+        number: u32,
+        name: &Name,
+        effects: &mut Effects,
+    ) {
         let key = (topology, name.clone());
-        if self.actors.grants.held.get(&key).is_none_or(|(holder, _)| *holder != number) {
+        if self.held.get(&key).is_none_or(|(holder, _)| *holder != number) {
             return;
         }
-        self.actors.grants.held.remove(&key);
-        self.facts.registry.remove(now, &RowKey::Name(topology, name.clone()));
-        if let Some(granter) = self.facts.granter(topology, name) {
-            let release = ActorMessage::Release(name.clone(), self.facts.pid(number));
-            self.send_actor_message(now, granter, topology, release);
+        self.held.remove(&key);
+        effects.no_row(RowKey::Name(topology, name.clone()));
+        if let Some(granter) = facts.granter(topology, name) {
+            let release = ActorMessage::Release(name.clone(), facts.pid(number));
+            effects.actor(granter, topology, release);
         }
     }
 
     /// A local space ended: its names are free.
-    pub(crate) fn release_names(&mut self, now: Instant, topology: TopologyId, number: u32) {
+    pub fn handle_space_ended(
+        &mut self,
+        facts: &Facts,
+        topology: TopologyId,
+        number: u32,
+        effects: &mut Effects,
+    ) {
         if planted::has(Bug::KeepNames) {
             return;
         }
-        let held = self.actors.grants.held.iter().filter(|(_, (holder, _))| *holder == number);
+        let held = self.held.iter().filter(|(_, (holder, _))| *holder == number);
         let names: Vec<Name> = held.map(|((_, name), _)| name.clone()).collect();
-        names.iter().for_each(|name| self.unregister(now, topology, number, name));
+        names.iter().for_each(|name| self.unregister(facts, topology, number, name, effects));
     }
 
     /// Gives up names that another zhost's space holds by a later grant.
-    pub(crate) fn refresh_names(&mut self, now: Instant) {
-        let mut lost = Vec::new();
-        for ((topology, name), (number, grant)) in &self.actors.grants.held {
+    pub fn refresh(&mut self, cx: &Context<'_>, effects: &mut Effects) {
+        let registry = &cx.facts.registry;
+        let is_lost = |(topology, name): &(TopologyId, Name), grant: &PlacementVersion| {
             let key = RowKey::Name(*topology, name.clone());
-            let is_later = |zhost: ZhostId| matches!(self.facts.registry.row(zhost, &key), Some(Row::Name { grant: other, .. }) if other > grant);
-            if self.facts.registry.owners().any(|(zhost, _)| zhost != self.facts.id && is_later(zhost)) {
-                lost.push((*topology, name.clone(), *number));
-            }
-        }
-        for (topology, name, number) in lost {
-            self.log(Level::Warn, format!("the name {name} was granted to two spaces; the later grant wins"));
-            self.actors.grants.held.remove(&(topology, name.clone()));
-            self.facts.registry.remove(now, &RowKey::Name(topology, name.clone()));
-            self.signal(number, Signal::NameLost(name));
+            let others = registry.owners().filter(|(zhost, _)| *zhost != cx.facts.id);
+            let mut rows = others.filter_map(|(zhost, _)| registry.row(zhost, &key));
+            rows.any(|row| matches!(row, Row::Name { grant: other, .. } if other > grant))
+        };
+        let lost = self.held.iter().filter(|(key, (_, grant))| is_lost(key, grant));
+        let lost: Vec<_> = lost.map(|(key, (number, _))| (key.clone(), *number)).collect();
+        for ((topology, name), number) in lost {
+            let text = format!("the name {name} was granted to two spaces; the later grant wins");
+            effects.log(Level::Warn, text);
+            self.held.remove(&(topology, name.clone()));
+            effects.no_row(RowKey::Name(topology, name.clone()));
+            cx.signal(number, Signal::NameLost(name), effects);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

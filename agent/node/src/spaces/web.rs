@@ -7,16 +7,16 @@
 //! come later. Below the page's own address, `-/events` streams them, and what is posted to `-/paths/<path>` is sent
 //! along that path. Everything else is a file of the package.
 
-use crate::{
-    facts::Facts,
-    node::{Node, Output},
-};
+use crate::{effects::Effects, facts::Facts, output::Output, spaces::messages::Messages};
 use litemap::LiteMap;
 use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
-use zhost_base::{Batch, Instant, Name, SpaceKey, SpaceKind, ZhostId, limits};
+use zhost_base::{Batch, Name, SpaceKey, SpaceKind, ZhostId, limits};
 use zhost_exchange::Undelivered;
-use zhost_gossip::row::{Row, RowKey};
+use zhost_gossip::{
+    row::{Row, RowKey},
+    seal::ClusterSecret,
+};
 use zhost_mex::Assets;
 use zhost_web::{
     BODY_MAX_BYTES, Method, Request, Response, Status, event, media_type, stream_head, text_event,
@@ -92,29 +92,19 @@ impl Facts {
     }
 }
 
-impl Node {
-    /// An address at which a browser is shown a UI space for a while.
-    pub(crate) fn web_address(&self, now: Instant, name: &str) -> Result<String, String> {
-        let key = self.facts.resolve_space(name)?;
-        let spec = self.facts.spec_of(&key).ok_or("its topology is gone")?;
-        if spec.space(&key.space).is_none_or(|space| space.kind != SpaceKind::Ui) {
-            return Err(format!("space {} is no UI space: there is nothing to see", key.space));
-        }
-        if !self.web.serves(&key) {
-            return Err("the space does not run at present; see `zctl topo status`".into());
-        }
-        let at = self.config.web_addr.ok_or("the zhost that runs it answers no browsers")?;
-        let at = self.facts.completed(self.facts.id, at).ok_or("the zhost that runs it has no network")?;
-        let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
-        let until = self.unix_ms(now) / 1000 + TICKET_TTL.as_secs();
-        let ticket = self.ticket(&place, until);
-        Ok(format!("http://{at}{}?{}={ticket}", place.root(), zhost_web::TICKET_PARAMETER))
-    }
+/// Tickets for UI spaces, as every zhost of the cluster makes and tells them.
+#[derive(Clone, Copy)]
+pub(crate) struct Tickets<'a> {
+    pub secret: &'a ClusterSecret,
+    /// The time of day.
+    pub unix_s: u64,
+}
 
+impl Tickets<'_> {
     fn ticket(&self, place: &Place<'_>, until: u64) -> String {
         let purpose = format!("zhost web ticket v1 {} {} {until}", place.topology, place.space);
         let mut ticket = format!("{until:x}.");
-        for byte in self.config.secret.derive(&purpose) {
+        for byte in self.secret.derive(&purpose) {
             // Writing to a string cannot fail.
             let _ = write!(ticket, "{byte:02x}");
         }
@@ -122,28 +112,67 @@ impl Node {
     }
 
     /// Whether a ticket is ours, for this space, and still good.
-    fn admits(&self, now: Instant, place: &Place<'_>, ticket: &str) -> bool {
+    fn admits(&self, place: &Place<'_>, ticket: &str) -> bool {
         let until = ticket.split_once('.').and_then(|(until, _)| u64::from_str_radix(until, 16).ok());
         until.is_some_and(|until| {
             let is_true = ticket.as_bytes().ct_eq(self.ticket(place, until).as_bytes());
-            bool::from(is_true) && self.unix_ms(now) / 1000 <= until
+            bool::from(is_true) && self.unix_s <= until
         })
+    }
+}
+
+impl Web {
+    /// An address at which a browser is shown a UI space for a while; `web_addr` is where this zhost answers browsers.
+    pub fn address(
+        &self,
+        facts: &Facts,
+        tickets: Tickets<'_>,
+        web_addr: Option<SocketAddr>,
+        name: &str,
+    ) -> Result<String, String> {
+        let key = facts.resolve_space(name)?;
+        let spec = facts.spec_of(&key).ok_or("its topology is gone")?;
+        if spec.space(&key.space).is_none_or(|space| space.kind != SpaceKind::Ui) {
+            return Err(format!("space {} is no UI space: there is nothing to see", key.space));
+        }
+        if !self.serves(&key) {
+            return Err("the space does not run at present; see `zctl topo status`".into());
+        }
+        let at = web_addr.ok_or("the zhost that runs it answers no browsers")?;
+        let at = facts.completed(facts.id, at).ok_or("the zhost that runs it has no network")?;
+        let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
+        let ticket = tickets.ticket(&place, tickets.unix_s + TICKET_TTL.as_secs());
+        Ok(format!("http://{at}{}?{}={ticket}", place.root(), zhost_web::TICKET_PARAMETER))
     }
 
     /// A browser asks.
-    pub(crate) fn handle_web(&mut self, now: Instant, id: WebId, request: &Request) {
-        if let Some(response) = self.answer_browser(now, id, request) {
+    pub fn handle_request(
+        &mut self,
+        facts: &Facts,
+        messages: &Messages,
+        tickets: Tickets<'_>,
+        (id, request): (WebId, &Request),
+        effects: &mut Effects,
+    ) {
+        if let Some(response) = self.answer(facts, messages, tickets, (id, request), effects) {
             let (bytes, content) = response.into_parts(request.method != Method::Head);
-            self.output(Output::Web { id, bytes, content, is_last: true });
+            effects.output(Output::Web { id, bytes, content, is_last: true });
         }
     }
 
-    fn answer_browser(&mut self, now: Instant, id: WebId, request: &Request) -> Option<Response> {
+    fn answer(
+        &mut self,
+        facts: &Facts,
+        messages: &Messages,
+        tickets: Tickets<'_>,
+        (id, request): (WebId, &Request),
+        effects: &mut Effects,
+    ) -> Option<Response> {
         let refuse = |status, text: &str| Some(Response::sentence(status, text));
         const NO_TICKET: &str =
             "This address needs a ticket: ask an operator for one (zctl spaces open SPACE).";
         let Some(place) = Place::of(&request.path) else { return refuse(Status::Forbidden, NO_TICKET) };
-        let Some(ticket) = request.ticket().filter(|ticket| self.admits(now, &place, ticket)) else {
+        let Some(ticket) = request.ticket().filter(|ticket| tickets.admits(&place, ticket)) else {
             return refuse(Status::Forbidden, NO_TICKET);
         };
         let root = place.root();
@@ -153,15 +182,15 @@ impl Node {
             let response = Response::new(Status::SeeOther).location(clean);
             return Some(response.keep_ticket(&root, ticket, TICKET_TTL.as_secs()));
         }
-        let Ok(key) = self.facts.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
+        let Ok(key) = facts.resolve_space(&format!("{}/{}", place.topology, place.space)) else {
             return refuse(
                 Status::NotFound,
                 "This zhost knows of no such space; if it is new, try again in a moment.",
             );
         };
-        let Some(site) = self.web.sites.get(&key) else {
-            let elsewhere = self.facts.host_of(&key).filter(|host| *host != self.facts.id);
-            return match elsewhere.and_then(|host| self.facts.web_addr_of(host)) {
+        let Some(site) = self.sites.get(&key) else {
+            let elsewhere = facts.host_of(&key).filter(|host| *host != facts.id);
+            return match elsewhere.and_then(|host| facts.web_addr_of(host)) {
                 Some(addr) => {
                     let address =
                         format!("http://{addr}{}?{}={ticket}", request.path, zhost_web::TICKET_PARAMETER);
@@ -174,92 +203,105 @@ impl Node {
         };
         let rest = place.rest.unwrap_or_default();
         match (request.method, rest) {
-            (Method::Get, "-/events") if self.web.streams.len() >= STREAMS_MAX => {
+            (Method::Get, "-/events") if self.streams.len() >= STREAMS_MAX => {
                 refuse(Status::Unavailable, "Too many pages are open; try again when one is closed.")
             }
             (Method::Get, "-/events") => {
                 let mut bytes = stream_head();
                 site.last.values().for_each(|event| bytes.extend_from_slice(event));
-                self.web.streams.insert(id, key);
-                self.output(Output::Web { id, bytes, content: Arc::default(), is_last: false });
+                self.streams.insert(id, key);
+                effects.output(Output::Web { id, bytes, content: Arc::default(), is_last: false });
                 None
             }
             (Method::Post, _) if !request.is_same_origin => {
                 refuse(Status::Forbidden, "Only the page of this space may send its messages.")
             }
             (Method::Post, rest) => match rest.strip_prefix("-/paths/") {
-                Some(path) => Some(self.post(now, &key, path, &request.body)),
+                Some(path) => Some(post(facts, messages, &key, (path, &request.body), effects)),
                 None => refuse(Status::MethodNotAllowed, "Messages are posted to -/paths/<path>."),
             },
             (_, file) => Some(serve(site, &root, file, request)),
         }
     }
 
-    /// A page sends a message along a path of its space.
-    fn post(&mut self, now: Instant, key: &SpaceKey, path: &str, payload: &[u8]) -> Response {
-        let Some(index) = self.facts.spec_of(key).and_then(|spec| {
-            let index = spec.paths_from(&key.space).position(|(known, _)| known.name.as_str() == path)?;
-            u8::try_from(index).ok()
-        }) else {
-            return Response::sentence(Status::NotFound, "The space has no such path.");
-        };
-        if self.outstanding(key, index).is_none_or(|outstanding| outstanding >= OUTSTANDING_MAX) {
-            let text = "The space at the other end takes no messages now; try again.";
-            return Response::sentence(Status::Unavailable, text).header("Retry-After", "1");
-        }
-        self.handle_emitted(now, key, index, Batch::from_iter([payload]));
-        Response::new(Status::Accepted)
-    }
-
     /// A UI space has its files.
-    pub(crate) fn open_site(&mut self, key: SpaceKey, assets: Arc<Assets>) {
-        self.web.sites.insert(key, Site { assets, last: LiteMap::new() });
+    pub fn open_site(&mut self, key: SpaceKey, assets: Arc<Assets>) {
+        self.sites.insert(key, Site { assets, last: LiteMap::new() });
     }
 
     /// A UI space ends: its pages lose their streams, and look for it again.
-    pub(crate) fn close_site(&mut self, key: &SpaceKey) {
-        if self.web.sites.remove(key).is_none() {
+    pub fn close_site(&mut self, key: &SpaceKey, effects: &mut Effects) {
+        if self.sites.remove(key).is_none() {
             return;
         }
         for id in self.viewers(key) {
-            self.web.streams.remove(&id);
-            self.output(Output::Web { id, bytes: Vec::new(), content: Arc::default(), is_last: true });
+            self.streams.remove(&id);
+            effects.output(Output::Web { id, bytes: Vec::new(), content: Arc::default(), is_last: true });
         }
     }
 
     fn viewers(&self, key: &SpaceKey) -> Vec<WebId> {
-        self.web.streams.iter().filter(|(_, shown)| *shown == key).map(|(id, _)| *id).collect()
+        self.streams.iter().filter(|(_, shown)| *shown == key).map(|(id, _)| *id).collect()
     }
 
     /// Messages for a UI space.
-    pub(crate) fn show(&mut self, key: &SpaceKey, path: &Name, payloads: &Batch) {
+    pub fn show(&mut self, key: &SpaceKey, path: &Name, payloads: &Batch, effects: &mut Effects) {
         let viewers = self.viewers(key);
         if !viewers.is_empty() {
             let events: Vec<Vec<u8>> = payloads.iter().map(|payload| event(path.as_str(), payload)).collect();
             let content: Arc<[u8]> = events.concat().into();
             for id in viewers {
                 let (bytes, content) = (Vec::new(), content.clone());
-                self.output(Output::Web { id, bytes, content, is_last: false });
+                effects.output(Output::Web { id, bytes, content, is_last: false });
             }
         }
-        if let Some((site, last)) = self.web.sites.get_mut(key).zip(payloads.iter().last()) {
+        if let Some((site, last)) = self.sites.get_mut(key).zip(payloads.iter().last()) {
             site.last.insert(path.clone(), event(path.as_str(), last));
         }
     }
 
     /// Messages of a page did not arrive, or may not have.
-    pub(crate) fn show_undelivered(&mut self, key: &SpaceKey, path: u8, undelivered: Undelivered) {
+    pub fn show_undelivered(
+        &self,
+        facts: &Facts,
+        key: &SpaceKey,
+        path: u8,
+        undelivered: Undelivered,
+        effects: &mut Effects,
+    ) {
         let Undelivered { lost, unknown } = undelivered;
-        let spec = self.facts.spec_of(key);
+        let spec = facts.spec_of(key);
         let Some((path, _)) = spec.and_then(|spec| spec.paths_from(&key.space).nth(usize::from(path))) else {
             return;
         };
         let line = format!("{{\"path\":\"{}\",\"lost\":{lost},\"unknown\":{unknown}}}", path.name);
         for id in self.viewers(key) {
             let bytes = text_event("-undelivered", &line);
-            self.output(Output::Web { id, bytes, content: Arc::default(), is_last: false });
+            effects.output(Output::Web { id, bytes, content: Arc::default(), is_last: false });
         }
     }
+}
+
+/// A page sends a message along a path of its space.
+fn post(
+    facts: &Facts,
+    messages: &Messages,
+    key: &SpaceKey,
+    (path, payload): (&str, &[u8]),
+    effects: &mut Effects,
+) -> Response {
+    let Some(index) = facts.spec_of(key).and_then(|spec| {
+        let index = spec.paths_from(&key.space).position(|(known, _)| known.name.as_str() == path)?;
+        u8::try_from(index).ok()
+    }) else {
+        return Response::sentence(Status::NotFound, "The space has no such path.");
+    };
+    if messages.outstanding(key, index).is_none_or(|outstanding| outstanding >= OUTSTANDING_MAX) {
+        let text = "The space at the other end takes no messages now; try again.";
+        return Response::sentence(Status::Unavailable, text).header("Retry-After", "1");
+    }
+    effects.emit(key.clone(), index, Batch::from_iter([payload]));
+    Response::new(Status::Accepted)
 }
 
 /// A file of a UI space; of a directory, its `index.html`.

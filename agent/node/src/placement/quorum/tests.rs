@@ -81,8 +81,8 @@ impl Cluster {
                     refused.push(floor);
                 }
                 Effect::Disk(_, Purpose::Promise(_, floor)) => site.disk.push_back(Write::Promise(floor)),
-                Effect::Disk(_, purpose) => panic!("a quorum round wrote {purpose:?}"),
                 Effect::Send(to, frame) => self.network.push((index, to, frame)),
+                effect => panic!("a quorum round wants {effect:?}"),
             }
         }
         for floor in refused {

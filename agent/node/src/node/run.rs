@@ -1,0 +1,377 @@
+//! How concerns are run: each is given what it may see, and what it wants done is carried out as soon as it has returned.
+
+use super::Node;
+use crate::{
+    data::{
+        blobs::{Blobs, Needs},
+        copies::Copies,
+        disposal::{Disposal, Waste},
+        replicas::{Here, Replicas},
+    },
+    disk::DiskReply,
+    effects::{Effect, Effects},
+    facts::Facts,
+    spaces::{
+        actors::Actors,
+        context::Context,
+        host::{Host, Situation},
+        messages::{Local, Messages},
+    },
+    wire::{ActorMessage, DataMessage, Frame},
+};
+use zhost_base::{BlobDigest, Generation, Instant, SpaceKey, TopologyId, ZhostId};
+use zhost_exchange::{Origin, StoreError, WorkerEvent};
+use zhost_gossip::{
+    document::DataLife,
+    row::{Row, RowKey, SpaceRow},
+};
+
+impl Node {
+    /// Has a concern take something in, and carries out what it wants done.
+    pub(crate) fn run<T>(&mut self, now: Instant, work: impl FnOnce(&mut Self, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        let outcome = work(self, &mut effects);
+        self.carry_out(now, effects);
+        outcome
+    }
+
+    /// Sends a frame to a live zhost, in order and once. Whether it was taken.
+    pub(crate) fn send(&mut self, now: Instant, peer: ZhostId, frame: &Frame) -> bool {
+        self.streams.send(now, &self.facts, peer, frame)
+    }
+
+    fn carry_out(&mut self, now: Instant, effects: Effects) {
+        for effect in effects {
+            match effect {
+                Effect::Disk(request, purpose) => self.disk(request, purpose),
+                Effect::Send(to, frame) => {
+                    self.send(now, to, &frame);
+                }
+                Effect::Row(key, row) => self.set_row(now, key, row),
+                Effect::Messages(to, frames) => self.send_messages(now, to, frames),
+                Effect::Order(to, key, parts) => self.send_order(now, to, key, parts),
+                Effect::SpaceRow(key) => self.write_space_row(now, &key),
+                Effect::SpaceStarts(key) => self.copies.forget_sessions(|other| *other == key),
+                Effect::SpaceEnded(key, number, exit_reason) => {
+                    self.run(now, |node, effects| node.web.close_site(&key, effects));
+                    self.run_actors(now, |actors, cx, effects| {
+                        actors.handle_space_ended(cx, (&key, number), &exit_reason, effects);
+                    });
+                }
+                Effect::SpaceGone(key) => {
+                    self.messages.forget_sender(&key);
+                    self.run(now, |node, effects| node.disposal.dispose(&node.host, effects));
+                }
+                Effect::Emit(key, path, payloads) => self.run_messages(now, |messages, local| {
+                    messages.handle_emitted(local, &key, path, payloads);
+                }),
+                Effect::Output(output) => self.output(output),
+                Effect::Actor(to, topology, actor_message) => {
+                    self.send_actor_message(now, to, topology, actor_message);
+                }
+                Effect::Host(launch, revision) => self.run(now, |node, effects| {
+                    node.host.take_in_spawned(now, &node.facts, (launch, revision), effects);
+                }),
+                Effect::Close(key) => {
+                    self.run(now, |node, effects| node.host.close(&node.facts, &key, effects));
+                }
+                Effect::Blobs => self.refresh_blobs(now),
+                Effect::NoRow(key) => self.facts.registry.remove(now, &key),
+                Effect::Log(level, text) => self.log(level, text),
+            }
+        }
+    }
+
+    /// Has the host of the spaces take something in.
+    pub(crate) fn run_host<T>(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Host, &Situation<'_>, &mut Effects) -> T,
+    ) -> T {
+        let (unix_ms, is_leaving) = (self.unix_ms(now), self.is_shutting_down());
+        self.run(now, |node, effects| {
+            let situation = Situation {
+                now,
+                unix_ms,
+                facts: &node.facts,
+                blobs: &node.blobs,
+                disposal: &node.disposal,
+                is_leaving,
+            };
+            work(&mut node.host, &situation, effects)
+        })
+    }
+
+    /// Starts and closes spaces until those run here that should.
+    pub(crate) fn reconcile_spaces(&mut self, now: Instant) {
+        self.run_host(now, |host, at, effects| host.reconcile(at, effects));
+    }
+
+    /// Says in the registry how a space here is. Spawned ones are found by their pids; a row for each would drown the
+    /// registry.
+    fn write_space_row(&mut self, now: Instant, key: &SpaceKey) {
+        let Some(space) = self.host.space(key).filter(|space| !space.is_spawned) else { return };
+        let row = SpaceRow {
+            state: space.state,
+            placement: space.placement,
+            revision: space.revision,
+            incarnation: space.launch.pid.number,
+            restarts: space.restarts,
+            synced: self.replicas.synced(&self.facts, key),
+        };
+        self.set_row(now, RowKey::Space(key.clone()), Row::Space(row));
+    }
+
+    /// A worker reports.
+    pub(super) fn handle_worker_event(&mut self, now: Instant, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Started(key, number) => {
+                let is_spawned =
+                    self.run_host(now, |host, at, effects| host.handle_started(at, (&key, number), effects));
+                if is_spawned {
+                    self.run_actors(now, |actors, cx, effects| {
+                        actors.spawns.tell(cx.facts, number, Ok(()), effects);
+                    });
+                }
+            }
+            WorkerEvent::Serves(key, number, assets) => {
+                if self.host.key_of(number) == Some(&key) {
+                    self.web.open_site(key, assets);
+                }
+            }
+            WorkerEvent::Exited(key, number, exit) => {
+                self.run_host(now, |host, at, effects| host.handle_exit(at, (&key, number), exit, effects));
+            }
+            WorkerEvent::Emitted(key, path, payloads) => self.run_messages(now, |messages, local| {
+                messages.handle_emitted(local, &key, path, payloads);
+            }),
+            WorkerEvent::Acted(key, number, act) => self.run_actors(now, |actors, cx, effects| {
+                actors.handle_act(cx, (&key, number), act, effects);
+            }),
+            WorkerEvent::Consumed(key, consumed) => match (&consumed.origin, &consumed.path) {
+                (Origin::Path(from, sender), Some(path)) => {
+                    let flow = (from.clone(), *sender, path.clone());
+                    let amount = (consumed.messages, consumed.bytes);
+                    self.messages.handle_consumed(&mut self.host, &key, flow, amount);
+                }
+                _ => self.run_actors(now, |actors, cx, effects| {
+                    actors.handle_consumed(cx, &key, &consumed, effects);
+                }),
+            },
+            WorkerEvent::Wrote(key, number, commit, changes) => self.run_replicas(now, |replicas, here| {
+                replicas.handle_wrote(here, &key, (number, commit), changes);
+            }),
+            WorkerEvent::Used(key, number, usage) => self.host.handle_usage(now, (&key, number), usage),
+            WorkerEvent::Log(key, level, text) => self.run_host(now, |host, at, effects| {
+                host.handle_line(at.unix_ms, &key, (level, text), effects);
+            }),
+        }
+    }
+
+    /// Has the actors take something in.
+    pub(crate) fn run_actors(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Actors, &Context<'_>, &mut Effects),
+    ) {
+        let takes_spawns = self.config.runs_spaces && !self.is_shutting_down();
+        self.run(now, |node, effects| {
+            let context = Context {
+                now,
+                facts: &node.facts,
+                host: &node.host,
+                web: &node.web,
+                messages: &node.messages,
+                blobs: &node.blobs,
+                takes_spawns,
+                memory_bytes: node.config.memory_bytes,
+            };
+            work(&mut node.actors, &context, effects);
+        });
+    }
+
+    /// Has the messages between spaces take something in.
+    pub(crate) fn run_messages(&mut self, now: Instant, work: impl FnOnce(&mut Messages, &mut Local<'_>)) {
+        self.run(now, |node, effects| {
+            let (host, web) = (&mut node.host, &mut node.web);
+            work(&mut node.messages, &mut Local { facts: &node.facts, host, web, effects });
+        });
+    }
+
+    fn send_messages(&mut self, now: Instant, to: ZhostId, frames: Vec<Frame>) {
+        let mut frames = frames.into_iter();
+        let refused = frames.find(|frame| !self.send(now, to, frame));
+        if let Some(refused) = refused {
+            let unsent = std::iter::once(refused).chain(frames).collect();
+            self.run_messages(now, |messages, local| messages.handle_unsent(local, to, unsent));
+        }
+    }
+
+    /// Takes an actor message to its zhost, which may be this one; what was not taken its sender hears of.
+    fn send_actor_message(
+        &mut self,
+        now: Instant,
+        to: ZhostId,
+        topology: TopologyId,
+        actor_message: ActorMessage,
+    ) {
+        let me = self.facts.id;
+        if to == me {
+            return self.run_actors(now, |actors, cx, effects| {
+                actors.handle_message(cx, me, topology, actor_message, effects);
+            });
+        }
+        let frame = Frame::Actor(topology, actor_message);
+        if !self.send(now, to, &frame)
+            && let Frame::Actor(_, actor_message) = frame
+        {
+            self.run_actors(now, |actors, cx, effects| {
+                actors.handle_unsent(cx, to, actor_message, effects);
+            });
+        }
+    }
+
+    /// Spawns that wait no more go on, or come to nothing.
+    pub(crate) fn resume_spawns(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        self.run_actors(now, |actors, cx, _| due = actors.spawns.take_due(cx));
+        for spawn in due {
+            self.run_actors(now, |actors, cx, effects| {
+                actors.spawns.handle_spawn(cx, spawn, &mut actors.bonds, effects);
+            });
+        }
+    }
+
+    /// A zhost is gone, or started anew, or has given up on us: what was under way with its earlier starts ends.
+    pub(super) fn lose_zhost(
+        &mut self,
+        now: Instant,
+        peer: ZhostId,
+        alive: Option<Generation>,
+        to_be_told: bool,
+    ) {
+        self.run_actors(now, |actors, cx, effects| {
+            actors.lose_zhost(cx, peer, alive, to_be_told, effects);
+        });
+        self.replicas.lose_zhost(now, peer);
+        self.copies.forget_primary(peer);
+    }
+
+    /// Has the data of spaces that run here take something in.
+    pub(crate) fn run_replicas<T>(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Replicas, &mut Here<'_>) -> T,
+    ) -> T {
+        self.run(now, |node, effects| {
+            work(&mut node.replicas, &mut Here { now, facts: &node.facts, host: &node.host, effects })
+        })
+    }
+
+    /// Has the data of spaces that run elsewhere take something in.
+    pub(crate) fn run_copies(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Copies, &mut Here<'_>, &Disposal),
+    ) {
+        self.run(now, |node, effects| {
+            let mut here = Here { now, facts: &node.facts, host: &node.host, effects };
+            work(&mut node.copies, &mut here, &node.disposal);
+        });
+    }
+
+    fn send_order(&mut self, now: Instant, to: ZhostId, key: SpaceKey, parts: Vec<DataMessage>) {
+        let mut parts = parts.into_iter();
+        let is_refused = parts.any(|part| !self.send(now, to, &Frame::Data(key.clone(), part)));
+        if is_refused {
+            self.replicas.handle_unsent(now, &key, to);
+        }
+    }
+
+    /// Takes up what the ledger says of data here.
+    pub(crate) fn refresh_disposal(&mut self, now: Instant) {
+        self.run(now, |node, effects| {
+            let going = node.disposal.refresh(&node.facts, &node.host, effects);
+            node.copies.forget_sessions(|key| going.iter().any(|waste| waste.covers(key)));
+        });
+    }
+
+    /// Data is off the flash, or the flash refused.
+    pub(crate) fn handle_disposed(
+        &mut self,
+        now: Instant,
+        waste: Waste,
+        result: Result<DiskReply, StoreError>,
+    ) {
+        let is_gone =
+            self.run(now, |node, effects| node.disposal.handle_disposed(&node.facts, waste, result, effects));
+        if !is_gone {
+            self.reconcile_spaces(now);
+        }
+    }
+
+    /// It is on flash to which life the data here belongs, or the flash refused.
+    pub(crate) fn handle_life_noted(
+        &mut self,
+        now: Instant,
+        waste: &Waste,
+        life: Option<DataLife>,
+        is_noted: bool,
+    ) {
+        self.disposal.handle_life_noted(waste, life, is_noted);
+        if !is_noted {
+            return;
+        }
+        if let Waste::Topology(id) = waste {
+            self.copies.forget_versions(*id);
+        }
+        self.refresh_disposal(now);
+        self.reconcile_spaces(now);
+    }
+
+    /// Has what the blobs take in judged by what is needed here.
+    fn run_blobs(&mut self, now: Instant, work: impl FnOnce(&mut Blobs, &Facts, &Needs<'_>, &mut Effects)) {
+        self.run(now, |node, effects| {
+            let (facts, mesh) = (&node.facts, &node.mesh);
+            let needs = Needs {
+                spawned: node.actors.spawns.topologies_needed().collect(),
+                firmware: node.config.slots.as_ref().and_then(|slots| facts.needed_firmware(slots)),
+                submitted: node.commands.blobs().collect(),
+                distance_us: &|peer| mesh.distance_us(facts, peer),
+            };
+            work(&mut node.blobs, facts, &needs, effects);
+        });
+    }
+
+    /// Pulls the blobs that are needed here and missing, and lets go of the others.
+    pub(crate) fn refresh_blobs(&mut self, now: Instant) {
+        self.run_blobs(now, |blobs, facts, needs, effects| blobs.refresh(now, facts, needs, effects));
+    }
+
+    pub(super) fn blobs_timeout(&mut self, now: Instant) {
+        self.run_blobs(now, |blobs, facts, needs, effects| blobs.handle_timeout(now, facts, needs, effects));
+    }
+
+    /// A piece of a blob is on flash, or could not be written.
+    pub(crate) fn handle_blob_piece_written(
+        &mut self,
+        now: Instant,
+        digest: BlobDigest,
+        last: bool,
+        written: bool,
+    ) {
+        let is_submitted = self.commands.blobs().any(|submitted| submitted == digest);
+        let is_complete = self.run(now, |node, effects| {
+            node.blobs.handle_piece_written(now, (digest, last), written, is_submitted, effects)
+        });
+        if is_complete {
+            self.resume_spawns(now);
+        }
+    }
+
+    /// A blob that an operator brought is on our flash in full.
+    pub(crate) fn complete_blob(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
+        self.run(now, |node, effects| node.blobs.complete(digest, size_bytes, effects));
+        self.resume_spawns(now);
+    }
+}
