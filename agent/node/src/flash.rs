@@ -1,18 +1,12 @@
 //! What is asked of the flash and not answered yet: bounded, so that a slow flash costs refusals, not memory.
 
-use crate::{
-    data::blobs::piece_read,
-    disk::{DiskReply, DiskRequest, Purpose},
-    node::Node,
-    output::{Level, Output},
-};
+use crate::disk::Purpose;
 use litemap::LiteMap;
 use std::collections::VecDeque;
 use zhost_base::{
-    Instant, ZhostId,
+    ZhostId,
     limits::{BLOB_READS_MAX, BLOB_READS_PER_PEER_MAX, DISK_REQUESTS_MAX, DISK_REQUESTS_RESERVED},
 };
-use zhost_exchange::StoreError;
 
 /// The requests under way.
 #[derive(Default)]
@@ -37,7 +31,7 @@ fn is_for_others(purpose: &Purpose) -> bool {
 
 impl Flash {
     /// Takes a request, if there is room for one more of its sort.
-    fn take(&mut self, purpose: Purpose) -> Option<u64> {
+    pub fn take(&mut self, purpose: Purpose) -> Option<u64> {
         let reserved = if is_for_others(&purpose) { DISK_REQUESTS_RESERVED } else { 0 };
         if self.purposes.len() >= DISK_REQUESTS_MAX - reserved {
             self.refused.push_back(purpose);
@@ -46,6 +40,16 @@ impl Flash {
         self.serial += 1;
         self.purposes.insert(self.serial, purpose);
         Some(self.serial)
+    }
+
+    /// What a request was for that has been carried out, or has failed.
+    pub fn conclude(&mut self, token: u64) -> Option<Purpose> {
+        self.purposes.remove(&token)
+    }
+
+    /// What the requests were for that were not taken since this was asked.
+    pub fn take_refused(&mut self) -> VecDeque<Purpose> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Whether one more piece of a blob may be read for this peer.
@@ -63,71 +67,6 @@ impl Flash {
     /// Packages and agents that are on their way to the flash.
     pub fn submitted(&self) -> usize {
         self.purposes.values().filter(|purpose| matches!(purpose, Purpose::SubmittedBlob { .. })).count()
-    }
-}
-
-impl Node {
-    /// Asks the shell for a disk operation; beyond the limit it fails at once.
-    pub(crate) fn disk(&mut self, request: DiskRequest, purpose: Purpose) {
-        if let Some(token) = self.flash.take(purpose) {
-            self.output(Output::Disk(token, request));
-        }
-    }
-
-    /// A disk request was carried out, or failed.
-    pub(crate) fn handle_disk(&mut self, now: Instant, token: u64, result: Result<DiskReply, StoreError>) {
-        if let Some(purpose) = self.flash.purposes.remove(&token) {
-            self.conclude(now, purpose, result);
-        }
-    }
-
-    /// Has those fail that were not taken.
-    pub(crate) fn drain_refused(&mut self, now: Instant) -> bool {
-        let refused = std::mem::take(&mut self.flash.refused);
-        let progress = !refused.is_empty();
-        refused.into_iter().for_each(|purpose| self.conclude(now, purpose, Err(StoreError::Busy)));
-        progress
-    }
-
-    fn conclude(&mut self, now: Instant, purpose: Purpose, result: Result<DiskReply, StoreError>) {
-        if let Err(error) = &result {
-            self.log(Level::Warn, format!("{error} ({purpose:?})"));
-        }
-        match purpose {
-            Purpose::Nothing => {}
-            Purpose::Document(key, fingerprint) => {
-                self.handle_document_written(now, key, fingerprint, result.is_ok())
-            }
-            Purpose::Ballot(ballot) => {
-                if result.is_ok() {
-                    self.facts.election.handle_ballot_stored(now, ballot);
-                }
-            }
-            Purpose::BlobPiece { digest, last } => {
-                self.handle_blob_piece_written(now, digest, last, result.is_ok())
-            }
-            Purpose::SubmittedBlob { digest, size_bytes, command } => {
-                self.handle_submitted_blob(now, (digest, size_bytes), command, result)
-            }
-            Purpose::DataScan { key, peer, session } => {
-                self.run_replicas(now, |replicas, here| {
-                    replicas.handle_scan(here, (key, peer, session), result);
-                });
-            }
-            Purpose::Promise(id, floor) => {
-                self.run(now, |node, effects| {
-                    node.quorum.handle_stored(&node.facts, id, floor, result.is_ok(), effects);
-                });
-            }
-            Purpose::Disposal(waste) => self.handle_disposed(now, waste, result),
-            Purpose::Life(waste, life) => self.handle_life_noted(now, &waste, life, result.is_ok()),
-            Purpose::DataOrder { key, session } => self.run_copies(now, |copies, here, disposal| {
-                copies.handle_order_done(here, disposal, key, session, result);
-            }),
-            Purpose::BlobRead { digest, index, peer } => {
-                self.send(now, peer, &piece_read(digest, index, result));
-            }
-        }
     }
 }
 

@@ -1,12 +1,20 @@
 //! The node itself: its parts, and its inputs.
 
 mod dispatch;
+mod flash;
+mod placement;
 mod run;
 
 use crate::{
     cluster::{
-        clock::TimeOfDay, documents::Documents, founding::Founding, gossip::Gossip, heartbeat::Heartbeats,
-        rivals::Rivals, solitude::Solitude, tombstones::Tombstones,
+        clock::TimeOfDay,
+        documents::Documents,
+        founding::Founding,
+        gossip::Gossip,
+        heartbeat::{Heartbeats, Report},
+        rivals::Rivals,
+        solitude::{Search, Solitude},
+        tombstones::Tombstones,
     },
     config::NodeConfig,
     data::{blobs::Blobs, copies::Copies, disposal::Disposal, replicas::Replicas},
@@ -104,7 +112,17 @@ pub struct Node {
     outputs: VecDeque<Output>,
 }
 
+/// How a zhost looks for others of its cluster.
+fn search<'a>(config: &'a NodeConfig, gossip: &Gossip) -> Search<'a> {
+    Search { cluster: config.cluster.as_str(), discovers: config.discover, heard: gossip.foreign_speaker() }
+}
+
 impl Node {
+    /// What an operator should know if nobody has answered for a while.
+    pub(crate) fn describe_solitude(&self, now: Instant) -> Option<String> {
+        self.solitude.describe(now, &self.facts, search(&self.config, &self.gossip))
+    }
+
     /// A zhost that starts now with what it found on its flash.
     pub fn new(now: Instant, config: NodeConfig, recovered: Recovered, mut rng: Rng) -> Self {
         let id = config.identity.zhost_id();
@@ -143,7 +161,7 @@ impl Node {
             documents: Documents::default(),
             tombstones: Tombstones::default(),
             blobs: Blobs::new(recovered.blobs, rng.fork()),
-            heartbeats: Heartbeats::new(now),
+            heartbeats: Heartbeats::new(now, &config.timing),
             host: Host::new(rng.fork()),
             actors: Actors::new(rng.fork()),
             quorum: Quorum::new(recovered.promises),
@@ -283,7 +301,7 @@ impl Node {
             Input::Clock(unix_origin_ms) => self.config.unix_origin_ms = unix_origin_ms,
             Input::Load(load) => {
                 self.load = load;
-                self.write_load_band(now);
+                self.run(now, |node, effects| node.heartbeats.handle_load(now, &node.facts, load, effects));
             }
             Input::Concerns(concerns) => self.concerns = concerns,
             Input::Room { links, unproved } => self.mesh.links.handle_room(links, unproved),
@@ -343,12 +361,18 @@ impl Node {
         self.blobs_timeout(now);
         self.run_replicas(now, |replicas, here| replicas.handle_timeout(here));
         self.run(now, |node, effects| node.quorum.handle_timeout(now, &node.facts, effects));
-        self.heartbeat_timeout(now);
+        self.run(now, |node, effects| {
+            let report = Report { load: node.load, host: &node.host };
+            node.heartbeats.handle_timeout(now, &node.facts, report, effects);
+        });
         self.run(now, |node, effects| node.host.handle_timeout(now, &node.facts, effects));
         self.commands_timeout(now);
         self.firmware_timeout(now);
         self.clock_timeout(now);
-        self.solitude_timeout(now);
+        self.run(now, |node, effects| {
+            let search = search(&node.config, &node.gossip);
+            node.solitude.handle_timeout(now, &node.facts, search, effects);
+        });
         if self.alone_until.is_some_and(|until| until <= now) {
             self.stop_waiting();
         }

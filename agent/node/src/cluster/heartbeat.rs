@@ -4,9 +4,12 @@
 //! wedged sends no heartbeats.
 
 use crate::{
+    config::Timing,
+    effects::Effects,
     facts::Facts,
-    node::Node,
+    input::Load,
     output::Level,
+    spaces::host::Host,
     wire::{Frame, Heartbeat},
 };
 use litemap::LiteMap;
@@ -14,6 +17,8 @@ use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{Generation, Instant, ZhostId};
 use zhost_gossip::row::{LoadBand, Row, RowKey};
 
+/// How often those are judged who report to us, at most.
+const CHECK_PERIOD_MIN: Duration = Duration::from_millis(100);
 /// How often everybody is told of a changed load, at most.
 const LOAD_PERIOD_MIN: Duration = Duration::from_secs(60);
 /// And for each zhost, since everybody has to hear of everybody's load.
@@ -26,8 +31,19 @@ struct Entry {
     heard_at: Instant,
 }
 
+/// What a zhost reports of itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Report<'a> {
+    pub load: Load,
+    pub host: &'a Host,
+}
+
 /// What a zhost sends, and what a super knows.
 pub(crate) struct Heartbeats {
+    /// How often it reports.
+    period: Duration,
+    /// Who is silent for so long has failed.
+    patience: Duration,
     counter: u64,
     send_at: Instant,
     check_at: Instant,
@@ -38,8 +54,16 @@ pub(crate) struct Heartbeats {
 }
 
 impl Heartbeats {
-    pub fn new(now: Instant) -> Self {
-        Self { counter: 0, send_at: now, check_at: now, load_told_at: None, table: LiteMap::new() }
+    pub fn new(now: Instant, timing: &Timing) -> Self {
+        Self {
+            period: timing.heartbeat,
+            patience: timing.heartbeat_timeout,
+            counter: 0,
+            send_at: now,
+            check_at: now,
+            load_told_at: None,
+            table: LiteMap::new(),
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -70,101 +94,99 @@ impl Facts {
     }
 }
 
-impl Node {
-    pub(crate) fn heartbeat_timeout(&mut self, now: Instant) {
-        if self.heartbeats.send_at <= now {
-            self.heartbeats.send_at = now + self.config.timing.heartbeat;
-            self.send_heartbeat(now);
+impl Heartbeats {
+    /// Reports to our super, which may be ourselves, and judges those that report to us, if it is time.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, report: Report<'_>, effects: &mut Effects) {
+        if self.send_at <= now {
+            self.send_at = now + self.period;
+            self.report(now, facts, report, effects);
         }
-        if self.heartbeats.check_at <= now {
-            self.heartbeats.check_at =
-                now + (self.config.timing.heartbeat / 2).max(Duration::from_millis(100));
-            self.check_heartbeats(now);
+        if self.check_at <= now {
+            self.check_at = now + (self.period / 2).max(CHECK_PERIOD_MIN);
+            self.check(now, facts, effects);
         }
     }
 
-    fn send_heartbeat(&mut self, now: Instant) {
-        let Some(super_node) = self.facts.super_node() else { return };
-        self.heartbeats.counter += 1;
+    fn report(&mut self, now: Instant, facts: &Facts, report: Report<'_>, effects: &mut Effects) {
+        let Some(super_node) = facts.super_node() else { return };
+        self.counter += 1;
         let heartbeat = Heartbeat {
-            generation: self.facts.generation,
-            counter: self.heartbeats.counter,
-            cpu_percent: self.load.cpu_percent,
-            memory_percent: self.load.memory_percent,
-            disk_percent: self.load.disk_percent,
-            spaces: self.host.keys().cloned().collect(),
+            generation: facts.generation,
+            counter: self.counter,
+            cpu_percent: report.load.cpu_percent,
+            memory_percent: report.load.memory_percent,
+            disk_percent: report.load.disk_percent,
+            spaces: report.host.keys().cloned().collect(),
         };
-        if super_node == self.facts.id {
-            self.handle_heartbeat(now, self.facts.id, heartbeat);
+        if super_node == facts.id {
+            self.handle_heartbeat(now, facts.id, &heartbeat);
         } else {
-            self.send(now, super_node, &Frame::Heartbeat(heartbeat));
+            effects.send(super_node, Frame::Heartbeat(heartbeat));
         }
     }
 
-    pub(crate) fn handle_heartbeat(&mut self, now: Instant, from: ZhostId, heartbeat: Heartbeat) {
-        let Heartbeat { generation, counter, .. } = heartbeat;
-        let last = self.heartbeats.table.get(&from);
+    /// A zhost reports. One heartbeat counts once, and none of an earlier start.
+    pub fn handle_heartbeat(&mut self, now: Instant, from: ZhostId, heartbeat: &Heartbeat) {
+        let Heartbeat { generation, counter, .. } = *heartbeat;
+        let last = self.table.get(&from);
         let stale = last.is_some_and(|last| (generation, counter) <= (last.generation, last.counter));
         if !stale {
-            self.heartbeats.table.insert(from, Entry { generation, counter, heard_at: now });
+            self.table.insert(from, Entry { generation, counter, heard_at: now });
         }
     }
 
     /// Judges the zhosts that report to us, in rows of our own that everybody sees.
-    fn check_heartbeats(&mut self, now: Instant) {
-        let mine: LiteMap<ZhostId, Generation> = self.facts
-            .registry
-            .owners()
-            .filter(|(id, _)| matches!(self.facts.registry.row(*id, &RowKey::Super), Some(Row::Super(s)) if *s == self.facts.id))
-            .collect();
-        self.heartbeats.table.retain(|id, _| mine.contains_key(id));
+    fn check(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
+        let reports_to_us = |id: ZhostId| matches!(facts.registry.row(id, &RowKey::Super), Some(Row::Super(super_node)) if *super_node == facts.id);
+        let mine: LiteMap<ZhostId, Generation> =
+            facts.registry.owners().filter(|(id, _)| reports_to_us(*id)).collect();
+        self.table.retain(|id, _| mine.contains_key(id));
         for (id, generation) in &mine {
             let fresh = Entry { generation: *generation, counter: 0, heard_at: now };
-            let entry = self.heartbeats.table.entry(*id).or_insert(fresh);
+            let entry = self.table.entry(*id).or_insert(fresh);
             if entry.generation < *generation {
                 *entry = fresh;
             }
-            let silent = now.since(entry.heard_at) >= self.config.timing.heartbeat_timeout;
+            let silent = now.since(entry.heard_at) >= self.patience;
             let key = RowKey::Verdict(*id);
-            let judged = self.facts.registry.row(self.facts.id, &key).is_some();
+            let judged = facts.registry.row(facts.id, &key).is_some();
             if silent && !judged {
-                self.log(
-                    Level::Warn,
-                    format!("zhost {} sends no heartbeats: failed", self.facts.zhost_name(*id)),
-                );
-                self.set_row(now, key, Row::Verdict(*generation));
+                let text = format!("zhost {} sends no heartbeats: failed", facts.zhost_name(*id));
+                effects.log(Level::Warn, text);
+                effects.row(key, Row::Verdict(*generation));
             } else if !silent && judged {
-                self.log(Level::Info, format!("zhost {} sends heartbeats again", self.facts.zhost_name(*id)));
-                self.facts.registry.remove(now, &key);
+                let text = format!("zhost {} sends heartbeats again", facts.zhost_name(*id));
+                effects.log(Level::Info, text);
+                effects.no_row(key);
             }
         }
-        let verdicts = self.facts.registry.rows_of(self.facts.id).filter_map(|(key, _)| match key {
-            RowKey::Verdict(id) if !mine.contains_key(id) => Some(key.clone()),
-            _ => None,
-        });
-        let obsolete: Vec<RowKey> = verdicts.collect();
-        obsolete.iter().for_each(|key| self.facts.registry.remove(now, key));
+        for (key, _) in facts.registry.rows_of(facts.id) {
+            if let RowKey::Verdict(id) = key
+                && !mine.contains_key(id)
+            {
+                effects.no_row(key.clone());
+            }
+        }
     }
 
     /// Coarse load with hysteresis: a band is left only when the load is well outside of it.
-    pub(crate) fn write_load_band(&mut self, now: Instant) {
-        let Some(Row::Load(old)) = self.facts.registry.row(self.facts.id, &RowKey::Load).cloned() else {
-            return;
-        };
+    pub fn handle_load(&mut self, now: Instant, facts: &Facts, load: Load, effects: &mut Effects) {
+        let Some(Row::Load(old)) = facts.registry.row(facts.id, &RowKey::Load) else { return };
         let band = |percent: u8, old: u8| {
             let new = (percent.min(100) / 25).min(4);
             let centre = old * 25 + 12;
             if percent.abs_diff(centre) > 18 { new } else { old }
         };
-        let new = LoadBand {
-            cpu: band(self.load.cpu_percent, old.cpu),
-            memory: band(self.load.memory_percent, old.memory),
-        };
-        let period = LOAD_PERIOD_MIN.max(LOAD_PERIOD_PER_ZHOST * self.facts.membership.peer_count() as u32);
-        let rested = self.heartbeats.load_told_at.is_none_or(|at| now.since(at) >= period);
-        if new != old && rested {
-            self.heartbeats.load_told_at = Some(now);
-            self.set_row(now, RowKey::Load, Row::Load(new));
+        let new =
+            LoadBand { cpu: band(load.cpu_percent, old.cpu), memory: band(load.memory_percent, old.memory) };
+        let period = LOAD_PERIOD_MIN.max(LOAD_PERIOD_PER_ZHOST * facts.membership.peer_count() as u32);
+        let rested = self.load_told_at.is_none_or(|at| now.since(at) >= period);
+        if new != *old && rested {
+            self.load_told_at = Some(now);
+            effects.row(RowKey::Load, Row::Load(new));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! One identity on two boards: a flash card was copied. The membership finds out, and which of the two stays
 //! (`gossip/src/membership/rival.rs`); here is what follows.
 
-use crate::{facts::Facts, node::Node, output::Level};
+use crate::{effects::Effects, facts::Facts, node::Node, output::Level};
 use std::{collections::BTreeSet, net::SocketAddr};
 use zhost_base::{Instant, ZhostId, limits::MEMBERS_MAX};
 use zhost_control::protocol::Request;
@@ -99,21 +99,20 @@ impl Node {
         self.log(Level::Warn, "this zhost runs nowhere else any more: joining again".into());
         self.wait_for_cluster(now);
     }
+}
 
+impl Rivals {
     /// Tells our operator of zhosts that run twice.
-    pub(crate) fn note_rivals(&mut self) {
-        let seen = self.facts.known_zhosts().filter_map(|(id, profile)| Some((id, profile.rival_addr?)));
+    pub fn refresh(&mut self, facts: &Facts, effects: &mut Effects) {
+        let seen = facts.known_zhosts().filter_map(|(id, profile)| Some((id, profile.rival_addr?)));
         let seen: BTreeSet<(ZhostId, SocketAddr)> = seen.take(MEMBERS_MAX).collect();
-        for (id, addr) in seen.difference(&self.rivals.0).copied().collect::<Vec<_>>() {
-            let Some(at) = self.facts.membership.addr(id).filter(|_| id != self.facts.id) else {
-                continue;
-            };
-            let text = format!(
-                "zhost {} ({id}) runs twice, at {at} and at {addr}: was its flash card copied?",
-                self.facts.zhost_name(id)
-            );
-            self.log(Level::Warn, text);
+        for (id, addr) in seen.difference(&self.0) {
+            let Some(at) = facts.membership.addr(*id).filter(|_| *id != facts.id) else { continue };
+            let name = facts.zhost_name(*id);
+            let text =
+                format!("zhost {name} ({id}) runs twice, at {at} and at {addr}: was its flash card copied?");
+            effects.log(Level::Warn, text);
         }
-        self.rivals.0 = seen;
+        self.0 = seen;
     }
 }

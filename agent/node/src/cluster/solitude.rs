@@ -1,7 +1,7 @@
 //! Nobody answers: what was tried, and why that may be. Strangers hear nothing, so a zhost with another secret has to find
 //! out by itself.
 
-use crate::{node::Node, output::Level};
+use crate::{effects::Effects, facts::Facts, output::Level};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::Instant;
 
@@ -26,15 +26,19 @@ impl Solitude {
         Self { since: now, say_at: Some(now + SAID_AFTER), was_said: false }
     }
 
-    /// Somebody is there.
-    pub fn end(&mut self) {
-        self.say_at = None;
-        self.was_said = false;
-    }
-
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.say_at.map(|at| (at, "nobody answers"))
     }
+}
+
+/// How others of its cluster are looked for, and who was heard.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<'a> {
+    pub cluster: &'a str,
+    /// Whether on the network, too.
+    pub discovers: bool,
+    /// Who spoke last in a way we do not understand.
+    pub heard: Option<SocketAddr>,
 }
 
 /// The sentence for people.
@@ -59,41 +63,42 @@ fn sentence(cluster: &str, seconds: u64, tried: &[SocketAddr], heard: Option<Soc
     format!("nobody of the cluster {cluster} has answered for {seconds} s{asked}. {reason}")
 }
 
-impl Node {
+impl Solitude {
     /// What an operator should know if nobody has answered for a while.
-    pub(crate) fn describe_solitude(&self, now: Instant) -> Option<String> {
-        let silent_for = now.since(self.solitude.since);
-        self.solitude.say_at?;
+    pub fn describe(&self, now: Instant, facts: &Facts, search: Search<'_>) -> Option<String> {
+        let silent_for = now.since(self.since);
+        self.say_at?;
         // To one that stands aside, its other start has answered.
-        if silent_for < SAID_AFTER || self.facts.membership.stands_aside() {
+        if silent_for < SAID_AFTER || facts.membership.stands_aside() {
             return None;
         }
-        let heard = self.gossip.foreign_speaker();
+        let Search { cluster, discovers, heard } = search;
         // One that was told of nobody is the first of its cluster, which is no trouble: others may have other secrets.
-        let tried: Vec<SocketAddr> = self.facts.membership.asked().collect();
-        if tried.is_empty() && (heard.is_none() || !self.config.discover) {
+        let tried: Vec<SocketAddr> = facts.membership.asked().collect();
+        if tried.is_empty() && (heard.is_none() || !discovers) {
             return None;
         }
-        Some(sentence(self.config.cluster.as_str(), silent_for.as_millis() as u64 / 1000, &tried, heard))
+        Some(sentence(cluster, silent_for.as_secs(), &tried, heard))
     }
 
-    pub(crate) fn solitude_timeout(&mut self, now: Instant) {
-        if self.solitude.say_at.is_some_and(|at| at <= now) {
-            if let Some(sentence) = self.describe_solitude(now) {
-                self.log(Level::Warn, sentence);
-                self.solitude.was_said = true;
+    /// Says so now and then.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, search: Search<'_>, effects: &mut Effects) {
+        if self.say_at.is_some_and(|at| at <= now) {
+            if let Some(sentence) = self.describe(now, facts, search) {
+                effects.log(Level::Warn, sentence);
+                self.was_said = true;
             }
-            let pause = if self.solitude.was_said { SAID_AGAIN } else { SAID_AFTER };
-            self.solitude.say_at = Some(now + pause);
+            self.say_at = Some(now + if self.was_said { SAID_AGAIN } else { SAID_AFTER });
         }
     }
 
     /// Somebody of the cluster answers.
-    pub(crate) fn end_solitude(&mut self) {
-        if self.solitude.was_said {
-            self.log(Level::Info, "the cluster answers".into());
+    pub fn end(&mut self, effects: &mut Effects) {
+        if self.was_said {
+            effects.log(Level::Info, "the cluster answers".into());
         }
-        self.solitude.end();
+        self.say_at = None;
+        self.was_said = false;
     }
 }
 

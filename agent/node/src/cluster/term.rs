@@ -1,7 +1,7 @@
 //! Terms as the rest of the node sees them: the view the election decides on, and who our super is.
 
-use crate::{facts::Facts, node::Node};
-use zhost_base::{Instant, Name, ZhostId, id::rendezvous};
+use crate::facts::Facts;
+use zhost_base::{Name, ZhostId, id::rendezvous};
 use zhost_gossip::{
     document::Slot,
     election::{Candidate, View},
@@ -80,43 +80,31 @@ impl Facts {
         let leadership = self.leadership()?;
         Some((if leadership.full { Slot::Full } else { Slot::Provisional }, leadership.term))
     }
-}
 
-impl Node {
-    pub(crate) fn refresh_election(&mut self, now: Instant) {
-        let judged = self.facts.judged_failed();
-        let candidates = self.facts.known_zhosts().filter(|(id, _)| !judged.contains(id));
+    /// What the election decides on; one that is leaving takes no part.
+    pub(crate) fn election_view(&self, is_leaving: bool) -> View {
+        let judged = self.judged_failed();
+        let candidates = self.known_zhosts().filter(|(id, _)| !judged.contains(id));
         let candidates = candidates.map(|(id, profile)| Candidate {
             id,
             eligible: profile.eligible,
             capacity: profile.memory_bytes,
         });
-        let leaderships = self.facts.registry.rows().filter_map(|(owner, _, row)| match row {
+        let leaderships = self.registry.rows().filter_map(|(owner, _, row)| match row {
             Row::Leadership(leadership) if !judged.contains(&owner) => Some((owner, leadership.clone())),
             _ => None,
         });
-        let view = View {
+        View {
             candidates: candidates.collect(),
-            roster: self.facts.ledger.roster().map(|(id, _)| id).collect(),
+            roster: self.ledger.roster().map(|(id, _)| id).collect(),
             leaderships: leaderships.collect(),
-            ready: self.facts.ready && !self.is_shutting_down(),
-            placed_term: self.facts.ledger.placed_term(),
-        };
-        self.facts.election.handle_view(now, view);
+            ready: self.ready && !is_leaving,
+            placed_term: self.ledger.placed_term(),
+        }
     }
 
-    /// Chooses whom to report to: every zhost computes the same for each.
-    pub(crate) fn choose_super(&mut self, now: Instant) {
-        let chosen = self.facts.live_supers().max_by_key(|id| rendezvous(self.facts.id.0, *id));
-        if chosen == self.facts.super_node() {
-            return;
-        }
-        match chosen {
-            Some(id) => {
-                self.set_row(now, RowKey::Super, Row::Super(id));
-                self.heartbeats.report_now(now);
-            }
-            None => self.facts.registry.remove(now, &RowKey::Super),
-        }
+    /// Whom this zhost should report to: every zhost computes the same for each.
+    pub(crate) fn best_super(&self) -> Option<ZhostId> {
+        self.live_supers().max_by_key(|id| rendezvous(self.id.0, *id))
     }
 }

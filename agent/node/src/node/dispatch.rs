@@ -15,7 +15,11 @@ use zhost_base::{
     Instant, TopologyId, ZhostId,
     planted::{self, Bug},
 };
-use zhost_gossip::{document::DocumentKey, membership::MembershipEvent, row::RowKey};
+use zhost_gossip::{
+    document::DocumentKey,
+    membership::MembershipEvent,
+    row::{Row, RowKey},
+};
 
 /// How often the addresses of live members are put on flash, at most.
 const PEERS_PERIOD: Duration = Duration::from_secs(60);
@@ -99,9 +103,10 @@ impl Node {
         }
         self.seen = seen;
         self.join_roster(now);
-        self.refresh_election(now);
+        let view = self.facts.election_view(self.is_shutting_down());
+        self.facts.election.handle_view(now, view);
         self.refresh_losses(now);
-        self.note_rivals();
+        self.run(now, |node, effects| node.rivals.refresh(&node.facts, effects));
         self.choose_super(now);
         self.mesh.refresh(now, &self.facts);
         let links = self.mesh.link_row(now, &self.facts);
@@ -115,10 +120,26 @@ impl Node {
         self.run_replicas(now, |replicas, here| replicas.refresh(here));
         self.run_messages(now, |messages, local| messages.refresh_targets(local));
         self.run_actors(now, |actors, cx, effects| actors.grants.refresh(cx, effects));
-        self.record_histories(now);
+        let unix_ms = self.unix_ms(now);
+        self.histories.record(&self.facts, unix_ms);
         self.check_durability(now);
         self.refresh_firmware(now);
         true
+    }
+
+    /// Reports to the super that is the best for us, at once if it is another one.
+    fn choose_super(&mut self, now: Instant) {
+        let chosen = self.facts.best_super();
+        if chosen == self.facts.super_node() {
+            return;
+        }
+        match chosen {
+            Some(id) => {
+                self.set_row(now, RowKey::Super, Row::Super(id));
+                self.heartbeats.report_now(now);
+            }
+            None => self.facts.registry.remove(now, &RowKey::Super),
+        }
     }
 
     /// Announces and forgets deleted topologies, if it is time.
@@ -181,7 +202,7 @@ impl Node {
                         ),
                     );
                     self.founding.handle_up(now);
-                    self.end_solitude();
+                    self.run(now, |node, effects| node.solitude.end(effects));
                     self.gossip.hurry(now);
                     self.mesh.note_up(now, peer.id);
                     self.lose_zhost(now, peer.id, Some(peer.generation), false);
@@ -342,7 +363,7 @@ impl Node {
     /// Something came in the stream of another zhost.
     pub(crate) fn handle_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
         match frame {
-            Frame::Heartbeat(heartbeat) => self.handle_heartbeat(now, peer, heartbeat),
+            Frame::Heartbeat(heartbeat) => self.heartbeats.handle_heartbeat(now, peer, &heartbeat),
             Frame::Ledger(message) => self.handle_ledger(now, peer, message),
             Frame::BlobRequest { digest, index } => {
                 let may_read = self.flash.may_read_for(peer);

@@ -1,9 +1,9 @@
 //! The state of a topology, computed alike on every zhost from ledger and registry.
 
-use crate::{facts::Facts, node::Node};
+use crate::facts::Facts;
 use litemap::LiteMap;
 use std::collections::VecDeque;
-use zhost_base::{Instant, SpaceKey, TopologyId, limits::TRANSITIONS_MAX};
+use zhost_base::{SpaceKey, TopologyId, limits::TRANSITIONS_MAX};
 use zhost_gossip::{
     document::{Home, TopologyDocument, Wanted},
     row::SpaceState,
@@ -92,15 +92,15 @@ impl Facts {
     }
 }
 
-impl Node {
+impl Histories {
     /// Notes the states that changed.
-    pub(crate) fn record_histories(&mut self, now: Instant) {
-        let unix_ms = self.unix_ms(now);
-        let states: Vec<_> =
-            self.facts.ledger.topologies().map(|(id, t)| (id, self.facts.topology_state(id, t).0)).collect();
-        self.histories.changes.retain(|id, _| states.iter().any(|(known, _)| known == id));
+    pub fn record(&mut self, facts: &Facts, unix_ms: u64) {
+        let states =
+            facts.ledger.topologies().map(|(id, topology)| (id, facts.topology_state(id, topology).0));
+        let states: Vec<_> = states.collect();
+        self.changes.retain(|id, _| states.iter().any(|(known, _)| known == id));
         for (id, state) in states {
-            let changes = self.histories.changes.entry(id).or_default();
+            let changes = self.changes.entry(id).or_default();
             if changes.back().is_some_and(|(_, last)| *last == state) {
                 continue;
             }
