@@ -104,6 +104,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_perhaps_carried_out_is_there_or_not() {
+        let mut alpha = Expectation::new("alpha");
+        alpha.note(version("1"), copies(3), 0);
+        alpha.note(None, copies(0), 0);
+        assert_eq!(alpha.possible(0), [None, version("1").as_ref()]);
+    }
+
+    #[test]
     fn a_loss_before_the_write_does_it_no_harm() {
         let mut alpha = Expectation::new("alpha");
         alpha.note(version("1"), copies(3), 0);
