@@ -10,6 +10,10 @@ use zhost_base::{Batch, ExitReason, SpaceKey, TopologyId, ZhostId};
 use zhost_exchange::Launch;
 use zhost_gossip::row::{Row, RowKey};
 
+/// Spare ones that are kept, and how much each of these may hold without another allocation.
+const SPARE_MAX: usize = 8;
+const SPARE_CAPACITY_MAX: usize = 16;
+
 /// One thing to do.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -124,6 +128,33 @@ impl Effects {
     }
 }
 
+/// Those of one zhost that are empty, used again so that nothing is allocated on the way of a message. There are as many
+/// as concerns cause each other to run.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<Effects>);
+
+impl Spare {
+    /// An empty one.
+    pub fn take(&mut self) -> Effects {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// What was in it is carried out.
+    pub fn put_back(&mut self, effects: Effects) {
+        if effects.0.is_empty() && effects.0.capacity() <= SPARE_CAPACITY_MAX && self.0.len() < SPARE_MAX {
+            self.0.push(effects);
+        }
+    }
+}
+
+impl Effects {
+    /// Takes out what is to be done, in order.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
+        self.0.drain(..)
+    }
+}
+
+#[cfg(test)]
 impl IntoIterator for Effects {
     type Item = Effect;
     type IntoIter = std::vec::IntoIter<Effect>;

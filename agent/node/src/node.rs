@@ -19,6 +19,7 @@ use crate::{
     config::NodeConfig,
     data::{blobs::Blobs, copies::Copies, disposal::Disposal, replicas::Replicas},
     disk::{DiskRequest, Purpose, Recovered, peers_write},
+    effects::Spare,
     facts::Facts,
     firmware::Firmware,
     flash::Flash,
@@ -109,6 +110,7 @@ pub struct Node {
     answers_until: Option<Instant>,
     seen: (u64, u64, u64, bool),
     pub(crate) flash: Flash,
+    spare: Spare,
     outputs: VecDeque<Output>,
 }
 
@@ -212,6 +214,7 @@ impl Node {
             answers_until: None,
             seen: (0, 0, 0, false),
             flash: Flash::default(),
+            spare: Spare::default(),
             outputs: VecDeque::new(),
             rng,
             config,

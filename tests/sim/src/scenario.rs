@@ -372,6 +372,9 @@ impl Run {
 
     /// Asks live boards until one answers with anything but a refusal.
     pub(crate) fn command(&mut self, request: &Request) -> Option<Reply> {
+        if self.world.live().is_empty() {
+            return None;
+        }
         let taken = self.ask_around(request);
         if taken.is_err() {
             self.object(Promise::Answer, format!("no board took the command {request:.40?}"));
@@ -379,23 +382,23 @@ impl Run {
         taken.ok()
     }
 
-    /// The same; if all have refused, whether one that was asked before and said nothing may have carried it out.
+    /// The same; if the last refuse, whether one that was asked before and said nothing may have carried it out.
     fn ask_around(&mut self, request: &Request) -> Result<Reply, bool> {
-        let mut was_silent = false;
+        let (mut was_silent, mut may_be_done) = (false, false);
         for _ in 0..10 {
             let live = self.world.live();
-            let index = *self.world.rng().pick(&live).ok_or(was_silent)?;
+            let index = *self.world.rng().pick(&live).ok_or(false)?;
             let number = self.world.ask(index, request);
             let end = self.world.now() + Duration::from_secs(40);
             self.world.run_until(end, |world| world.reply(number).is_some());
             match self.world.reply(number) {
-                Some(Some(Reply::Refused(_))) => {}
+                Some(Some(Reply::Refused(_))) => may_be_done = was_silent,
                 Some(Some(reply)) => return Ok(reply.clone()),
-                Some(None) | None => was_silent = true,
+                Some(None) | None => (was_silent, may_be_done) = (true, false),
             }
             self.world.run_for(Duration::from_secs(1));
         }
-        Err(was_silent)
+        Err(may_be_done)
     }
 
     pub(crate) fn submit(&mut self, name: &str, version: u32, capability: &str) {

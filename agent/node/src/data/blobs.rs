@@ -316,6 +316,7 @@ impl Blobs {
     /// A blob is on our flash in full.
     pub fn complete(&mut self, digest: BlobDigest, size_bytes: u32, effects: &mut Effects) {
         self.complete.insert(digest, size_bytes);
+        self.pulls.remove(&digest);
         self.paused.remove(&digest);
         effects.row(RowKey::Blob(digest), Row::Blob);
     }
@@ -329,7 +330,9 @@ impl Blobs {
         let is_due =
             |(digest, pause): (&BlobDigest, &Pause)| pause.until <= now && !self.is_under_way(*digest);
         if self.paused.iter().any(is_due) {
-            self.pull_missing(now, facts, needs.all(facts), needs, effects);
+            let (needed, complete) = (needs.all(facts), &self.complete);
+            self.paused.retain(|digest, _| needed.contains_key(digest) && !complete.contains_key(digest));
+            self.pull_missing(now, facts, needed, needs, effects);
             let idle = self.paused.keys().copied().filter(|digest| !self.is_under_way(*digest));
             for digest in idle.collect::<Vec<_>>() {
                 // Nobody has it at present, or others come first.

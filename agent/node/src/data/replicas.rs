@@ -186,12 +186,16 @@ impl Replicas {
         }
     }
 
-    /// Compares the data of a local space with every replica anew; how many there are.
-    pub fn repair(&mut self, here: &mut Here<'_>, key: &SpaceKey) -> usize {
+    /// Compares the data of a local space with every replica anew.
+    pub fn repair(&mut self, here: &mut Here<'_>, key: &SpaceKey) {
         if let Some(primary) = self.primaries.get_mut(key) {
             primary.followers.clear();
         }
         self.refresh(here);
+    }
+
+    /// How many replicas of a local space are looked after.
+    pub fn followers(&self, key: &SpaceKey) -> usize {
         self.primaries.get(key).map_or(0, |primary| primary.followers.len())
     }
 

@@ -185,8 +185,7 @@ impl Streams {
         let Some(theirs) = facts.membership.generation(peer).filter(|_| peer != facts.id) else {
             return false;
         };
-        if self.conversations.contains_key(&peer) {
-            self.renew(now, facts, peer);
+        if self.renew(now, facts, peer) {
             return true;
         }
         if self.conversations.len() >= MEMBERS_MAX {

@@ -29,9 +29,10 @@ use zhost_gossip::{
 impl Node {
     /// Has a concern take something in, and carries out what it wants done.
     pub(crate) fn run<T>(&mut self, now: Instant, work: impl FnOnce(&mut Self, &mut Effects) -> T) -> T {
-        let mut effects = Effects::default();
+        let mut effects = self.spare.take();
         let outcome = work(self, &mut effects);
-        self.carry_out(now, effects);
+        effects.drain().for_each(|effect| self.carry_out(now, effect));
+        self.spare.put_back(effects);
         outcome
     }
 
@@ -40,45 +41,43 @@ impl Node {
         self.streams.send(now, &self.facts, peer, frame)
     }
 
-    fn carry_out(&mut self, now: Instant, effects: Effects) {
-        for effect in effects {
-            match effect {
-                Effect::Disk(request, purpose) => self.disk(request, purpose),
-                Effect::Send(to, frame) => {
-                    self.send(now, to, &frame);
-                }
-                Effect::Row(key, row) => self.set_row(now, key, row),
-                Effect::Messages(to, frames) => self.send_messages(now, to, frames),
-                Effect::Order(to, key, parts) => self.send_order(now, to, key, parts),
-                Effect::SpaceRow(key) => self.write_space_row(now, &key),
-                Effect::SpaceStarts(key) => self.copies.forget_sessions(|other| *other == key),
-                Effect::SpaceEnded(key, number, exit_reason) => {
-                    self.run(now, |node, effects| node.web.close_site(&key, effects));
-                    self.run_actors(now, |actors, cx, effects| {
-                        actors.handle_space_ended(cx, (&key, number), &exit_reason, effects);
-                    });
-                }
-                Effect::SpaceGone(key) => {
-                    self.messages.forget_sender(&key);
-                    self.run(now, |node, effects| node.disposal.dispose(&node.host, effects));
-                }
-                Effect::Emit(key, path, payloads) => self.run_messages(now, |messages, local| {
-                    messages.handle_emitted(local, &key, path, payloads);
-                }),
-                Effect::Output(output) => self.output(output),
-                Effect::Actor(to, topology, actor_message) => {
-                    self.send_actor_message(now, to, topology, actor_message);
-                }
-                Effect::Host(launch, revision) => self.run(now, |node, effects| {
-                    node.host.take_in_spawned(now, &node.facts, (launch, revision), effects);
-                }),
-                Effect::Close(key) => {
-                    self.run(now, |node, effects| node.host.close(&node.facts, &key, effects));
-                }
-                Effect::Blobs => self.refresh_blobs(now),
-                Effect::NoRow(key) => self.facts.registry.remove(now, &key),
-                Effect::Log(level, text) => self.log(level, text),
+    fn carry_out(&mut self, now: Instant, effect: Effect) {
+        match effect {
+            Effect::Disk(request, purpose) => self.disk(request, purpose),
+            Effect::Send(to, frame) => {
+                self.send(now, to, &frame);
             }
+            Effect::Row(key, row) => self.set_row(now, key, row),
+            Effect::Messages(to, frames) => self.send_messages(now, to, frames),
+            Effect::Order(to, key, parts) => self.send_order(now, to, key, parts),
+            Effect::SpaceRow(key) => self.write_space_row(now, &key),
+            Effect::SpaceStarts(key) => self.copies.forget_sessions(|other| *other == key),
+            Effect::SpaceEnded(key, number, exit_reason) => {
+                self.run(now, |node, effects| node.web.close_site(&key, effects));
+                self.run_actors(now, |actors, cx, effects| {
+                    actors.handle_space_ended(cx, (&key, number), &exit_reason, effects);
+                });
+            }
+            Effect::SpaceGone(key) => {
+                self.messages.forget_sender(&key);
+                self.run(now, |node, effects| node.disposal.dispose(&node.host, effects));
+            }
+            Effect::Emit(key, path, payloads) => self.run_messages(now, |messages, local| {
+                messages.handle_emitted(local, &key, path, payloads);
+            }),
+            Effect::Output(output) => self.output(output),
+            Effect::Actor(to, topology, actor_message) => {
+                self.send_actor_message(now, to, topology, actor_message);
+            }
+            Effect::Host(launch, revision) => self.run(now, |node, effects| {
+                node.host.take_in_spawned(now, &node.facts, (launch, revision), effects);
+            }),
+            Effect::Close(key) => {
+                self.run(now, |node, effects| node.host.close(&node.facts, &key, effects));
+            }
+            Effect::Blobs => self.refresh_blobs(now),
+            Effect::NoRow(key) => self.facts.registry.remove(now, &key),
+            Effect::Log(level, text) => self.log(level, text),
         }
     }
 

@@ -261,7 +261,9 @@ impl Node {
                 return Err(format!("space {name} has no replicas to compare with"));
             }
             Request::SpaceRepair(_) => {
-                match self.run_replicas(now, |replicas, here| replicas.repair(here, key)) {
+                self.run_replicas(now, |replicas, here| replicas.repair(here, key));
+                // Those whose stream did not take the order are no followers any more.
+                match self.replicas.followers(key) {
                     0 => return Err(format!("no replica of {name} can be reached now; try again")),
                     _ => "its data is compared with every replica; `zctl spaces status` shows how far it is",
                 }

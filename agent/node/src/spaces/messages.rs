@@ -206,10 +206,10 @@ impl Messages {
             return self.deliver(local, target.zhost, described, payloads);
         }
         self.sent += u64::from(count);
-        let mut frames = Vec::new();
+        let portions = in_portions(payloads);
+        let mut frames = Vec::with_capacity(portions.len() + 1);
         let channel = self.open_channel(&slot, described, &mut frames);
-        let portions = in_portions(payloads).into_iter();
-        frames.extend(portions.map(|payloads| Frame::Messages { channel, payloads }));
+        frames.extend(portions.into_iter().map(|payloads| Frame::Messages { channel, payloads }));
         local.effects.messages(target.zhost, frames);
     }
 
@@ -242,7 +242,8 @@ impl Messages {
 
     /// What was to go to a zhost was not taken: its senders are told, and credit waits for the next time.
     pub fn handle_unsent(&mut self, local: &mut Local<'_>, peer: ZhostId, frames: Vec<Frame>) {
-        for frame in frames {
+        // Backwards: messages are found by the number of their channel, which goes with the frame that was to open it.
+        for frame in frames.into_iter().rev() {
             match frame {
                 Frame::Channel { channel, .. } => {
                     if let Some((_, outgoing)) = self.outgoing_over(peer, channel) {
@@ -260,7 +261,8 @@ impl Messages {
                 Frame::Credit { topology, flow, messages, bytes }
                     if local.facts.membership.peer(peer).is_some() =>
                 {
-                    self.credits.insert((peer, topology, flow), (messages, bytes));
+                    let credit = self.credits.entry((peer, topology, flow)).or_default();
+                    *credit = (credit.0 + messages, credit.1.saturating_add(bytes));
                 }
                 _ => {}
             }

@@ -265,3 +265,22 @@ fn what_nothing_refers_to_goes_but_not_what_a_command_brings() {
     cluster.do_disk(0);
     assert!(cluster.sites[0].flash.is_empty(), "nor is a piece of it left");
 }
+
+#[test]
+fn nobody_waits_for_what_is_complete_or_not_needed_any_more() {
+    for is_complete in [true, false] {
+        let mut cluster = Cluster::new(3, 1);
+        cluster.is_rough = false;
+        let (digest, size_bytes, now) = (cluster.digest, cluster.content.len() as u32, cluster.now);
+        cluster.run(1, |site, effects| site.blobs.refresh(now, &site.facts, &needs(), effects));
+        assert!(cluster.sites[1].blobs.is_under_way(digest));
+        match is_complete {
+            true => cluster.run(1, |site, effects| site.blobs.complete(digest, size_bytes, effects)),
+            false => cluster.sites[1].facts = fixture::facts(&[ZhostId(2), ZhostId(1), ZhostId(3)], []),
+        }
+        cluster.sites[1].blobs.handle_holder_gone(now, ZhostId(1));
+        let later = now + STEP;
+        cluster.run(1, |site, effects| site.blobs.handle_timeout(later, &site.facts, &needs(), effects));
+        assert_eq!(cluster.sites[1].blobs.poll_timeout(), None, "complete: {is_complete}");
+    }
+}

@@ -134,7 +134,10 @@ impl Ring {
             Effect::Output(Output::Worker(command)) => self.hear(index, command),
             Effect::Send(to, frame) => self.post(index, to, frame),
             Effect::Messages(to, frames) => {
-                let fits = if self.is_rough && self.rng.chance(50) { frames.len() / 2 } else { frames.len() };
+                let mut fits = frames.len();
+                if self.is_rough && self.rng.chance(100) {
+                    fits = self.rng.below(fits as u64) as usize;
+                }
                 let mut frames = frames.into_iter();
                 frames.by_ref().take(fits).for_each(|frame| self.post(index, to, frame));
                 let unsent: Vec<Frame> = frames.collect();
