@@ -10,10 +10,6 @@ use zhost_base::{Batch, ExitReason, SpaceKey, TopologyId, ZhostId};
 use zhost_exchange::Launch;
 use zhost_gossip::row::{Row, RowKey};
 
-/// Spare ones that are kept, and how much each of these may hold without another allocation.
-const SPARE_MAX: usize = 8;
-const SPARE_CAPACITY_MAX: usize = 16;
-
 /// One thing to do.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -28,7 +24,8 @@ pub(crate) enum Effect {
     /// Send a zhost these frames of the messages between spaces, in order, until one is not taken: that one and the rest
     /// come back to the messages.
     Messages(ZhostId, Vec<Frame>),
-    /// Send a zhost these parts of an order about the data of a space, until one is not taken: then the order comes to nothing.
+    /// Send a zhost these parts of an order about the data of a space, until one is not taken: then the order comes to
+    /// nothing.
     Order(ZhostId, SpaceKey, Vec<DataMessage>),
     /// Write anew what is said of a space here.
     SpaceRow(SpaceKey),
@@ -126,10 +123,19 @@ impl Effects {
     pub fn log(&mut self, level: Level, text: String) {
         self.0.push(Effect::Log(level, text));
     }
+
+    /// Takes out what is to be done, in order.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
+        self.0.drain(..)
+    }
 }
 
-/// Those of one zhost that are empty, used again so that nothing is allocated on the way of a message. There are as many
-/// as concerns cause each other to run.
+/// How many are kept for the next time: as many as concerns that cause each other to run are likely to need.
+const SPARE_MAX: usize = 8;
+/// Those that have grown beyond so many are not kept.
+const SPARE_CAPACITY_MAX: usize = 16;
+
+/// Empty ones that are used again, so that nothing is allocated for them on the way of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Spare(Vec<Effects>);
 
@@ -144,13 +150,6 @@ impl Spare {
         if effects.0.is_empty() && effects.0.capacity() <= SPARE_CAPACITY_MAX && self.0.len() < SPARE_MAX {
             self.0.push(effects);
         }
-    }
-}
-
-impl Effects {
-    /// Takes out what is to be done, in order.
-    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
-        self.0.drain(..)
     }
 }
 

@@ -348,6 +348,10 @@ impl Node {
     }
 
     pub(super) fn blobs_timeout(&mut self, now: Instant) {
+        // What is needed is found out only if it matters: this is on the way of every message.
+        if self.blobs.poll_timeout().is_none_or(|(due, _)| due > now) {
+            return;
+        }
         self.run_blobs(now, |blobs, facts, needs, effects| blobs.handle_timeout(now, facts, needs, effects));
     }
 

@@ -199,16 +199,18 @@ impl Messages {
         if let Some(outgoing) = self.outgoing.get_mut(&slot) {
             outgoing.outstanding += count;
         }
-        let Some(described) = self.channel_of(local.facts, key, path, target) else {
-            return self.return_to_sender(local, key, path, target, (count, bytes));
-        };
         if target.zhost == local.facts.id {
-            return self.deliver(local, target.zhost, described, payloads);
+            return match self.channel_of(local.facts, key, path, target) {
+                Some(channel) => self.deliver(local, target.zhost, channel, payloads),
+                None => self.return_to_sender(local, key, path, target, (count, bytes)),
+            };
         }
-        self.sent += u64::from(count);
         let portions = in_portions(payloads);
         let mut frames = Vec::with_capacity(portions.len() + 1);
-        let channel = self.open_channel(&slot, described, &mut frames);
+        let Some(channel) = self.open_channel(local.facts, &slot, target, &mut frames) else {
+            return self.return_to_sender(local, key, path, target, (count, bytes));
+        };
+        self.sent += u64::from(count);
         frames.extend(portions.into_iter().map(|payloads| Frame::Messages { channel, payloads }));
         local.effects.messages(target.zhost, frames);
     }
@@ -227,17 +229,22 @@ impl Messages {
     }
 
     /// The number of a path's channel; if it has none, the frame that opens it comes first of all.
-    fn open_channel(&mut self, slot: &(SpaceKey, u8), described: Channel, frames: &mut Vec<Frame>) -> u32 {
-        let outgoing = self.outgoing.get_mut(slot);
-        if let Some(channel) = outgoing.as_ref().and_then(|outgoing| outgoing.channel) {
-            return channel;
+    fn open_channel(
+        &mut self,
+        facts: &Facts,
+        slot: &(SpaceKey, u8),
+        target: Target,
+        frames: &mut Vec<Frame>,
+    ) -> Option<u32> {
+        if let Some(channel) = self.outgoing.get(slot)?.channel {
+            return Some(channel);
         }
+        let Channel { to, sender, flow, .. } = self.channel_of(facts, &slot.0, slot.1, target)?;
         self.channel_count += 1;
         let channel = self.channel_count;
-        outgoing.into_iter().for_each(|outgoing| outgoing.channel = Some(channel));
-        let Channel { to, sender, flow, .. } = described;
+        self.outgoing.get_mut(slot)?.channel = Some(channel);
         frames.push(Frame::Channel { channel, to, sender, flow });
-        channel
+        Some(channel)
     }
 
     /// What was to go to a zhost was not taken: its senders are told, and credit waits for the next time.
