@@ -3,8 +3,8 @@
 
 use crate::{
     disk::{DiskRequest, Purpose},
-    output::{Level, Output},
-    wire::{ActorMessage, DataMessage, Frame},
+    output::{Ending, Level, Output},
+    wire::{ActorMessage, DataMessage, Frame, Hop},
 };
 use zhost_base::{Batch, ExitReason, SpaceKey, TopologyId, ZhostId};
 use zhost_exchange::Launch;
@@ -17,6 +17,8 @@ pub(crate) enum Effect {
     Disk(DiskRequest, Purpose),
     /// Send a zhost a frame, in its stream.
     Send(ZhostId, Frame),
+    /// Send a neighbour this over its link, if there is one.
+    Hop(ZhostId, Hop),
     /// Say this of ourselves in the registry.
     Row(RowKey, Row),
     /// Say this of ourselves in the registry no longer.
@@ -47,6 +49,8 @@ pub(crate) enum Effect {
     Close(SpaceKey),
     /// Look anew which blobs are needed here.
     Blobs,
+    /// End this zhost.
+    End(Ending),
     /// Tell the operator's log.
     Log(Level, String),
 }
@@ -62,6 +66,10 @@ impl Effects {
 
     pub fn send(&mut self, to: ZhostId, frame: Frame) {
         self.0.push(Effect::Send(to, frame));
+    }
+
+    pub fn hop(&mut self, to: ZhostId, hop: Hop) {
+        self.0.push(Effect::Hop(to, hop));
     }
 
     pub fn row(&mut self, key: RowKey, row: Row) {
@@ -118,6 +126,10 @@ impl Effects {
 
     pub fn blobs(&mut self) {
         self.0.push(Effect::Blobs);
+    }
+
+    pub fn end(&mut self, ending: Ending) {
+        self.0.push(Effect::End(ending));
     }
 
     pub fn log(&mut self, level: Level, text: String) {

@@ -7,8 +7,9 @@
 //! come back.
 
 use crate::{
+    data::blobs::Blobs,
+    effects::Effects,
     facts::Facts,
-    node::Node,
     output::{Ending, Level, Output},
 };
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub enum FirmwareOrder {
 
 /// The agents of a board.
 pub(crate) struct Firmware {
+    /// Where they are kept, if they are.
+    slots: Option<Slots>,
     attempt: Attempt,
     trial_until: Option<Instant>,
     /// Until when the one under way is to be in its slot, and of which push it is.
@@ -128,15 +131,16 @@ fn next<'a>(document: &'a FirmwareDocument, boards: &[Board]) -> Next<'a> {
 }
 
 impl Firmware {
-    pub fn new(now: Instant, slots: Option<&Slots>) -> Self {
-        let is_trial = slots.is_some_and(|slots| slots.is_trial);
-        let failed = slots.and_then(|slots| slots.failed.clone());
+    pub fn new(now: Instant, slots: Option<Slots>) -> Self {
+        let is_trial = slots.as_ref().is_some_and(|slots| slots.is_trial);
+        let failed = slots.as_ref().and_then(|slots| slots.failed.clone());
         let attempt = match failed {
             _ if is_trial => Attempt::Trying,
             Some((revision, reason)) => failed_attempt(revision, reason),
             None => Attempt::Settled,
         };
         Self {
+            slots,
             attempt,
             trial_until: is_trial.then(|| now + TRIAL),
             installing: None,
@@ -200,13 +204,6 @@ impl Facts {
         }
     }
 
-    /// The blob of the agent that a board with these slots is to take up one day.
-    pub(crate) fn needed_firmware(&self, slots: &Slots) -> Option<(BlobDigest, u32)> {
-        let images = &self.ledger.firmware()?.images;
-        let image = images.iter().find(|image| image.target == slots.target)?;
-        (slots.running != Some(image.blob)).then_some((image.blob, image.size_bytes))
-    }
-
     /// What operators are told of agents.
     pub(crate) fn firmware_status(&self) -> FirmwareStatus {
         let none = FirmwareDocument::default();
@@ -239,113 +236,126 @@ impl Facts {
     }
 }
 
-impl Node {
+impl Firmware {
     /// Writes what we say of our agent, if we have slots for others.
-    pub(crate) fn write_firmware_row(&mut self, now: Instant) {
-        let Some(slots) = &self.config.slots else { return };
-        let row = FirmwareRow {
+    pub fn announce(&self, facts: &Facts, effects: &mut Effects) {
+        let Some(slots) = &self.slots else { return };
+        let row = Row::Firmware(FirmwareRow {
             target: slots.target.clone(),
             running: slots.running,
             version: slots.version.clone(),
-            attempt: self.firmware.attempt.clone(),
-        };
-        if self.facts.registry.row(self.facts.id, &RowKey::Firmware) != Some(&Row::Firmware(row.clone())) {
-            self.set_row(now, RowKey::Firmware, Row::Firmware(row));
+            attempt: self.attempt.clone(),
+        });
+        if facts.registry.row(facts.id, &RowKey::Firmware) != Some(&row) {
+            effects.row(RowKey::Firmware, row);
         }
     }
 
-    /// Somebody who knows the cluster holds the same ledger as we do.
-    pub(crate) fn note_in_step(&mut self, now: Instant) {
-        if !self.firmware.is_in_step {
-            self.firmware.is_in_step = true;
-            self.refresh_firmware(now);
-        }
+    /// The blob of the agent that we are to take up one day.
+    pub fn needed(&self, facts: &Facts) -> Option<(BlobDigest, u32)> {
+        let slots = self.slots.as_ref()?;
+        let images = &facts.ledger.firmware()?.images;
+        let image = images.iter().find(|image| image.target == slots.target)?;
+        (slots.running != Some(image.blob)).then_some((image.blob, image.size_bytes))
     }
 
-    /// Keeps the agent on trial once it has found the cluster; takes another up when it is our turn.
-    pub(crate) fn refresh_firmware(&mut self, now: Instant) {
-        self.write_firmware_row(now);
-        if self.config.slots.is_none() || !self.facts.ready || self.is_shutting_down() {
+    /// Somebody who knows the cluster holds the same ledger as we do. Whether that is news.
+    pub fn note_in_step(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_in_step, true)
+    }
+
+    /// Keeps the agent on trial once it has found the cluster; takes another up when it is our turn, and we stay.
+    pub fn refresh(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        blobs: &Blobs,
+        stays: bool,
+        effects: &mut Effects,
+    ) {
+        self.announce(facts, effects);
+        if self.slots.is_none() || !facts.ready || !stays {
             return;
         }
-        if self.firmware.attempt == Attempt::Trying {
-            let is_alone = self.facts.ledger.roster().all(|(id, _)| id == self.facts.id);
-            let is_found = is_alone || self.firmware.is_in_step || planted::has(Bug::KeepUntried);
-            if is_found && !self.firmware.is_keeping {
-                self.firmware.is_keeping = true;
-                self.output(Output::Firmware(FirmwareOrder::Keep));
-            }
-            return;
+        if self.attempt == Attempt::Trying {
+            return self.consider_keeping(facts, effects);
         }
-        let Some(document) = self.facts.ledger.firmware() else { return };
-        let Next::Turn(id, image) = self.facts.next_firmware(document) else { return };
-        if id != self.facts.id || !self.blobs.is_complete(image.blob) {
+        let Some(document) = facts.ledger.firmware() else { return };
+        let Next::Turn(id, image) = facts.next_firmware(document) else { return };
+        if id != facts.id || !blobs.is_complete(image.blob) {
             return;
         }
         let revision = document.revision;
-        let text = format!("taking up agent {} of push {revision}", image.version);
+        effects.log(Level::Info, format!("taking up agent {} of push {revision}", image.version));
+        self.attempt = Attempt::Installing;
+        self.installing = Some((now + INSTALLED_WITHIN, revision));
+        self.announce(facts, effects);
         let order = FirmwareOrder::Install { blob: image.blob, size_bytes: image.size_bytes, revision };
-        self.log(Level::Info, text);
-        self.firmware.attempt = Attempt::Installing;
-        self.firmware.installing = Some((now + INSTALLED_WITHIN, revision));
-        self.write_firmware_row(now);
-        self.output(Output::Firmware(order));
+        effects.output(Output::Firmware(order));
+    }
+
+    fn consider_keeping(&mut self, facts: &Facts, effects: &mut Effects) {
+        let is_alone = facts.ledger.roster().all(|(id, _)| id == facts.id);
+        let is_found = is_alone || self.is_in_step || planted::has(Bug::KeepUntried);
+        if is_found && !self.is_keeping {
+            self.is_keeping = true;
+            effects.output(Output::Firmware(FirmwareOrder::Keep));
+        }
     }
 
     /// The shell has done what it was told with the slots, or could not.
-    pub(crate) fn handle_firmware(
+    pub fn handle_done(
         &mut self,
-        now: Instant,
+        facts: &Facts,
         order: &FirmwareOrder,
         result: Result<(), String>,
+        effects: &mut Effects,
     ) {
-        let under_way = self.firmware.installing.map(|(_, revision)| revision);
+        let under_way = self.installing.map(|(_, revision)| revision);
         match (order, result) {
             (FirmwareOrder::Install { revision, .. }, _) if under_way != Some(*revision) => {
-                self.log(Level::Warn, format!("the agent of push {revision} is in its slot too late"));
+                effects.log(Level::Warn, format!("the agent of push {revision} is in its slot too late"));
             }
             (FirmwareOrder::Install { .. }, Ok(())) => {
-                self.firmware.installing = None;
-                self.log(Level::Info, "the agent is in its slot: beginning anew with it".into());
-                self.begin_anew(now);
+                self.installing = None;
+                effects.log(Level::Info, "the agent is in its slot: beginning anew with it".into());
+                effects.end(Ending::Restart);
             }
             (FirmwareOrder::Install { revision, .. }, Err(reason)) => {
-                self.fail_installation(*revision, reason);
+                self.fail_installation(*revision, reason, effects);
             }
             (FirmwareOrder::Keep, Ok(())) => {
-                self.log(Level::Info, "the new agent has found the cluster, and stays".into());
-                self.firmware.attempt = Attempt::Settled;
-                self.firmware.trial_until = None;
+                effects.log(Level::Info, "the new agent has found the cluster, and stays".into());
+                self.attempt = Attempt::Settled;
+                self.trial_until = None;
             }
             // The trial ends in time, and the next start is with the former agent.
             (FirmwareOrder::Keep, Err(reason)) => {
-                self.log(Level::Warn, format!("the new agent cannot be kept: {reason}"));
+                effects.log(Level::Warn, format!("the new agent cannot be kept: {reason}"));
             }
         }
-        self.write_firmware_row(now);
+        self.announce(facts, effects);
     }
 
-    fn fail_installation(&mut self, revision: u64, reason: String) {
-        self.log(Level::Warn, format!("the agent is not taken up: {reason}"));
-        self.firmware.installing = None;
-        self.firmware.attempt = failed_attempt(revision, reason);
+    fn fail_installation(&mut self, revision: u64, reason: String, effects: &mut Effects) {
+        effects.log(Level::Warn, format!("the agent is not taken up: {reason}"));
+        self.installing = None;
+        self.attempt = failed_attempt(revision, reason);
     }
 
-    pub(crate) fn firmware_timeout(&mut self, now: Instant) {
-        if let Some((_, revision)) = self.firmware.installing.filter(|(until, _)| *until <= now) {
+    /// Gives up what takes too long.
+    pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
+        if let Some((_, revision)) = self.installing.filter(|(until, _)| *until <= now) {
             let reason = format!("it was not in its slot after {} s", INSTALLED_WITHIN.as_secs());
-            self.fail_installation(revision, reason);
-            self.write_firmware_row(now);
+            self.fail_installation(revision, reason, effects);
+            self.announce(facts, effects);
         }
-        if self.firmware.trial_until.is_some_and(|until| until <= now) {
-            self.firmware.trial_until = None;
-            self.log(Level::Warn, "the new agent does not find the cluster: back to the former one".into());
-            self.begin_anew(now);
+        if self.trial_until.is_some_and(|until| until <= now) {
+            self.trial_until = None;
+            let text = "the new agent does not find the cluster: back to the former one".into();
+            effects.log(Level::Warn, text);
+            effects.end(Ending::Restart);
         }
-    }
-
-    fn begin_anew(&mut self, now: Instant) {
-        self.end(now, Ending::Restart);
     }
 }
 

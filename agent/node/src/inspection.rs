@@ -164,7 +164,7 @@ impl Node {
 
     /// The time of day here, milliseconds since 1970.
     pub fn inspect_unix_ms(&self, now: Instant) -> u64 {
-        self.config.unix_origin_ms + now.as_millis()
+        self.time_of_day.unix_ms(now.as_millis())
     }
 
     /// Looks at the node without changing it.

@@ -1,7 +1,11 @@
-//! The node itself: its parts, and its inputs.
+//! The node itself: its parts, and its inputs. How concerns are run stands in `run`, in which order consequences are worked off
+//! in `dispatch`; what puts several concerns together in `documents`, `flash`, `membership`, `own` and `placement`.
 
 mod dispatch;
+mod documents;
 mod flash;
+mod membership;
+mod own;
 mod placement;
 mod run;
 
@@ -67,6 +71,8 @@ pub struct Node {
     pub(crate) sealer: Sealer,
     pub(crate) gossip: Gossip,
     pub(crate) documents: Documents,
+    /// Whether what we knew of topologies was dropped since we were taken off the roster.
+    starts_over: bool,
     pub(crate) tombstones: Tombstones,
     pub(crate) blobs: Blobs,
     pub(crate) heartbeats: Heartbeats,
@@ -161,6 +167,7 @@ impl Node {
             sealer: Sealer::new(&config.secret),
             gossip: Gossip::new(now),
             documents: Documents::default(),
+            starts_over: false,
             tombstones: Tombstones::default(),
             blobs: Blobs::new(recovered.blobs, rng.fork()),
             heartbeats: Heartbeats::new(now, &config.timing),
@@ -185,8 +192,8 @@ impl Node {
             messages: Messages::default(),
             web: Web::default(),
             commands: Commands::new(generation),
-            firmware: Firmware::new(now, config.slots.as_ref()),
-            time_of_day: TimeOfDay::new(now, config.clock_trust),
+            firmware: Firmware::new(now, config.slots.clone()),
+            time_of_day: TimeOfDay::new(now, config.clock_trust, config.unix_origin_ms),
             histories: Histories::default(),
             control: Server::new(
                 now,
@@ -240,7 +247,7 @@ impl Node {
 
     /// The clock on the wall, as far as it is set.
     pub(crate) fn unix_ms(&self, now: Instant) -> u64 {
-        self.config.unix_origin_ms + self.steady.shell_time(now).as_millis()
+        self.time_of_day.unix_ms(self.steady.shell_time(now).as_millis())
     }
 
     /// Writes a row of our own; a row that does not fit is reported, not kept.
@@ -289,7 +296,9 @@ impl Node {
             Input::Disk(token, result) => self.handle_disk(now, token, result),
             Input::Worker(event) => self.handle_worker_event(now, event),
             Input::Examined(findings) => self.handle_findings(now, findings),
-            Input::Firmware(order, result) => self.handle_firmware(now, &order, result),
+            Input::Firmware(order, result) => self.run(now, |node, effects| {
+                node.firmware.handle_done(&node.facts, &order, result, effects);
+            }),
             Input::Resolved(found) => self.handle_resolved(now, found),
             Input::Network { addrs, broadcasts } => self.handle_network(now, &addrs, broadcasts),
             Input::Asked(id, request) => {
@@ -301,7 +310,7 @@ impl Node {
             }
             Input::Left(id) => self.web.handle_left(id),
             Input::Capabilities(capabilities) => self.handle_capabilities(now, capabilities),
-            Input::Clock(unix_origin_ms) => self.config.unix_origin_ms = unix_origin_ms,
+            Input::Clock(unix_origin_ms) => self.time_of_day.handle_set(unix_origin_ms),
             Input::Load(load) => {
                 self.load = load;
                 self.run(now, |node, effects| node.heartbeats.handle_load(now, &node.facts, load, effects));
@@ -370,8 +379,10 @@ impl Node {
         });
         self.run(now, |node, effects| node.host.handle_timeout(now, &node.facts, effects));
         self.commands_timeout(now);
-        self.firmware_timeout(now);
-        self.clock_timeout(now);
+        self.run(now, |node, effects| node.firmware.handle_timeout(now, &node.facts, effects));
+        self.run_clock(now, |time_of_day, _, (shell_ms, links), effects| {
+            time_of_day.handle_timeout(now, shell_ms, links.peers(), effects);
+        });
         self.run(now, |node, effects| {
             let search = search(&node.config, &node.gossip);
             node.solitude.handle_timeout(now, &node.facts, search, effects);

@@ -16,6 +16,9 @@ const IDLES: &str = r#"(module
 /// How long until a copy must have been found out.
 const FOUND_WITHIN: Duration = Duration::from_secs(12);
 
+/// How often a board is asked that says nothing.
+const ASKS: usize = 3;
+
 /// A site on which a space runs, with a last board that has no power yet.
 pub struct Site {
     /// The boards.
@@ -85,10 +88,13 @@ impl Site {
 
     /// What a board answers to a request that writes, and whether it names the copy in its list of zhosts.
     pub fn ask(&mut self, index: usize) -> (Option<String>, bool) {
+        // On such a network an operator has to ask again now and then.
         let mut reply = |request: &Request| {
-            let number = self.world.ask(index, request);
-            self.world.run_for(Duration::from_secs(15));
-            self.world.reply(number).flatten().cloned()
+            (0..ASKS).find_map(|_| {
+                let number = self.world.ask(index, request);
+                self.world.run_for(Duration::from_secs(15));
+                self.world.reply(number).flatten().cloned()
+            })
         };
         let refusal = match reply(&Request::TopoStop("nothing".into())) {
             Some(Reply::Refused(reason)) => Some(reason),

@@ -13,7 +13,10 @@ fn every_board_takes_a_new_agent_up_and_never_two_at_once() {
         let mut site = Site::start(seed);
         let first = site.push(&agent(1));
         assert!(site.is_taken_up(first), "seed {seed}: {:?}", site.status());
-        assert_eq!(site.status().state, "done", "seed {seed}");
+        // Whoever is asked hears of it.
+        site.world.run_for(Duration::from_secs(2));
+        let status = site.status();
+        assert_eq!(status.state, "done", "seed {seed}: {status:?}");
         let second = site.push(&agent(2));
         assert!(site.is_taken_up(second), "seed {seed}: {:?}", site.status());
         for index in 0..site.world.size() {

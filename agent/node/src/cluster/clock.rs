@@ -4,7 +4,8 @@
 //! operating system). The others have a time that is late or none, so that of two such clocks the later one is right.
 
 use crate::{
-    node::Node,
+    effects::Effects,
+    facts::Facts,
     output::{Level, Output},
     wire::Hop,
 };
@@ -33,18 +34,11 @@ pub enum ClockTrust {
 /// What we know of the time of day.
 #[derive(Debug, Default)]
 pub(crate) struct TimeOfDay {
+    /// What the clock on the wall shows at the origin of the shell's monotonic clock, milliseconds since 1970; 0 if it is not
+    /// set.
+    origin_ms: u64,
     trust: ClockTrust,
     tell_at: Option<Instant>,
-}
-
-impl TimeOfDay {
-    pub fn new(now: Instant, trust: ClockTrust) -> Self {
-        Self { trust, tell_at: Some(now + TELL_PERIOD) }
-    }
-
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.tell_at.map(|at| (at, "tell the time"))
-    }
 }
 
 /// Whether a clock is to be put to a time it was told.
@@ -55,49 +49,77 @@ fn is_better(ours: (u64, ClockTrust), theirs: (u64, ClockTrust)) -> bool {
     their_ms >= UNIX_EARLIEST_MS && is_later && our_trust < ClockTrust::Own && their_trust >= our_trust
 }
 
-impl Node {
+impl TimeOfDay {
+    pub fn new(now: Instant, trust: ClockTrust, origin_ms: u64) -> Self {
+        Self { origin_ms, trust, tell_at: Some(now + TELL_PERIOD) }
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.tell_at.map(|at| (at, "tell the time"))
+    }
+
+    /// The clock on the wall, as far as it is set, when the shell's monotonic clock shows this.
+    pub fn unix_ms(&self, shell_ms: u64) -> u64 {
+        self.origin_ms.saturating_add(shell_ms)
+    }
+
+    /// The clock on the wall may have been set.
+    pub fn handle_set(&mut self, origin_ms: u64) {
+        self.origin_ms = origin_ms;
+    }
+
     /// Tells a neighbour the time, if we know it.
-    pub(crate) fn tell_time(&mut self, now: Instant, peer: ZhostId) {
-        if self.config.unix_origin_ms > 0 {
-            let hop = Hop::Clock { unix_ms: self.unix_ms(now), trust: self.time_of_day.trust };
-            self.mesh.links.send(peer, &hop);
+    pub fn tell(&self, shell_ms: u64, peer: ZhostId, effects: &mut Effects) {
+        if self.origin_ms > 0 {
+            effects.hop(peer, Hop::Clock { unix_ms: self.unix_ms(shell_ms), trust: self.trust });
         }
     }
 
-    fn tell_everybody(&mut self, now: Instant) {
-        let peers: Vec<ZhostId> = self.mesh.links.peers().collect();
-        peers.into_iter().for_each(|peer| self.tell_time(now, peer));
-    }
-
-    pub(crate) fn clock_timeout(&mut self, now: Instant) {
-        if self.time_of_day.tell_at.is_some_and(|at| at <= now) {
-            self.time_of_day.tell_at = Some(now + TELL_PERIOD);
-            self.tell_everybody(now);
+    /// Tells all neighbours now and then.
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        shell_ms: u64,
+        peers: impl Iterator<Item = ZhostId>,
+        effects: &mut Effects,
+    ) {
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_at = Some(now + TELL_PERIOD);
+            peers.for_each(|peer| self.tell(shell_ms, peer, effects));
         }
     }
 
-    /// A neighbour tells us the time.
-    pub(crate) fn handle_told_time(&mut self, now: Instant, peer: ZhostId, unix_ms: u64, trust: ClockTrust) {
+    /// A neighbour tells us the time; if it is better than ours, our neighbours hear of it.
+    pub fn handle_told(
+        &mut self,
+        facts: &Facts,
+        (peer, unix_ms, trust): (ZhostId, u64, ClockTrust),
+        shell_ms: u64,
+        peers: impl Iterator<Item = ZhostId>,
+        effects: &mut Effects,
+    ) {
         // Without a time of our own, any is better.
-        let ours = match self.config.unix_origin_ms {
+        let ours = match self.origin_ms {
             0 => (0, ClockTrust::Kept),
-            _ => (self.unix_ms(now), self.time_of_day.trust),
+            _ => (self.unix_ms(shell_ms), self.trust),
         };
         if !is_better(ours, (unix_ms, trust)) {
             return;
         }
-        self.log(Level::Info, format!("the time is that of {} now", self.facts.zhost_name(peer)));
-        self.time_of_day.trust = trust.min(ClockTrust::Heard);
-        self.config.unix_origin_ms = unix_ms.saturating_sub(self.unix_ms(now) - self.config.unix_origin_ms);
-        self.output(Output::SetClock(unix_ms));
-        self.tell_everybody(now);
+        effects.log(Level::Info, format!("the time is that of {} now", facts.zhost_name(peer)));
+        self.trust = trust.min(ClockTrust::Heard);
+        self.origin_ms = unix_ms.saturating_sub(shell_ms);
+        effects.output(Output::SetClock(unix_ms));
+        peers.for_each(|peer| self.tell(shell_ms, peer, effects));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{effects::Effect, facts::fixture};
     use ClockTrust::{Heard, Kept, Own};
+    use std::collections::VecDeque;
 
     const NOON: u64 = UNIX_EARLIEST_MS + 1_000_000_000;
 
@@ -113,5 +135,55 @@ mod tests {
         assert!(!is_better((NOON - hour, Heard), (NOON, Kept)), "who only kept it may be days late or wrong");
         assert!(!is_better((NOON - TOLERANCE_MS, Kept), (NOON, Own)), "nearly the same");
         assert!(!is_better((0, Kept), (UNIX_EARLIEST_MS - 1, Own)), "no time at all");
+    }
+
+    /// A chain of zhosts, each of which is the neighbour of the next: what each shows after these have told what they know.
+    fn chain(clocks: &[(u64, ClockTrust)]) -> Vec<u64> {
+        let facts = fixture::facts(&[ZhostId(0)], []);
+        let new = |(ms, trust): &(u64, ClockTrust)| TimeOfDay::new(Instant::ZERO, *trust, *ms);
+        let mut times: Vec<TimeOfDay> = clocks.iter().map(new).collect();
+        let neighbours = |of: usize| {
+            let near = [of.checked_sub(1), Some(of + 1).filter(|next| *next < clocks.len())];
+            near.into_iter().flatten().map(|near| ZhostId(near as u64))
+        };
+        let mut told = VecDeque::new();
+        let say = |of: usize, effects: Effects, told: &mut VecDeque<_>| {
+            let hops = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Hop(to, Hop::Clock { unix_ms, trust }) => Some((of, to, unix_ms, trust)),
+                _ => None,
+            });
+            told.extend(hops);
+        };
+        for (of, time) in times.iter_mut().enumerate() {
+            let mut effects = Effects::default();
+            time.handle_timeout(Instant::ZERO + TELL_PERIOD, 0, neighbours(of), &mut effects);
+            say(of, effects, &mut told);
+        }
+        for _ in 0..100 * clocks.len() {
+            let Some((from, to, unix_ms, trust)) = told.pop_front() else { break };
+            let (of, mut effects) = (to.0 as usize, Effects::default());
+            let word = (ZhostId(from as u64), unix_ms, trust);
+            times[of].handle_told(&facts, word, 0, neighbours(of), &mut effects);
+            say(of, effects, &mut told);
+        }
+        assert!(told.is_empty(), "it goes round for ever");
+        times.iter().map(|time| time.unix_ms(0)).collect()
+    }
+
+    #[test]
+    fn one_clock_that_goes_on_is_everybodys_and_nobody_talks_for_ever() {
+        for count in [3, 7, 20] {
+            let mut clocks: Vec<_> =
+                (0..count).map(|of| (NOON - 3_600_000 * (of as u64 + 1), Kept)).collect();
+            clocks[0] = (NOON, Own);
+            clocks[count / 2].0 = 0;
+            assert_eq!(chain(&clocks), vec![NOON; count]);
+            // Of two that go on, neither is put; between them the later one counts.
+            clocks[count - 1] = (NOON - 60_000, Own);
+            let shown = chain(&clocks);
+            assert_eq!((shown[0], shown[count - 1]), (NOON, NOON - 60_000));
+            assert_eq!(shown[1..count - 1], vec![NOON; count - 2]);
+            assert_eq!(chain(&vec![(0, Kept); count]), vec![0; count], "nobody has the time");
+        }
     }
 }

@@ -178,7 +178,9 @@ impl Node {
 
     /// A link is open: we compare what both hold.
     pub(crate) fn handle_link_up(&mut self, now: Instant, peer: ZhostId) {
-        self.tell_time(now, peer);
+        self.run_clock(now, |time_of_day, _, (shell_ms, _), effects| {
+            time_of_day.tell(shell_ms, peer, effects)
+        });
         let (members, registry, ledger) = self.hashes();
         self.mesh.links.send(peer, &Hop::Summary { readiness: self.readiness(), members, registry, ledger });
         self.streams.wake();
@@ -239,8 +241,9 @@ impl Node {
         }
         if ledger == ours.2 {
             self.tombstones.note_agreement(now, from);
-            if readiness == Readiness::Ready && self.facts.membership.peer(from).is_some() {
-                self.note_in_step(now);
+            let is_in_step = readiness == Readiness::Ready && self.facts.membership.peer(from).is_some();
+            if is_in_step && self.firmware.note_in_step() {
+                self.refresh_firmware(now);
             }
         }
         if ledger != ours.2 {

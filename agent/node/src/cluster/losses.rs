@@ -5,13 +5,8 @@
 //! data of a space, so it says that it is blank, runs and keeps nothing that has replicas, and is no place for such until no
 //! placement counts on it.
 
-use crate::{
-    disk::{DiskRequest, Lost, Purpose, lost_write},
-    facts::Facts,
-    node::Node,
-    output::Level,
-};
-use zhost_base::{Instant, SpaceSpec};
+use crate::{disk::Lost, facts::Facts};
+use zhost_base::SpaceSpec;
 use zhost_gossip::document::Slot;
 
 impl Facts {
@@ -22,6 +17,13 @@ impl Facts {
             self.ledger.topologies().flat_map(|(id, _)| slots.map(|slot| self.ledger.placement(id, slot)));
         let mut sets = placements.flatten().flat_map(|placement| &placement.replica_sets);
         sets.any(|set| set.primary == self.id || set.replicas.contains(&self.id))
+    }
+
+    /// What is lost no more: once no placement counts on data that we have not any more, we are as good a place for data
+    /// as anybody.
+    pub(crate) fn regained(&self) -> Option<Lost> {
+        let is_over = self.lost.data && !self.lost.votes && self.ready && !self.is_counted_on();
+        is_over.then(Lost::default)
     }
 
     /// Whether a space would find nothing of what was acknowledged to it here.
@@ -39,28 +41,5 @@ impl Facts {
                  `zctl cluster remove` takes those off that will not come back"
             ),
         })
-    }
-}
-
-impl Node {
-    /// Enough others have told their terms: we vote again.
-    pub(crate) fn regain_vote(&mut self, now: Instant) {
-        let text = "the others have told which terms are past: voting again".to_owned();
-        self.log(Level::Info, text);
-        self.set_lost(now, Lost { votes: false, ..self.facts.lost });
-        self.refresh_losses(now);
-    }
-
-    /// Once no placement counts on data that we have not any more, we are as good a place for data as anybody.
-    pub(crate) fn refresh_losses(&mut self, now: Instant) {
-        if self.facts.lost.data && !self.facts.lost.votes && self.facts.ready && !self.facts.is_counted_on() {
-            self.set_lost(now, Lost::default());
-        }
-    }
-
-    fn set_lost(&mut self, now: Instant, lost: Lost) {
-        self.facts.lost = lost;
-        self.disk(DiskRequest::Commit(vec![lost_write(lost)]), Purpose::Nothing);
-        self.write_profile(now);
     }
 }

@@ -1,11 +1,11 @@
 //! What a zhost says of itself: who it is, where it is reached, what it offers.
 
-use crate::{node::Node, output::Level};
+use crate::{config::NodeConfig, facts::Facts};
 use zhost_base::{
-    Instant, Name, WEB_CAPABILITY,
+    Name, WEB_CAPABILITY,
     limits::{CAPABILITIES_MAX, CAPABILITIES_SIZE_MAX_BYTES},
 };
-use zhost_gossip::row::{Profile, Row, RowKey};
+use zhost_gossip::row::Profile;
 
 /// Of names, in the order in which they matter, those that a zhost can say; and how many it cannot.
 fn that_fit(names: impl Iterator<Item = Name>) -> (Vec<Name>, usize) {
@@ -26,28 +26,14 @@ fn that_fit(names: impl Iterator<Item = Name>) -> (Vec<Name>, usize) {
     (said, left_out)
 }
 
-impl Node {
-    /// The machine has other devices.
-    pub(crate) fn handle_capabilities(&mut self, now: Instant, capabilities: Vec<Name>) {
-        self.log(Level::Info, "the devices of this zhost have changed".into());
-        self.config.capabilities = capabilities;
-        self.write_profile(now);
-    }
-
-    pub(crate) fn write_profile(&mut self, now: Instant) {
+impl Facts {
+    /// What this zhost says of itself, and how many of its devices it cannot name.
+    pub(crate) fn own_profile(&self, config: &NodeConfig, started_unix_ms: u64) -> (Profile, usize) {
         let base = zhost_exchange::BASE_CAPABILITIES.iter().copied();
-        let web = self.config.web_addr.map(|_| WEB_CAPABILITY);
+        let web = config.web_addr.map(|_| WEB_CAPABILITY);
         // What every zhost offers comes first.
         let base = base.chain(web).filter_map(|name| name.parse().ok());
-        let (capabilities, left_out) = that_fit(base.chain(self.config.capabilities.iter().cloned()));
-        if left_out > 0 {
-            let text = format!(
-                "{left_out} devices are not offered: a zhost can name {CAPABILITIES_MAX} capabilities, in \
-                 {CAPABILITIES_SIZE_MAX_BYTES} bytes"
-            );
-            self.log(Level::Warn, text);
-        }
-        let config = &self.config;
+        let (capabilities, left_out) = that_fit(base.chain(config.capabilities.iter().cloned()));
         let profile = Profile {
             name: config.name.clone(),
             region: config.region.clone(),
@@ -55,17 +41,25 @@ impl Node {
             control_addr: config.control_addr,
             web_addr: config.web_addr,
             // Who does not know the cluster yet is no candidate that others should wait for.
-            eligible: config.eligible && self.facts.ready,
+            eligible: config.eligible && self.ready,
             runs_spaces: config.runs_spaces,
-            blank: self.facts.lost.data,
-            rival_addr: self.facts.rival_addr(),
+            blank: self.lost.data,
+            rival_addr: self.rival_addr(),
             memory_bytes: config.memory_bytes,
-            started_unix_ms: self.unix_ms(self.started_at),
+            started_unix_ms,
             agent: config.version.clone(),
             capabilities,
         };
-        self.set_row(now, RowKey::Profile, Row::Profile(profile));
+        (profile, left_out)
     }
+}
+
+/// What an operator should know of devices that cannot be named.
+pub(crate) fn describe_left_out(devices: usize) -> String {
+    format!(
+        "{devices} devices are not offered: a zhost can name {CAPABILITIES_MAX} capabilities, in \
+         {CAPABILITIES_SIZE_MAX_BYTES} bytes"
+    )
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! One identity on two boards: a flash card was copied. The membership finds out, and which of the two stays
 //! (`gossip/src/membership/rival.rs`); here is what follows.
 
-use crate::{effects::Effects, facts::Facts, node::Node, output::Level};
+use crate::{effects::Effects, facts::Facts, output::Level};
 use std::{collections::BTreeSet, net::SocketAddr};
-use zhost_base::{Instant, ZhostId, limits::MEMBERS_MAX};
+use zhost_base::{ZhostId, limits::MEMBERS_MAX};
 use zhost_control::protocol::Request;
-use zhost_gossip::membership::Peer;
 
 /// What an operator is to do about it.
 const ADVICE: &str =
@@ -23,6 +22,20 @@ impl Facts {
 
     fn rival_place(&self) -> String {
         self.membership.rival_addr().map_or_else(|| "-".into(), |addr| addr.to_string())
+    }
+
+    /// What an operator is to do if the card of this zhost was copied.
+    pub(crate) fn describe_copy(&self) -> String {
+        let (here, there) = (self.at(self.id), self.rival_place());
+        let stays = match self.membership.stands_aside() {
+            false => "This one stays",
+            true => {
+                "This one stands aside: it closes its spaces and takes no commands until the other is gone"
+            }
+        };
+        format!(
+            "this zhost runs twice, here at {here} and at {there}: was its flash card copied? {stays}; {ADVICE}"
+        )
     }
 
     /// What an operator should know of a zhost that runs twice.
@@ -57,47 +70,6 @@ impl Facts {
                 self.rival_place()
             )
         })
-    }
-}
-
-impl Node {
-    /// Another start of us lives, and leaves us the cluster.
-    pub(crate) fn meet_rival(&mut self, now: Instant) {
-        self.log(
-            Level::Warn,
-            format!(
-                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stays; {ADVICE}",
-                self.facts.at(self.facts.id), self.facts.rival_place()
-            ),
-        );
-        self.write_profile(now);
-    }
-
-    pub(crate) fn lose_rival(&mut self, now: Instant, other: Peer) {
-        let place = other.addrs.iter().next().map_or_else(|| "-".into(), |addr| addr.to_string());
-        self.log(Level::Info, format!("this zhost does not run at {place} any more"));
-        self.write_profile(now);
-    }
-
-    /// Another start of us lives, and takes part in our stead.
-    pub(crate) fn stand_aside(&mut self, now: Instant) {
-        self.log(
-            Level::Warn,
-            format!(
-                "this zhost runs twice, here at {} and at {}: was its flash card copied? This one stands aside: it closes \
-                 its spaces and takes no commands until the other is gone; {ADVICE}",
-                self.facts.at(self.facts.id), self.facts.rival_place()
-            ),
-        );
-        self.suspend();
-        self.facts.election.retire();
-        self.reconcile_spaces(now);
-    }
-
-    /// The other start of us is gone.
-    pub(crate) fn go_on(&mut self, now: Instant) {
-        self.log(Level::Warn, "this zhost runs nowhere else any more: joining again".into());
-        self.wait_for_cluster(now);
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Node;
 use crate::{
     cluster::tombstones::{Collection, last_document},
-    disk::{DiskRequest, Purpose, document_removal, generation_write, horizon_write, promise_write},
+    disk::{DiskRequest, Purpose, document_removal, horizon_write, promise_write},
     facts::Facts,
     mesh::{links::LinkOutput, streams::StreamEvent},
     output::{Level, Output},
@@ -17,14 +17,9 @@ use zhost_base::{
 };
 use zhost_gossip::{
     document::DocumentKey,
-    membership::MembershipEvent,
     row::{Row, RowKey},
 };
 
-/// How often the addresses of live members are put on flash, at most.
-const PEERS_PERIOD: Duration = Duration::from_secs(60);
-/// How soon after a change.
-const PEERS_DELAY: Duration = Duration::from_secs(2);
 /// Up to this many zhosts, every change in the registry is acted upon at once; in larger clusters changes gather for a
 /// while that grows with the size.
 const AT_ONCE_MAX: usize = 32;
@@ -70,7 +65,9 @@ impl Node {
             }
         }
         self.send_own_changes(now);
-        self.spread_documents(now);
+        self.run(now, |node, effects| {
+            node.documents.spread(now, &node.facts, node.mesh.links.peers(), effects);
+        });
         self.run_messages(now, |messages, local| messages.flush_credits(local));
         self.drain_streams(now);
         self.streams.flush(now, &self.facts, &mut self.mesh);
@@ -98,7 +95,7 @@ impl Node {
         }
         if self.seen.3 != self.facts.ready || self.seen.0 == 0 {
             // Who sees that we are there sees what we run, too.
-            self.write_firmware_row(now);
+            self.run(now, |node, effects| node.firmware.announce(&node.facts, effects));
             self.write_profile(now);
         }
         self.seen = seen;
@@ -186,92 +183,6 @@ impl Node {
         due > now
     }
 
-    fn drain_membership(&mut self, now: Instant) -> bool {
-        let mut progress = false;
-        while let Some(event) = self.facts.membership.poll_event() {
-            progress = true;
-            match event {
-                MembershipEvent::Up(peer) => {
-                    self.log(
-                        Level::Info,
-                        format!(
-                            "zhost {} is up at {} (start {})",
-                            peer.id,
-                            self.facts.at(peer.id),
-                            peer.generation
-                        ),
-                    );
-                    self.founding.handle_up(now);
-                    self.run(now, |node, effects| node.solitude.end(effects));
-                    self.gossip.hurry(now);
-                    self.mesh.note_up(now, peer.id);
-                    self.lose_zhost(now, peer.id, Some(peer.generation), false);
-                    self.greet(now, peer.id);
-                    self.run(now, |node, effects| {
-                        node.actors.bonds.handle_zhost_back(peer.id, peer.generation, effects);
-                    });
-                }
-                MembershipEvent::Down(peer) => {
-                    self.deaths_seen += 1;
-                    self.mesh.note_down(now, peer.id);
-                    self.log(
-                        Level::Warn,
-                        format!("zhost {} ({}) is down", self.facts.zhost_name(peer.id), peer.id),
-                    );
-                    self.mesh.links.drop_peer(now, peer.id);
-                    self.streams.give_up(now, &self.facts, peer.id);
-                    self.drain_streams(now);
-                    self.lose_zhost(now, peer.id, None, true);
-                    self.run_actors(now, |actors, cx, effects| {
-                        actors.bonds.handle_zhost_down(cx, peer.id, effects);
-                    });
-                    self.founding.handle_down(peer.id);
-                    self.blobs.handle_holder_gone(now, peer.id);
-                }
-                MembershipEvent::Moved(peer) => {
-                    self.log(
-                        Level::Info,
-                        format!("zhost {} is at {} now", self.facts.zhost_name(peer), self.facts.at(peer)),
-                    );
-                    let addrs = self.facts.membership.addrs(peer);
-                    self.mesh.links.handle_moved(now, peer, &addrs);
-                }
-                MembershipEvent::Rival(_) => self.meet_rival(now),
-                MembershipEvent::RivalGone(other) => self.lose_rival(now, other),
-                MembershipEvent::StandAside(_) => self.stand_aside(now),
-                MembershipEvent::GoOn => self.go_on(now),
-                MembershipEvent::Refuted => {
-                    self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
-                }
-                MembershipEvent::AskOverLink(peer) => self.mesh.links.ping(now, peer),
-                // A new link is measured as soon as it is there.
-                MembershipEvent::OpenLink(peer) => {
-                    self.mesh.links.need(now, peer);
-                    self.mesh.links.ping(now, peer);
-                }
-                MembershipEvent::Regenerated(generation) => {
-                    self.facts.generation = generation;
-                    self.facts.registry.regenerate(generation);
-                    self.streams.renew_all(now, &self.facts);
-                    let write = generation_write(generation);
-                    self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
-                    self.log(
-                        Level::Warn,
-                        format!("the cluster knows later starts of this zhost: now {generation}"),
-                    );
-                }
-            }
-        }
-        if progress {
-            let membership = &self.facts.membership;
-            self.facts.registry.retain(|id| membership.generation(id));
-            self.mesh.refresh(now, &self.facts);
-            let earliest = self.peers_written_at.map_or(now, |at| at + PEERS_PERIOD);
-            self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
-        }
-        progress
-    }
-
     fn drain_links(&mut self, now: Instant) -> bool {
         let mut progress = false;
         while let Some(output) = self.mesh.links.poll_output() {
@@ -323,23 +234,19 @@ impl Node {
             }
             Hop::Members(rumours) => self.facts.membership.handle_rumours(now, peer, rumours),
             Hop::Registry(message) => self.handle_registry_over_link(peer, message),
-            Hop::Clock { unix_ms, trust } => self.handle_told_time(now, peer, unix_ms, trust),
+            Hop::Clock { unix_ms, trust } => {
+                self.run_clock(now, |time_of_day, facts, (shell_ms, links), effects| {
+                    let word = (peer, unix_ms, trust);
+                    time_of_day.handle_told(facts, word, shell_ms, links.peers(), effects);
+                });
+            }
             // Links answer these themselves.
             Hop::Ping(_) | Hop::Pong(_) => {}
         }
         self.drain_streams(now);
     }
 
-    /// A zhost is up. If we gave up a stream to it, it learns so from the first frame of the next.
-    fn greet(&mut self, now: Instant, peer: ZhostId) {
-        if self.streams.renew(now, &self.facts, peer) {
-            self.drain_streams(now);
-            let digest = Frame::Ledger(self.facts.ledger.digest());
-            self.send(now, peer, &digest);
-        }
-    }
-
-    fn drain_streams(&mut self, now: Instant) -> bool {
+    pub(super) fn drain_streams(&mut self, now: Instant) -> bool {
         let mut progress = false;
         while let Some(event) = self.streams.poll_event() {
             progress = true;

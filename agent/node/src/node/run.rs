@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    cluster::clock::TimeOfDay,
     data::{
         blobs::{Blobs, Needs},
         copies::Copies,
@@ -11,6 +12,7 @@ use crate::{
     disk::DiskReply,
     effects::{Effect, Effects},
     facts::Facts,
+    mesh::links::Links,
     spaces::{
         actors::Actors,
         context::Context,
@@ -47,6 +49,7 @@ impl Node {
             Effect::Send(to, frame) => {
                 self.send(now, to, &frame);
             }
+            Effect::Hop(to, hop) => self.mesh.links.send(to, &hop),
             Effect::Row(key, row) => self.set_row(now, key, row),
             Effect::Messages(to, frames) => self.send_messages(now, to, frames),
             Effect::Order(to, key, parts) => self.send_order(now, to, key, parts),
@@ -77,8 +80,23 @@ impl Node {
             }
             Effect::Blobs => self.refresh_blobs(now),
             Effect::NoRow(key) => self.facts.registry.remove(now, &key),
+            Effect::End(ending) => {
+                self.end(now, ending);
+            }
             Effect::Log(level, text) => self.log(level, text),
         }
+    }
+
+    /// Has the time of day take something in, at this time of the shell's clock.
+    pub(crate) fn run_clock(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut TimeOfDay, &Facts, (u64, &Links), &mut Effects),
+    ) {
+        let shell_ms = self.steady.shell_time(now).as_millis();
+        self.run(now, |node, effects| {
+            work(&mut node.time_of_day, &node.facts, (shell_ms, &node.mesh.links), effects);
+        });
     }
 
     /// Has the host of the spaces take something in.
@@ -165,6 +183,14 @@ impl Node {
                 host.handle_line(at.unix_ms, &key, (level, text), effects);
             }),
         }
+    }
+
+    /// Takes another agent up, or keeps the one on trial, if it is time.
+    pub(crate) fn refresh_firmware(&mut self, now: Instant) {
+        let stays = !self.is_shutting_down();
+        self.run(now, |node, effects| {
+            node.firmware.refresh(now, &node.facts, &node.blobs, stays, effects);
+        });
     }
 
     /// Has the actors take something in.
@@ -334,7 +360,7 @@ impl Node {
             let (facts, mesh) = (&node.facts, &node.mesh);
             let needs = Needs {
                 spawned: node.actors.spawns.topologies_needed().collect(),
-                firmware: node.config.slots.as_ref().and_then(|slots| facts.needed_firmware(slots)),
+                firmware: node.firmware.needed(facts),
                 submitted: node.commands.blobs().collect(),
                 distance_us: &|peer| mesh.distance_us(facts, peer),
             };

@@ -55,6 +55,18 @@ const CLOCKS: [&str; 3] = ["std::time::Instant", "std::time::SystemTime", "std::
 /// Words that pure code has no use for, wherever they come from: their order differs from run to run.
 const UNORDERED: [&str; 3] = ["HashMap", "HashSet", "RandomState"];
 
+/// Where the methods of the node stand, in a file and a folder of that name.
+const NODE: &str = "agent/node/src/node";
+/// And where they stand, too, because what they are about does not own its values yet.
+const NODE_ELSEWHERE: [&str; 6] = [
+    "agent/node/src/cluster/founding.rs",
+    "agent/node/src/cluster/gossip.rs",
+    "agent/node/src/inspection.rs",
+    "agent/node/src/operators/commands.rs",
+    "agent/node/src/operators/reports.rs",
+    "agent/node/src/operators/writes.rs",
+];
+
 /// Longer ones are reported.
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
@@ -78,6 +90,7 @@ pub fn run() -> Outcome {
             if each.is_pure() && file.starts_with(each.dir.join("src")) {
                 wrong.extend(impure(&code).into_iter().map(|what| format!("{shown}: {what}")));
             }
+            wrong.extend(scattered(&shown, &text));
             files.push((shown, text.lines().count(), code.functions()));
         }
     }
@@ -87,6 +100,20 @@ pub fn run() -> Outcome {
         Ok(())
     } else {
         Err(format!("against the rules of the house:\n  {}", wrong.join("\n  ")))
+    }
+}
+
+/// Methods of the node outside of its folder make one thing of what should be many.
+fn scattered(file: &str, text: &str) -> Option<String> {
+    let has_methods = file.starts_with("agent/node/src/") && text.lines().any(|line| line == "impl Node {");
+    match NODE_ELSEWHERE.contains(&file) {
+        true if !has_methods => Some(format!(
+            "{file}: has no methods of the node any more; take it off the list of those that have"
+        )),
+        false if has_methods && !file.starts_with(NODE) => Some(format!(
+            "{file}: methods of the node stand in {NODE}/; let what these are about own its values"
+        )),
+        _ => None,
     }
 }
 
@@ -238,6 +265,22 @@ mod tests {
         assert_eq!(wrong_arrows("zhost", &uses(&["zhost-sim"])).len(), 1, "no agent needs a crate of tests");
         assert_eq!(wrong_arrows("xtask", &uses(&["zhost-cluster"])), [""; 0]);
         assert_eq!(wrong_arrows("zhost-shed", &[]).len(), 1, "a crate that nobody has given a place");
+    }
+
+    #[test]
+    fn methods_of_the_node_stand_in_its_folder_and_where_they_are_known_to_stand() {
+        let (methods, none) = ("struct A;\n\nimpl Node {\n}\n", "impl Facts {\n}\n");
+        for (file, text, is_wrong) in [
+            ("agent/node/src/node/run.rs", methods, false),
+            ("agent/node/src/node.rs", methods, false),
+            ("agent/node/src/spaces/host.rs", methods, true),
+            ("agent/node/src/spaces/host.rs", none, false),
+            ("agent/node/src/inspection.rs", methods, false),
+            ("agent/node/src/inspection.rs", none, true),
+            ("tests/sim/src/world.rs", methods, false),
+        ] {
+            assert_eq!(scattered(file, text).is_some(), is_wrong, "{file}");
+        }
     }
 
     #[test]
