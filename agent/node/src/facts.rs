@@ -1,6 +1,6 @@
-//! What this zhost knows: who is there, who leads, what is written down for all, and which of it is obeyed. All read it, and
-//! only the node changes it, most of it in `cluster`. The questions asked of it stand, as functions of [`Facts`], in the files
-//! that they belong to.
+//! What this zhost knows: who is there, who leads, what is written down for all, and which of it is obeyed. All read it;
+//! only the node changes it, and `cluster/documents` the ledger in it. The questions asked of it stand, as functions of
+//! [`Facts`], in the files that they belong to.
 
 use crate::disk::Lost;
 use litemap::LiteMap;
@@ -31,7 +31,8 @@ pub(crate) mod fixture {
 
     use super::Facts;
     use litemap::LiteMap;
-    use zhost_base::{BlobDigest, Generation, Instant, Rng, TopologySpec, ZhostId};
+    use zhost_base::{BlobDigest, Generation, Instant, Pid, Rng, SpaceKey, TopologySpec, ZhostId};
+    use zhost_exchange::Launch;
     use zhost_gossip::{
         document::{Document, DocumentKey, RosterEntry, Stamp, TopologyDocument, Wanted},
         election::Election,
@@ -68,6 +69,18 @@ pub(crate) mod fixture {
             obeyed: LiteMap::new(),
             lost: Default::default(),
             ready: true,
+        }
+    }
+
+    /// What the worker of a space is told.
+    pub fn launch(key: &SpaceKey) -> Launch {
+        Launch {
+            key: key.clone(),
+            space: key.space.clone(),
+            pid: Pid::default(),
+            package: BlobDigest([0; 32]),
+            package_bytes: 1,
+            argument: Vec::new(),
         }
     }
 

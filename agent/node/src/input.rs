@@ -75,7 +75,7 @@ pub enum Input {
     /// The shell measured the machine's load.
     Load(Load),
     /// How the shell's threads and tasks are, for operators.
-    Concerns(Vec<Service>),
+    Services(Vec<Service>),
     /// The shell has room for so many links.
     Room {
         /// All of them.

@@ -157,7 +157,7 @@ impl Node {
                 self.host.mailbox_max(),
                 crate::spaces::messages::MAILBOX_MAX_MESSAGES as usize,
             ),
-            ("calls in one mailbox", self.actors.calls_max(), crate::spaces::actors::CALLS_PER_SPACE_MAX),
+            ("calls in one mailbox", self.actors.mail.calls_max(), crate::spaces::mail::CALLS_PER_SPACE_MAX),
             ("commands", self.commands.count(), crate::operators::commands::COMMANDS_MAX),
         ]
     }

@@ -4,12 +4,12 @@
 //! time) and drains [`Output`]s. The agent is such a shell around sockets and flash; the simulator is another
 //! around a virtual network and disk.
 //!
-//! What happens where: `cluster` (who is there, who leads, what is written down for all), `mesh` (links, ways, streams),
-//! `placement` (where spaces belong, and who keeps their data), `spaces` (the spaces of this zhost and what they say),
-//! `data` (what is kept on flash for them), `operators` (commands, writes, reports), `firmware` (which agent the boards
-//! run). Beside them stand what all need: `facts` (what this zhost knows), `effects` (what a concern wants done; `node/run`
-//! carries it out), `disk` and `flash` (requests to the shell), `wire` (what goes between zhosts), `steady` (time that stands
-//! still while the loop does not run), `inspection` (what a referee sees).
+//! What happens where: `cluster` (who is there, who leads, what is written down for all), `mesh` (links, ways,
+//! streams), `placement` (where spaces belong, and who keeps their data), `spaces` (the spaces of this zhost and what
+//! they say), `data` (what is kept on flash for them), `operators` (commands, writes, reports), `firmware` (which agent
+//! the boards run). Beside them stand what all need: `facts` (what this zhost knows), `effects` (what a concern wants
+//! done; `node/run` carries it out), `disk` and `flash` (requests to the shell), `wire` (what goes between zhosts),
+//! `steady` (time that stands still while the loop does not run), `inspection` (what a referee sees).
 
 mod cluster;
 mod config;

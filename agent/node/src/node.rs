@@ -1,5 +1,6 @@
-//! The node itself: its parts, and its inputs. How concerns are run stands in `run`, in which order consequences are worked off
-//! in `dispatch`; what puts several concerns together in `documents`, `flash`, `membership`, `own` and `placement`.
+//! The node itself: its parts, and its inputs. How concerns are run stands in `run`, in which order consequences are
+//! worked off in `dispatch`; what puts several concerns together in `documents`, `flash`, `membership`, `own` and
+//! `placement`.
 
 mod dispatch;
 mod documents;
@@ -93,7 +94,7 @@ pub struct Node {
     pub(crate) control: Server,
     line: LineReader,
     pub(crate) load: Load,
-    pub(crate) concerns: Vec<Service>,
+    pub(crate) services: Vec<Service>,
     steady: Steady,
     pub(crate) solitude: Solitude,
     pub(crate) rivals: Rivals,
@@ -204,7 +205,7 @@ impl Node {
             ),
             line: LineReader::default(),
             load: Load::default(),
-            concerns: Vec::new(),
+            services: Vec::new(),
             steady: Steady::default(),
             solitude: Solitude::new(now),
             rivals: Rivals::default(),
@@ -315,7 +316,7 @@ impl Node {
                 self.load = load;
                 self.run(now, |node, effects| node.heartbeats.handle_load(now, &node.facts, load, effects));
             }
-            Input::Concerns(concerns) => self.concerns = concerns,
+            Input::Services(services) => self.services = services,
             Input::Room { links, unproved } => self.mesh.links.handle_room(links, unproved),
             Input::Shutdown => self.shut_down(now),
         }

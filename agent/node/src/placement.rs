@@ -1,6 +1,6 @@
 //! zrms: which zhost suits a space (`plan`), the next placement of a topology (`draft`), who keeps a space's data
-//! (`replica_sets`) and what most of them know of it (`quorum`), which placements are obeyed (`in_force`), and the state that
-//! comes of it. `node/placement.rs` puts these together.
+//! (`replica_sets`) and what most of them know of it (`quorum`), which placements are obeyed (`in_force`), and the
+//! state that comes of it. `node/placement.rs` puts these together.
 
 pub(crate) mod draft;
 pub(crate) mod in_force;

@@ -344,7 +344,7 @@ impl Shell {
                 self.tell(Input::Load(measure_load(&cpu, data_dir)));
                 look_after(self.clock.now());
                 let concerns = concerns().into_iter().map(service).collect();
-                self.tell(Input::Concerns(concerns));
+                self.tell(Input::Services(concerns));
                 self.look_at_clock();
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");

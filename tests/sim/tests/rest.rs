@@ -8,8 +8,8 @@ fn on_a_bad_network_next_to_nothing_is_announced() {
     for (zhosts, minutes) in [(3, 20), (7, 20), (20, 10)] {
         let (rest, report) = scenario::rest(1, zhosts, Duration::from_secs(60 * minutes));
         assert_eq!(report.flaws, []);
-        // Six of one in an hour at most, whenever they come; and of most none at all.
-        let is_at_rest = rest.rows_max <= 6 && rest.rows <= zhosts as u64;
+        // Six of one in an hour at most, whenever they come; and of half of them none.
+        let is_at_rest = rest.rows_max <= 6 && rest.rows < zhosts as u64 / 2 + 2;
         assert!(is_at_rest, "{zhosts} zhosts in {minutes} minutes: {rest}");
     }
 }

@@ -137,53 +137,74 @@ mod tests {
         assert!(!is_better((0, Kept), (UNIX_EARLIEST_MS - 1, Own)), "no time at all");
     }
 
-    /// A chain of zhosts, each of which is the neighbour of the next: what each shows after these have told what they know.
-    fn chain(clocks: &[(u64, ClockTrust)]) -> Vec<u64> {
+    /// What the shell's clock of a zhost shows: each was started at another time.
+    fn shell_ms(of: usize) -> u64 {
+        1000 * of as u64
+    }
+
+    /// A chain of zhosts, each of which is the neighbour of the next: what each shows after these have told what they
+    /// know, beside how often it put its clock.
+    fn chain(clocks: &[(u64, ClockTrust)]) -> Vec<(u64, usize)> {
         let facts = fixture::facts(&[ZhostId(0)], []);
-        let new = |(ms, trust): &(u64, ClockTrust)| TimeOfDay::new(Instant::ZERO, *trust, *ms);
-        let mut times: Vec<TimeOfDay> = clocks.iter().map(new).collect();
+        let new = |(of, (ms, trust)): (usize, &(u64, ClockTrust))| {
+            TimeOfDay::new(Instant::ZERO, *trust, ms.saturating_sub(shell_ms(of)))
+        };
+        let mut times: Vec<TimeOfDay> = clocks.iter().enumerate().map(new).collect();
+        let mut put = vec![0; clocks.len()];
         let neighbours = |of: usize| {
             let near = [of.checked_sub(1), Some(of + 1).filter(|next| *next < clocks.len())];
             near.into_iter().flatten().map(|near| ZhostId(near as u64))
         };
         let mut told = VecDeque::new();
-        let say = |of: usize, effects: Effects, told: &mut VecDeque<_>| {
-            let hops = effects.into_iter().filter_map(|effect| match effect {
-                Effect::Hop(to, Hop::Clock { unix_ms, trust }) => Some((of, to, unix_ms, trust)),
-                _ => None,
-            });
-            told.extend(hops);
+        let mut say = |of: usize, time: &TimeOfDay, effects: Effects, told: &mut VecDeque<_>| {
+            for effect in effects {
+                match effect {
+                    Effect::Hop(to, Hop::Clock { unix_ms, trust }) => {
+                        told.push_back((of, to, unix_ms, trust))
+                    }
+                    Effect::Output(Output::SetClock(unix_ms)) => {
+                        assert_eq!(unix_ms, time.unix_ms(shell_ms(of)));
+                        put[of] += 1;
+                    }
+                    Effect::Log(..) => {}
+                    effect => panic!("the time of day wants {effect:?}"),
+                }
+            }
         };
         for (of, time) in times.iter_mut().enumerate() {
             let mut effects = Effects::default();
-            time.handle_timeout(Instant::ZERO + TELL_PERIOD, 0, neighbours(of), &mut effects);
-            say(of, effects, &mut told);
+            time.handle_timeout(Instant::ZERO + TELL_PERIOD, shell_ms(of), neighbours(of), &mut effects);
+            say(of, time, effects, &mut told);
         }
         for _ in 0..100 * clocks.len() {
             let Some((from, to, unix_ms, trust)) = told.pop_front() else { break };
             let (of, mut effects) = (to.0 as usize, Effects::default());
             let word = (ZhostId(from as u64), unix_ms, trust);
-            times[of].handle_told(&facts, word, 0, neighbours(of), &mut effects);
-            say(of, effects, &mut told);
+            times[of].handle_told(&facts, word, shell_ms(of), neighbours(of), &mut effects);
+            say(of, &times[of], effects, &mut told);
         }
         assert!(told.is_empty(), "it goes round for ever");
-        times.iter().map(|time| time.unix_ms(0)).collect()
+        times.iter().enumerate().map(|(of, time)| time.unix_ms(shell_ms(of))).zip(put).collect()
     }
 
     #[test]
     fn one_clock_that_goes_on_is_everybodys_and_nobody_talks_for_ever() {
+        let shown =
+            |clocks: &[(u64, ClockTrust)]| chain(clocks).into_iter().map(|(ms, _)| ms).collect::<Vec<_>>();
         for count in [3, 7, 20] {
             let mut clocks: Vec<_> =
                 (0..count).map(|of| (NOON - 3_600_000 * (of as u64 + 1), Kept)).collect();
             clocks[0] = (NOON, Own);
             clocks[count / 2].0 = 0;
-            assert_eq!(chain(&clocks), vec![NOON; count]);
+            assert_eq!(shown(&clocks), vec![NOON; count]);
+            let put: Vec<usize> = chain(&clocks).into_iter().map(|(_, put)| put).collect();
+            assert!(put[0] == 0 && put[1..].iter().all(|put| *put > 0), "{put:?}");
             // Of two that go on, neither is put; between them the later one counts.
             clocks[count - 1] = (NOON - 60_000, Own);
-            let shown = chain(&clocks);
+            let shown = shown(&clocks);
             assert_eq!((shown[0], shown[count - 1]), (NOON, NOON - 60_000));
             assert_eq!(shown[1..count - 1], vec![NOON; count - 2]);
-            assert_eq!(chain(&vec![(0, Kept); count]), vec![0; count], "nobody has the time");
+            assert!(chain(&vec![(0, Kept); count]).iter().all(|(_, put)| *put == 0), "nobody has the time");
         }
     }
 }

@@ -81,7 +81,8 @@ impl Facts {
     pub(crate) fn is_judged_failed(&self, id: ZhostId) -> bool {
         let Some(generation) = self.membership.generation(id) else { return false };
         let Some(Row::Super(super_node)) = self.registry.row(id, &RowKey::Super) else { return false };
-        matches!(self.registry.row(*super_node, &RowKey::Verdict(id)), Some(Row::Verdict(judged)) if *judged == generation)
+        let verdict = self.registry.row(*super_node, &RowKey::Verdict(id));
+        matches!(verdict, Some(Row::Verdict(judged)) if *judged == generation)
     }
 
     /// All for whom [`Self::is_judged_failed`] holds.
@@ -137,7 +138,10 @@ impl Heartbeats {
 
     /// Judges the zhosts that report to us, in rows of our own that everybody sees.
     fn check(&mut self, now: Instant, facts: &Facts, effects: &mut Effects) {
-        let reports_to_us = |id: ZhostId| matches!(facts.registry.row(id, &RowKey::Super), Some(Row::Super(super_node)) if *super_node == facts.id);
+        let reports_to_us = |id: ZhostId| {
+            let row = facts.registry.row(id, &RowKey::Super);
+            matches!(row, Some(Row::Super(super_node)) if *super_node == facts.id)
+        };
         let mine: LiteMap<ZhostId, Generation> =
             facts.registry.owners().filter(|(id, _)| reports_to_us(*id)).collect();
         self.table.retain(|id, _| mine.contains_key(id));

@@ -26,7 +26,8 @@ use zhost_gossip::{
 const PULL_WINDOW: u32 = 4;
 /// How long a holder may be silent before another is asked.
 const PULL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long to wait when nobody holds a blob, or the flash refused it; doubles with every failure in a row.
+/// How long to wait after a holder could not give a blob, or the flash refused it; doubles with every failure in a row, but
+/// not while nobody holds it.
 const PULL_RETRY: Duration = Duration::from_secs(2);
 const PULL_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Blobs pulled at once; further ones wait.
@@ -198,7 +199,7 @@ impl Blobs {
         let holders: Vec<ZhostId> =
             rows.map(|(owner, _, _)| owner).filter(|holder| *holder != facts.id).collect();
         let nearest = holders.iter().min_by_key(|holder| (needs.distance_us)(**holder)).copied();
-        // The nearest holder first; any, if that did not work the last time. A new one is tried as soon as there is one.
+        // The nearest holder first; any, if that did not work the last time. If nobody has it, the next refresh looks again.
         let retried = self.paused.contains_key(&digest);
         let holder = if retried { self.rng.pick(&holders).copied() } else { nearest };
         let Some(holder) = holder else { return };

@@ -4,7 +4,7 @@
 //! on when all that count have it on flash. Whenever the two find each other anew, a session begins: the primary walks
 //! through its table, the follower says which parts differ, and those are sent whole; commits made meanwhile follow in
 //! order. A follower that has everything counts from then on, and the primary's row says so; the coordinator makes a
-//! replica of it ([`crate::placement::replica_sets`]). What followers do is in [`crate::copies`].
+//! replica of it ([`crate::placement::replica_sets`]). What followers do is in [`crate::data::copies`].
 
 use crate::{
     disk::{DiskReply, DiskRequest, Purpose},
@@ -310,7 +310,7 @@ impl Replicas {
         here.effects.disk(scan, Purpose::DataScan { key: key.clone(), peer, session });
     }
 
-    /// The next entries for a follower are read, or for a comparison that a primary ordered.
+    /// The next entries for a follower are read: it is told to compare its own with them.
     pub fn handle_scan(
         &mut self,
         here: &mut Here<'_>,

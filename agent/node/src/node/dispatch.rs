@@ -251,9 +251,15 @@ impl Node {
         while let Some(event) = self.streams.poll_event() {
             progress = true;
             match event {
-                StreamEvent::Abandoned(peer, abandoned) => self.run_messages(now, |messages, local| {
-                    messages.handle_abandoned(local, peer, &abandoned);
-                }),
+                StreamEvent::Abandoned(peer, abandoned) => {
+                    self.run_messages(now, |messages, local| {
+                        messages.handle_abandoned(local, peer, &abandoned);
+                    });
+                    // If it lives on, nobody else would say that what was under way to it is lost.
+                    if self.facts.membership.peer(peer).is_some() {
+                        self.lose_zhost(now, peer, None, false);
+                    }
+                }
                 StreamEvent::Reopened(peer) => {
                     self.run_messages(now, |messages, local| messages.reopen_windows(local, peer));
                     self.lose_zhost(now, peer, None, false);

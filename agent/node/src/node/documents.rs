@@ -1,4 +1,4 @@
-//! Documents of the ledger, and whom it concerns what becomes of them.
+//! Documents of the ledger, and who is told what becomes of them.
 
 use super::Node;
 use crate::{

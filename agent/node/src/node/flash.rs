@@ -1,4 +1,4 @@
-//! Requests to the flash, and whom it is told what came of them.
+//! Requests to the flash, and who is told what came of them.
 
 use super::Node;
 use crate::{

@@ -1,4 +1,5 @@
-//! How concerns are run: each is given what it may see, and what it wants done is carried out as soon as it has returned.
+//! How concerns are run: each is given what it may see, and what it wants done is carried out as soon as it has
+//! returned.
 
 use super::Node;
 use crate::{
@@ -16,8 +17,9 @@ use crate::{
     spaces::{
         actors::Actors,
         context::Context,
-        host::{Host, Situation},
+        host::Host,
         messages::{Local, Messages},
+        wishes::Situation,
     },
     wire::{ActorMessage, DataMessage, Frame},
 };
@@ -172,7 +174,7 @@ impl Node {
                     self.messages.handle_consumed(&mut self.host, &key, flow, amount);
                 }
                 _ => self.run_actors(now, |actors, cx, effects| {
-                    actors.handle_consumed(cx, &key, &consumed, effects);
+                    actors.mail.handle_consumed(cx, &key, &consumed, effects);
                 }),
             },
             WorkerEvent::Wrote(key, number, commit, changes) => self.run_replicas(now, |replicas, here| {

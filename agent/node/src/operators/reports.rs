@@ -304,7 +304,7 @@ impl Node {
                 }),
             ]
             .into_iter()
-            .chain(self.concerns.iter().cloned())
+            .chain(self.services.iter().cloned())
             .collect(),
         }
     }
@@ -367,7 +367,7 @@ impl Node {
             reroutes: self.streams.rerouted,
             messages_sent: self.messages.sent,
             messages_received: self.messages.received,
-            messages_undelivered: self.messages.undelivered + self.actors.undelivered,
+            messages_undelivered: self.messages.undelivered + self.actors.mail.undelivered,
         }
     }
 
@@ -501,7 +501,7 @@ impl Node {
             endings: self.endings(key),
             report: local.and_then(|local| local.usage.report.as_ref()).map(describe_report),
             budgets: local
-                .map(|local| budgets(now, spec, local, self.actors.mail_of(local.launch.pid.number)))
+                .map(|local| budgets(now, spec, local, self.actors.mail.waiting(local.launch.pid.number)))
                 .unwrap_or_default(),
             log: self.space_logs(key).split_off(self.host.log(key).count().saturating_sub(LOG_TAIL_LINES)),
             messages_out: local.map_or(0, |local| local.messages_out),

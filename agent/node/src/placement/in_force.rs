@@ -1,4 +1,5 @@
-//! What a zhost knows of placements: which it obeys, where spaces could be, and how it is said.
+//! What a zhost knows of placements: which it obeys, where spaces could be, and how people are told
+//! of them.
 
 use crate::{
     facts::Facts,

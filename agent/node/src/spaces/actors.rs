@@ -1,4 +1,5 @@
-//! Spaces as actors: what one does to another by its pid, wherever that runs.
+//! Spaces as actors: what one does to another by its pid, wherever that runs. What each sort of it means stands in files of
+//! its own: calls and messages (`mail`), links and monitors (`bonds`), `names`, `spawns`.
 //!
 //! Whatever it is, it becomes an [`ActorMessage`] to the other's zhost, through the stream between the two, or straight back
 //! into [`Actors::handle_message`] when both are here: so local and remote are the same. Spaces reach only those of their own
@@ -11,6 +12,8 @@ use crate::{
     spaces::{
         bonds::{Bonds, Tie},
         context::Context,
+        mail::Mail,
+        messages::measure,
         names::{Grants, Registration},
         spawns::{Spawn, Spawns},
     },
@@ -19,27 +22,10 @@ use crate::{
 use litemap::LiteMap;
 use serde_bytes::ByteBuf;
 use zhost_base::{
-    Batch, ExitReason, Generation, Name, Pid, Rng, SpaceKey, TopologyId, ZhostId,
+    ExitReason, Generation, Pid, Rng, SpaceKey, TopologyId, ZhostId,
     planted::{self, Bug},
 };
-use zhost_exchange::{Act, Ask, Consumed, Origin, Refusal, Signal, Undelivered, WorkerCommand};
-
-/// Calls a space has not taken out of its mailbox; further ones are to be tried again.
-pub(crate) const CALLS_PER_SPACE_MAX: usize = 256;
-/// Bytes of them, or one call.
-const CALLS_PER_SPACE_MAX_BYTES: usize = 1024 * 1024;
-/// Direct messages a space has not consumed yet; more come back.
-const DIRECT_PER_SPACE_MAX: u32 = crate::spaces::messages::MAILBOX_MAX_MESSAGES;
-
-/// A call that a local space has not answered.
-#[derive(Debug)]
-struct Called {
-    from: Pid,
-    serial: u32,
-    size_bytes: usize,
-    /// Whether it was taken out of the mailbox.
-    is_taken: bool,
-}
+use zhost_exchange::{Act, Ask, Refusal, WorkerCommand};
 
 /// What a local space waits for, and of whom.
 #[derive(Clone, Copy, Debug)]
@@ -53,52 +39,21 @@ struct Asking {
 pub(crate) struct Actors {
     /// By the number of the local space.
     asking: LiteMap<u32, Asking>,
-    /// Calls that a local space has not answered.
-    called: LiteMap<u32, Vec<Called>>,
-    /// Direct messages of a local space that were not consumed yet: how many, of how many bytes.
-    sent: LiteMap<(u32, Pid), (u32, u32)>,
-    /// The same of messages to a local space.
-    received: LiteMap<(u32, Pid), (u32, u32)>,
+    pub mail: Mail,
     pub bonds: Bonds,
     pub grants: Grants,
     pub spawns: Spawns,
-    /// Direct messages that did not arrive, or perhaps not.
-    pub undelivered: u64,
 }
 
 impl Actors {
     pub fn new(rng: Rng) -> Self {
         Self {
             asking: LiteMap::new(),
-            called: LiteMap::new(),
-            sent: LiteMap::new(),
-            received: LiteMap::new(),
+            mail: Mail::default(),
             bonds: Bonds::default(),
             grants: Grants::default(),
             spawns: Spawns::new(rng),
-            undelivered: 0,
         }
-    }
-
-    /// The most calls that one space has not taken out of its mailbox.
-    pub fn calls_max(&self) -> usize {
-        let waiting = |calls: &Vec<Called>| calls.iter().filter(|call| !call.is_taken).count();
-        self.called.values().map(waiting).max().unwrap_or(0)
-    }
-
-    /// Calls and messages to its pid that a local space has not taken out of its mailbox.
-    pub fn mail_of(&self, number: u32) -> u32 {
-        let calls = self.called.get(&number).map_or(0, |calls| calls.iter().filter(|c| !c.is_taken).count());
-        self.direct_of(number).saturating_add(calls as u32)
-    }
-
-    fn direct_of(&self, number: u32) -> u32 {
-        self.received_by(number).map(|(_, (messages, _))| *messages).sum()
-    }
-
-    fn received_by(&self, number: u32) -> impl Iterator<Item = &((u32, Pid), (u32, u32))> {
-        let first = self.received.find_index(&(number, Pid::default())).unwrap_or_else(|index| index);
-        self.received.as_slice()[first..].iter().take_while(move |((to, _), _)| *to == number)
     }
 }
 
@@ -183,14 +138,12 @@ impl Actors {
             return;
         }
         let (topology, me) = (key.topology, cx.facts.pid(number));
-        let (bonds, grants) = (&mut self.bonds, &mut self.grants);
+        let (bonds, grants, mail) = (&mut self.bonds, &mut self.grants, &mut self.mail);
         match act {
             Act::Ask(serial, ask) => self.handle_ask(cx, key, (me, serial), ask, effects),
-            Act::Send(to, payloads) => self.send_direct(topology, me, to, payloads, effects),
+            Act::Send(to, payloads) => mail.send(topology, me, to, payloads, effects),
             Act::Reply(to, serial, payload) => {
-                if let Some(calls) = self.called.get_mut(&number) {
-                    calls.retain(|call| (call.from, call.serial) != (to, serial));
-                }
+                mail.note_reply(number, (to, serial));
                 let result = Ok(ByteBuf::from(payload));
                 effects.actor(to.zhost, topology, ActorMessage::Reply { to, serial, result });
             }
@@ -260,24 +213,8 @@ impl Actors {
         self.answer(cx, question, answer, effects);
     }
 
-    fn send_direct(
-        &mut self,
-        topology: TopologyId,
-        me: Pid,
-        to: Pid,
-        payloads: Batch,
-        effects: &mut Effects,
-    ) {
-        let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
-        let sum = self.sent.entry((me.number, to)).or_default();
-        *sum = (sum.0 + messages, sum.1.saturating_add(bytes));
-        for payloads in crate::spaces::messages::in_portions(payloads) {
-            effects.actor(to.zhost, topology, ActorMessage::Messages { from: me, to, payloads });
-        }
-    }
-
-    /// What a local space wanted to tell another did not leave: it is told so, if it waits for anything. What else there is
-    /// finds out by the loss of that zhost.
+    /// What a local space wanted to tell another did not leave. It hears so of questions, messages and bonds; the rest ends
+    /// with the loss of that zhost.
     pub fn handle_unsent(
         &mut self,
         cx: &Context<'_>,
@@ -294,50 +231,12 @@ impl Actors {
                 self.answer(cx, (me.number, serial), Err(refusal), effects);
             }
             ActorMessage::Messages { from, to, payloads } => {
-                let portion = (payloads.len() as u32, payloads.content_bytes() as u32);
-                self.note_undelivered(cx, from, to, portion, false, effects);
+                self.mail.note_undelivered(cx, (from, to), measure(&payloads), false, effects);
             }
             ActorMessage::Bond(me, other, bond) => {
                 self.bonds.end(cx, (other, me), bond, ExitReason::no_connection(), effects);
             }
             _ => {}
-        }
-    }
-
-    /// Messages of a local space did not arrive.
-    fn note_undelivered(
-        &mut self,
-        cx: &Context<'_>,
-        from: Pid,
-        to: Pid,
-        (messages, bytes): (u32, u32),
-        unknown: bool,
-        effects: &mut Effects,
-    ) {
-        self.note_consumed(cx, from, to, (messages, bytes), effects);
-        let undelivered = match unknown {
-            true => Undelivered { lost: 0, unknown: messages },
-            false => Undelivered { lost: messages, unknown: 0 },
-        };
-        self.undelivered += u64::from(messages);
-        cx.signal(from.number, Signal::Undelivered(to, undelivered), effects);
-    }
-
-    fn note_consumed(
-        &mut self,
-        cx: &Context<'_>,
-        from: Pid,
-        to: Pid,
-        (messages, bytes): (u32, u32),
-        effects: &mut Effects,
-    ) {
-        let slot = (from.number, to);
-        if let Some(sum) = self.sent.get_mut(&slot) {
-            *sum = (sum.0.saturating_sub(messages), sum.1.saturating_sub(bytes));
-            if sum.0 == 0 {
-                self.sent.remove(&slot);
-            }
-            cx.signal(from.number, Signal::Credit(to, messages, bytes), effects);
         }
     }
 
@@ -350,7 +249,7 @@ impl Actors {
         actor_message: ActorMessage,
         effects: &mut Effects,
     ) {
-        let (bonds, grants) = (&mut self.bonds, &mut self.grants);
+        let (bonds, grants, mail) = (&mut self.bonds, &mut self.grants, &mut self.mail);
         match actor_message {
             ActorMessage::Spawn { serial, parent, space, argument, link } => {
                 let spawn = Spawn { topology, serial, parent, space, argument, link };
@@ -360,18 +259,18 @@ impl Actors {
                 self.handle_spawned(cx, topology, (parent, serial), link, result, effects);
             }
             ActorMessage::Messages { from, to, payloads } => {
-                self.take_direct(cx, topology, from, to, payloads, effects);
+                mail.take(cx, topology, (from, to), payloads, effects);
             }
             ActorMessage::Consumed { from, to, messages, bytes } => {
-                self.note_consumed(cx, from, to, (messages, bytes), effects);
+                mail.note_consumed(cx, (from, to), (messages, bytes), effects);
             }
             ActorMessage::Undelivered { from, to, messages, unknown } => {
                 if cx.local(topology, from).is_some() {
-                    self.note_undelivered(cx, from, to, messages, unknown, effects);
+                    mail.note_undelivered(cx, (from, to), messages, unknown, effects);
                 }
             }
             ActorMessage::Call { from, to, serial, path, payload } => {
-                self.take_call(cx, topology, (from, serial), to, (path, payload), effects);
+                mail.take_call(cx, topology, (from, serial), to, (path, payload), effects);
             }
             ActorMessage::Reply { to, serial, result } => {
                 if cx.local(topology, to).is_some() {
@@ -431,98 +330,6 @@ impl Actors {
         }
     }
 
-    fn take_direct(
-        &mut self,
-        cx: &Context<'_>,
-        topology: TopologyId,
-        from: Pid,
-        to: Pid,
-        payloads: Batch,
-        effects: &mut Effects,
-    ) {
-        let (messages, bytes) = (payloads.len() as u32, payloads.content_bytes() as u32);
-        let has_room = self.direct_of(to.number).saturating_add(messages) <= DIRECT_PER_SPACE_MAX;
-        if !cx.takes_mail(topology, to) || !has_room {
-            let undelivered =
-                ActorMessage::Undelivered { from, to, messages: (messages, bytes), unknown: false };
-            return effects.actor(from.zhost, topology, undelivered);
-        }
-        let sum = self.received.entry((to.number, from)).or_default();
-        *sum = (sum.0 + messages, sum.1.saturating_add(bytes));
-        cx.signal(to.number, Signal::Message(from, payloads), effects);
-    }
-
-    /// A local space took a call out of its mailbox: it cannot reply to the one it took before any more.
-    fn handle_call_taken(
-        &mut self,
-        cx: &Context<'_>,
-        key: &SpaceKey,
-        taken: (Pid, u32),
-        effects: &mut Effects,
-    ) {
-        let Some(number) = cx.host.space(key).map(|space| space.launch.pid.number) else { return };
-        let Some(calls) = self.called.get_mut(&number) else { return };
-        let missed = calls.iter().position(|call| call.is_taken).map(|at| calls.remove(at));
-        if let Some(call) = calls.iter_mut().find(|call| (call.from, call.serial) == taken) {
-            call.is_taken = true;
-        }
-        if let Some(call) = missed {
-            call.fail(key.topology, effects);
-        }
-    }
-
-    /// A local space consumed what came to its pid.
-    pub fn handle_consumed(
-        &mut self,
-        cx: &Context<'_>,
-        key: &SpaceKey,
-        consumed: &Consumed,
-        effects: &mut Effects,
-    ) {
-        let from = match consumed.origin {
-            Origin::Direct(from) => from,
-            Origin::Call(caller, serial) => {
-                return self.handle_call_taken(cx, key, (caller, serial), effects);
-            }
-            _ => return,
-        };
-        let Some(number) = cx.host.space(key).map(|space| space.launch.pid.number) else { return };
-        let slot = (number, from);
-        let Some(sum) = self.received.get_mut(&slot) else { return };
-        let Consumed { messages, bytes, .. } = *consumed;
-        *sum = (sum.0.saturating_sub(messages), sum.1.saturating_sub(bytes));
-        if sum.0 == 0 {
-            self.received.remove(&slot);
-        }
-        let to = cx.facts.pid(number);
-        effects.actor(from.zhost, key.topology, ActorMessage::Consumed { from, to, messages, bytes });
-    }
-
-    fn take_call(
-        &mut self,
-        cx: &Context<'_>,
-        topology: TopologyId,
-        (from, serial): (Pid, u32),
-        to: Pid,
-        (path, payload): (Option<Name>, Vec<u8>),
-        effects: &mut Effects,
-    ) {
-        let refuse = |refusal: Refusal| ActorMessage::Reply { to: from, serial, result: Err(refusal as i8) };
-        if !cx.takes_mail(topology, to) {
-            return effects.actor(from.zhost, topology, refuse(Refusal::NotFound));
-        }
-        let calls = self.called.entry(to.number).or_default();
-        let waiting = calls.iter().filter(|call| !call.is_taken);
-        let (count, bytes) =
-            waiting.fold((0, 0), |(count, bytes), call| (count + 1, bytes + call.size_bytes));
-        let fits = count == 0 || bytes + payload.len() <= CALLS_PER_SPACE_MAX_BYTES;
-        if count >= CALLS_PER_SPACE_MAX || !fits {
-            return effects.actor(from.zhost, topology, refuse(Refusal::TryAgain));
-        }
-        calls.push(Called { from, serial, size_bytes: payload.len(), is_taken: false });
-        cx.signal(to.number, Signal::Call(from, serial, path, payload), effects);
-    }
-
     /// A local space has ended: nobody waits for it any more, and those bound to it are told.
     pub fn handle_space_ended(
         &mut self,
@@ -534,16 +341,7 @@ impl Actors {
         let (topology, me) = (key.topology, cx.facts.pid(number));
         self.spawns.tell(cx.facts, number, Err(Refusal::Failed), effects);
         self.asking.remove(&number);
-        for call in self.called.remove(&number).unwrap_or_default() {
-            call.fail(topology, effects);
-        }
-        self.sent.retain(|(sender, _), _| *sender != number);
-        let received: Vec<_> = self.received_by(number).copied().collect();
-        for (slot, messages) in received {
-            self.received.remove(&slot);
-            let undelivered = ActorMessage::Undelivered { from: slot.1, to: me, messages, unknown: true };
-            effects.actor(slot.1.zhost, topology, undelivered);
-        }
+        self.mail.handle_space_ended(topology, me, effects);
         self.grants.handle_space_ended(cx.facts, topology, number, effects);
         self.bonds.handle_space_ended(topology, me, exit_reason, effects);
     }
@@ -564,26 +362,9 @@ impl Actors {
         for question in asking {
             self.answer(cx, question, Err(Refusal::TimedOut), effects);
         }
-        // Those that were not taken still lie in mailboxes, and count.
-        for (_, calls) in self.called.iter_mut() {
-            calls.retain(|call| !call.is_taken || !is_gone(&call.from));
-        }
-        let sent = self.sent.iter().filter(|((_, to), _)| is_gone(to));
-        let sent: Vec<_> = sent.map(|(slot, sum)| (*slot, *sum)).collect();
-        for ((number, to), messages) in sent {
-            self.note_undelivered(cx, cx.facts.pid(number), to, messages, true, effects);
-        }
-        self.received.retain(|(_, from), _| !is_gone(from));
+        self.mail.lose_zhost(cx, is_gone, effects);
         self.spawns.forget(peer, is_gone);
         self.bonds.lose_zhost(cx, peer, alive, to_be_told, effects);
-    }
-}
-
-impl Called {
-    /// Nobody will reply to it.
-    fn fail(self, topology: TopologyId, effects: &mut Effects) {
-        let (to, serial, result) = (self.from, self.serial, Err(Refusal::Failed as i8));
-        effects.actor(to.zhost, topology, ActorMessage::Reply { to, serial, result });
     }
 }
 

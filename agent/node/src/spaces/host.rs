@@ -1,22 +1,24 @@
 //! The spaces of this zhost: compares those that should run here with those that do, and acts on the difference.
 
 use crate::{
-    data::{blobs::Blobs, disposal::Disposal},
     effects::Effects,
     facts::Facts,
     output::{Level, Output},
-    spaces::supervision::{Decision, Supervision},
+    spaces::{
+        supervision::{Decision, Supervision},
+        wishes::{Situation, Wish},
+    },
 };
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
-    ExitReason, Instant, Pid, Restart, Rng, SpaceKey, SpaceSpec, TopologySpec,
+    ExitReason, Instant, Restart, Rng, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
 use zhost_exchange::{Exit, Launch, LogLevel, Usage, WorkerCommand};
 use zhost_gossip::{
-    document::{Home, PlacementVersion, TopologyDocument, Wanted},
+    document::PlacementVersion,
     row::{RowKey, SpaceState},
 };
 
@@ -76,19 +78,6 @@ pub(crate) struct Ending {
     /// Which start of it.
     pub number: u32,
     pub reason: String,
-}
-
-/// What decides which spaces run here.
-#[derive(Clone, Copy)]
-pub(crate) struct Situation<'a> {
-    pub now: Instant,
-    /// The time of day.
-    pub unix_ms: u64,
-    pub facts: &'a Facts,
-    pub blobs: &'a Blobs,
-    pub disposal: &'a Disposal,
-    /// Whether this zhost is about to leave the cluster.
-    pub is_leaving: bool,
 }
 
 /// All spaces of this zhost.
@@ -259,84 +248,10 @@ impl Host {
     }
 }
 
-struct Wish {
-    /// Whether data that another had here is out of the way.
-    has_place: bool,
-    launch: Launch,
-    placement: PlacementVersion,
-    revision: u64,
-}
-
-impl Wish {
-    /// Whether that space runs what is wished for. Concurrent submits may share a revision, never a package.
-    fn is_of(&self, space: &LocalSpace) -> bool {
-        (self.revision, self.launch.package) == (space.revision, space.launch.package)
-    }
-}
-
 impl Facts {
     /// The spec of the topology a space belongs to.
     pub(crate) fn spec_of(&self, key: &SpaceKey) -> Option<&TopologySpec> {
         self.ledger.topology(key.topology).map(|topology| &topology.spec)
-    }
-}
-
-impl Situation<'_> {
-    /// What the ledger wants to run on this zhost.
-    fn wishes(&self) -> LiteMap<SpaceKey, Wish> {
-        let facts = self.facts;
-        let mut wishes = LiteMap::new();
-        if !facts.ready || self.is_leaving {
-            return wishes;
-        }
-        let topologies = facts.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running);
-        for (id, topology) in topologies {
-            let placement = facts.obeyed_placement(id).filter(|p| p.revision == topology.revision);
-            let Some(placement) = placement else { continue };
-            for (space, home) in topology.spec.spaces.iter().zip(&placement.homes) {
-                if *home != Home::On(facts.id) || facts.has_lost_data_of(space) {
-                    continue;
-                }
-                let key = SpaceKey { topology: id, space: space.name.clone() };
-                let launch = Launch {
-                    key: key.clone(),
-                    space: space.name.clone(),
-                    pid: Pid::default(),
-                    package: topology.package,
-                    package_bytes: topology.package_bytes,
-                    argument: Vec::new(),
-                };
-                // Those without data wait, too, while that of their topology goes: it goes when nobody of it runs here.
-                let has_place = match space.keeps_data() {
-                    true => self.disposal.is_at(&key, topology.data_life(&space.name)),
-                    false => !self.disposal.holds(&key),
-                };
-                let (placement, revision) = (placement.version, topology.revision);
-                wishes.insert(key, Wish { has_place, launch, placement, revision });
-            }
-        }
-        wishes
-    }
-
-    /// Whether a space that another spawned may stay.
-    fn is_spawn_wanted(&self, key: &SpaceKey, revision: u64) -> bool {
-        let topology = self.facts.ledger.topology(key.topology);
-        let is_current =
-            |topology: &TopologyDocument| topology.revision == revision || planted::has(Bug::OutliveVersion);
-        let wanted = |topology: &TopologyDocument| topology.wanted == Wanted::Running && is_current(topology);
-        topology.is_some_and(wanted) && self.stays()
-    }
-
-    /// Whether a new revision of the space's topology waits for its placement: until then the old one goes on.
-    fn is_undecided(&self, key: &SpaceKey) -> bool {
-        let Some(topology) = self.facts.ledger.topology(key.topology) else { return false };
-        let placed =
-            self.facts.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
-        topology.wanted == Wanted::Running && !placed && self.stays()
-    }
-
-    fn stays(&self) -> bool {
-        !self.is_leaving && !self.facts.membership.stands_aside()
     }
 }
 
@@ -346,7 +261,7 @@ impl Host {
         let wishes = at.wishes();
         let is_surplus = |key: &SpaceKey, space: &LocalSpace| match wishes.get(key) {
             _ if space.is_spawned => !at.is_spawn_wanted(key, space.revision),
-            Some(wish) => !wish.is_of(space),
+            Some(wish) => !wish.is_of(space.revision, space.launch.package),
             None => !at.is_undecided(key) && !planted::has(Bug::IgnoreMove),
         };
         let surplus = self.spaces.iter().filter(|(key, space)| is_surplus(key, space));
@@ -355,7 +270,10 @@ impl Host {
         for (key, wish) in wishes {
             let has_turn = self.starting() < STARTS_AT_ONCE;
             match self.spaces.get_mut(&key) {
-                Some(space) if space.placement != wish.placement && wish.is_of(space) => {
+                Some(space)
+                    if space.placement != wish.placement
+                        && wish.is_of(space.revision, space.launch.package) =>
+                {
                     space.placement = wish.placement;
                     effects.space_row(key);
                 }

@@ -1,8 +1,9 @@
 //! Messages between spaces, along declared paths, wherever the target runs.
 //!
-//! Each path has credit for its target's mailbox. A sender gets a full window when its target is running (anew), and
-//! gets back what the target consumes; so no path waits for another. What was accepted and did not reach its target is
-//! told to the sender: as lost if it certainly did not arrive, as unknown if the target may have died holding it.
+//! Each path has credit for its target's mailbox. A sender gets a full window when its target is running (anew), or the
+//! stream between the two zhosts was given up while both lived on, and gets back what the target consumes; so no path
+//! waits for another. What was accepted and did not reach its target is told to the sender: as lost if it certainly did
+//! not arrive, as unknown if the target may have died holding it, or the stream was given up.
 //!
 //! Messages to another zhost travel in the stream between the two, under the number of a *channel* that the sender
 //! opens for a path.
@@ -84,7 +85,7 @@ pub(crate) struct Local<'a> {
 }
 
 /// How many messages, and of how many bytes.
-fn measure(payloads: &Batch) -> (u32, u32) {
+pub(crate) fn measure(payloads: &Batch) -> (u32, u32) {
     (payloads.len() as u32, payloads.content_bytes() as u32)
 }
 
@@ -236,6 +237,8 @@ impl Messages {
         target: Target,
         frames: &mut Vec<Frame>,
     ) -> Option<u32> {
+        // A version that is about to end may have paths that the next one has not.
+        facts.spec_of(&slot.0)?.paths_from(&slot.0.space).nth(usize::from(slot.1))?;
         if let Some(channel) = self.outgoing.get(slot)?.channel {
             return Some(channel);
         }

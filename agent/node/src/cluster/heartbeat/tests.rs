@@ -69,7 +69,7 @@ fn who_is_silent_for_long_has_failed_until_it_reports_again_and_nobody_else_has(
                 let (facts, heartbeats) = &mut sites[index];
                 let from = facts.id;
                 for heartbeat in run(heartbeats, now, facts) {
-                    // Some are lost, but never three of one in a row, which is what patience is for.
+                    // Some are lost, but never two in a row: that is what patience is for.
                     let is_lost = heartbeat.counter % 3 == 0 && rng.chance(500);
                     if !(is_lost || is_silent && from == silent) {
                         sites[0].1.handle_heartbeat(now, from, &heartbeat);

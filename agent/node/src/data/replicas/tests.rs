@@ -9,8 +9,8 @@ use crate::{
     wire::{DataMessage, Frame},
 };
 use std::collections::{BTreeMap, VecDeque};
-use zhost_base::{BlobDigest, Pid, SpaceKind, SpaceSpec, TopologyId};
-use zhost_exchange::{Launch, Write};
+use zhost_base::{SpaceKind, SpaceSpec, TopologyId};
+use zhost_exchange::Write;
 use zhost_gossip::document::{Document, DocumentKey, Home, Placement, Slot, Wanted};
 
 const ID: TopologyId = TopologyId([1; 16]);
@@ -87,14 +87,7 @@ impl Cluster {
             }
         };
         let mut sites: Vec<Site> = (0..count).map(site).collect();
-        let launch = Launch {
-            key: key(),
-            space: key().space,
-            pid: Pid::default(),
-            package: BlobDigest([0; 32]),
-            package_bytes: 1,
-            argument: Vec::new(),
-        };
+        let launch = fixture::launch(&key());
         sites[0].host.insert(Instant::ZERO, launch, version, 1, false);
         let Site { host, facts, .. } = &mut sites[0];
         host.launch(facts, &key()).unwrap();
@@ -330,11 +323,12 @@ fn who_is_not_the_primary_orders_nothing_and_its_space_is_stopped() {
         |version| DataMessage::Part { session, last: true, bytes: DataOrder::Attach(version, life).encode() };
     let (false_primary, follower) = (ZhostId(5), ZhostId(2));
     // By the placement in force another is primary; by an older one nobody is any more.
-    for version in [version, PlacementVersion { counter: 0, ..version }] {
+    let older = PlacementVersion { counter: 0, ..version };
+    for (peer, version) in [(false_primary, version), (false_primary, older), (ZhostId(1), older)] {
         cluster.streams.clear();
-        cluster.streams.insert((false_primary, follower), VecDeque::from([attach(version)]));
-        cluster.deliver((false_primary, follower));
-        let answers: Vec<_> = cluster.streams[&(follower, false_primary)].iter().collect();
+        cluster.streams.insert((peer, follower), VecDeque::from([attach(version)]));
+        cluster.deliver((peer, follower));
+        let answers: Vec<_> = cluster.streams[&(follower, peer)].iter().collect();
         assert!(matches!(answers[..], [DataMessage::Refused { session: 7 }]), "{answers:?}");
         assert!(cluster.sites[1].disk.is_empty());
     }
@@ -351,14 +345,7 @@ fn who_is_not_the_primary_orders_nothing_and_its_space_is_stopped() {
     // Whoever runs the space where another is primary is told to stop.
     let mut effects = Effects::default();
     let site = &mut cluster.sites[4];
-    let launch = Launch {
-        key: key(),
-        space: key().space,
-        pid: Pid::default(),
-        package: BlobDigest([0; 32]),
-        package_bytes: 1,
-        argument: Vec::new(),
-    };
+    let launch = fixture::launch(&key());
     site.host.insert(cluster.now, launch, version, 1, false);
     site.host.launch(&site.facts, &key()).unwrap();
     let mut here = Here { now: cluster.now, facts: &site.facts, host: &site.host, effects: &mut effects };

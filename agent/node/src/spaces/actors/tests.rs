@@ -5,14 +5,19 @@ use crate::{
     data::blobs::Blobs,
     effects::Effect,
     facts::fixture,
-    spaces::{host::Host, messages::Messages, web::Web},
+    spaces::{
+        host::Host,
+        mail::{CALLS_PER_SPACE_MAX, DIRECT_PER_SPACE_MAX},
+        messages::Messages,
+        web::Web,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     time::Duration,
 };
-use zhost_base::{BlobDigest, Instant};
-use zhost_exchange::Launch;
+use zhost_base::{Batch, Instant, Name};
+use zhost_exchange::{Consumed, Origin, Signal};
 use zhost_gossip::{
     document::{DocumentKey, PlacementVersion, Slot, Wanted},
     election::View,
@@ -108,14 +113,7 @@ impl Cluster {
     fn start(&mut self, index: usize, space: usize) {
         let site = &mut self.sites[index];
         let key = key(site.facts.id, space);
-        let launch = Launch {
-            key: key.clone(),
-            space: key.space.clone(),
-            pid: Pid::default(),
-            package: BlobDigest([0; 32]),
-            package_bytes: 1,
-            argument: Vec::new(),
-        };
+        let launch = fixture::launch(&key);
         let placement = PlacementVersion { slot: Slot::Full, term: 1, counter: 1, coordinator: ZhostId(1) };
         site.host.insert(self.now, launch, placement, 1, false);
         let launch = site.host.launch(&site.facts, &key).unwrap();
@@ -234,7 +232,7 @@ impl Cluster {
         let index = self.index_of(pid.zhost);
         let Some(key) = self.sites[index].host.key_of(pid.number).cloned() else { return };
         let consumed = Consumed { origin, path: None, messages, bytes };
-        self.run(index, |actors, cx, effects| actors.handle_consumed(cx, &key, &consumed, effects));
+        self.run(index, |actors, cx, effects| actors.mail.handle_consumed(cx, &key, &consumed, effects));
     }
 
     /// A space hears what its zhost's worker was told.
@@ -421,9 +419,7 @@ impl Cluster {
             assert!(ties.contains(&(*other, *me, back)), "{me} has {tie:?} with {other}, which has not");
         }
         for site in &self.sites {
-            let Actors { asking, called, sent, received, .. } = &site.actors;
-            assert!(asking.is_empty() && sent.is_empty() && received.is_empty());
-            assert!(called.values().all(Vec::is_empty), "every call has its reply");
+            assert!(site.actors.asking.is_empty() && site.actors.mail.is_empty(), "something is under way");
         }
     }
 }
@@ -451,11 +447,23 @@ fn a_mailbox_takes_so_many_calls_and_messages_and_no_more() {
     let pids: Vec<Pid> = cluster.spaces.keys().copied().collect();
     let (from, to) = (pids[0], pids[2]);
     let index = cluster.index_of(to.zhost);
+    // A message that is not for this topology, or for an earlier start of the zhost, finds nobody.
+    let stale = Pid { generation: Generation(0), ..to };
+    for (topology, to) in [(TopologyId([9; 16]), to), (ID, stale)] {
+        let told = cluster.sites[index].told.len();
+        let call = ActorMessage::Call { from, to, serial: 7, path: None, payload: Vec::new() };
+        cluster
+            .run(index, |actors, cx, effects| actors.handle_message(cx, from.zhost, topology, call, effects));
+        assert_eq!(cluster.sites[index].told.len(), told);
+        let answer = cluster.streams.get_mut(&(to.zhost, from.zhost)).and_then(VecDeque::pop_back);
+        let not_found = Err(Refusal::NotFound as i8);
+        assert!(matches!(answer, Some((_, ActorMessage::Reply { result, .. })) if result == not_found));
+    }
     for serial in 0..2 * CALLS_PER_SPACE_MAX as u32 {
         let call = ActorMessage::Call { from, to, serial, path: None, payload: vec![0; 10] };
         cluster.run(index, |actors, cx, effects| actors.handle_message(cx, from.zhost, ID, call, effects));
     }
-    assert_eq!(cluster.sites[index].actors.calls_max(), CALLS_PER_SPACE_MAX);
+    assert_eq!(cluster.sites[index].actors.mail.calls_max(), CALLS_PER_SPACE_MAX);
     let refused = cluster.streams[&(to.zhost, from.zhost)].iter();
     assert_eq!(
         refused.filter(|(_, message)| matches!(message, ActorMessage::Reply { .. })).count(),
@@ -466,14 +474,5 @@ fn a_mailbox_takes_so_many_calls_and_messages_and_no_more() {
         let message = ActorMessage::Messages { from, to, payloads };
         cluster.run(index, |actors, cx, effects| actors.handle_message(cx, from.zhost, ID, message, effects));
     }
-    assert_eq!(cluster.sites[index].actors.direct_of(to.number), DIRECT_PER_SPACE_MAX);
-    // A message that is not for this topology, or for an earlier start of the zhost, finds nobody.
-    let stale = Pid { generation: Generation(0), ..to };
-    for (topology, to) in [(TopologyId([9; 16]), to), (ID, stale)] {
-        let told = cluster.sites[index].told.len();
-        let call = ActorMessage::Call { from, to, serial: 7, path: None, payload: Vec::new() };
-        cluster
-            .run(index, |actors, cx, effects| actors.handle_message(cx, from.zhost, topology, call, effects));
-        assert_eq!(cluster.sites[index].told.len(), told);
-    }
+    assert_eq!(cluster.sites[index].actors.mail.direct_of(to.number), DIRECT_PER_SPACE_MAX);
 }

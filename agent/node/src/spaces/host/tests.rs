@@ -1,9 +1,13 @@
 //! The spaces of one zhost that has nothing else: a topology of so many is placed on it.
 
 use super::*;
-use crate::{effects::Effect, facts::fixture};
+use crate::{
+    data::{blobs::Blobs, disposal::Disposal},
+    effects::Effect,
+    facts::fixture,
+};
 use zhost_base::{BlobDigest, Name, SpaceKind, Start, TopologyId, ZhostId};
-use zhost_gossip::document::{Document, DocumentKey, Placement, Slot};
+use zhost_gossip::document::{Document, DocumentKey, Home, Placement, Slot, Wanted};
 
 const ID: TopologyId = TopologyId([1; 16]);
 const ME: ZhostId = ZhostId(1);
@@ -256,14 +260,7 @@ fn a_spawned_space_is_not_started_again_and_goes_with_its_version() {
     let mut site = Site::new(vec![kind.clone()]);
     let spawn = |site: &mut Site| {
         let key = SpaceKey { topology: ID, space: "s0.1".parse().unwrap() };
-        let launch = Launch {
-            key: key.clone(),
-            space: name(0),
-            pid: Pid::default(),
-            package: BlobDigest([1; 32]),
-            package_bytes: 1,
-            argument: Vec::new(),
-        };
+        let launch = Launch { space: name(0), package: BlobDigest([1; 32]), ..fixture::launch(&key) };
         site.run(|host, at, effects| host.take_in_spawned(at.now, at.facts, (launch, 1), effects));
         let launch = site.started.pop().expect("it starts");
         let start = (&key, launch.pid.number);
