@@ -13,4 +13,4 @@ pub use capabilities::BASE_CAPABILITIES;
 pub use device::{DeviceError, Devices, Frame, Leases, NoDevices, Reading};
 pub use mail::{Consumed, Origin, Sender};
 pub use store::{Changes, Entries, Store, StoreError, Write, blob_key, table};
-pub use worker::{Exit, Launch, LogLevel, Report, Usage, WorkerCommand, WorkerEvent};
+pub use worker::{Exit, Launch, LogLevel, Presence, Report, Usage, WorkerCommand, WorkerEvent};

@@ -111,6 +111,8 @@ pub enum WorkerCommand {
         path: u8,
         /// How many.
         undelivered: Undelivered,
+        /// If the path goes on, as many may be sent in their stead, of so many bytes.
+        credit_bytes: Option<u32>,
     },
     /// Something befell a space.
     Signal {
@@ -141,6 +143,22 @@ pub enum WorkerCommand {
         /// Up to which of its commits.
         commit: u64,
     },
+    /// The node has lost what was under way with this start of a space. The space is told that nobody knows what came of
+    /// it, and the node is told how the space is: [`WorkerEvent::Resumed`].
+    Resume {
+        /// Which space.
+        key: SpaceKey,
+        /// Which start of it.
+        number: u32,
+    },
+    /// The node has lost which write this start of a space waits for: [`WorkerEvent::Wrote`] is told again, without what
+    /// was written, which is in the store.
+    TellWrite {
+        /// Which space.
+        key: SpaceKey,
+        /// Which start of it.
+        number: u32,
+    },
 }
 
 impl WorkerCommand {
@@ -156,7 +174,9 @@ impl WorkerCommand {
             | Self::Undelivered { key, .. }
             | Self::Signal { key, .. }
             | Self::Answer { key, .. }
-            | Self::Replicated { key, .. } => key,
+            | Self::Replicated { key, .. }
+            | Self::Resume { key, .. }
+            | Self::TellWrite { key, .. } => key,
         }
     }
 }
@@ -198,6 +218,17 @@ pub struct Usage {
     pub report: Option<Report>,
 }
 
+/// How a space is at its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is not there.
+    Gone,
+    /// It is being started.
+    Starting,
+    /// It runs, and so many messages that came along paths wait in its mailbox.
+    Running(u32),
+}
+
 /// What a worker tells the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerEvent {
@@ -219,4 +250,25 @@ pub enum WorkerEvent {
     Log(SpaceKey, LogLevel, String),
     /// What it has used so far; told about once a second while it runs.
     Used(SpaceKey, u32, Usage),
+    /// How this start of a space is, for [`WorkerCommand::Resume`], and to which question it was told that nobody knows the
+    /// answer.
+    Resumed(SpaceKey, u32, Presence, Option<u32>),
+}
+
+impl WorkerEvent {
+    /// The space it is about.
+    pub fn key(&self) -> &SpaceKey {
+        match self {
+            Self::Started(key, ..)
+            | Self::Serves(key, ..)
+            | Self::Exited(key, ..)
+            | Self::Emitted(key, ..)
+            | Self::Acted(key, ..)
+            | Self::Consumed(key, ..)
+            | Self::Wrote(key, ..)
+            | Self::Log(key, ..)
+            | Self::Used(key, ..)
+            | Self::Resumed(key, ..) => key,
+        }
+    }
 }

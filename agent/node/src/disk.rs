@@ -21,6 +21,8 @@ const PEERS: &[u8] = b"peers";
 const HORIZON: &[u8] = b"horizon";
 const LOST: &[u8] = b"lost";
 const BLOB_INDEX: &str = "blob-index";
+/// How much of the index of blobs is read at once.
+const INDEX_BYTES: usize = 64 * 1024;
 const DATA_VERSIONS: &str = "data-versions";
 const PROMISES: &str = "promises";
 const DATA_LIVES: &str = "data-lives";
@@ -92,6 +94,8 @@ pub(crate) enum Purpose {
         size_bytes: u32,
         command: u64,
     },
+    /// Which blobs are there.
+    BlobIndex,
     /// A piece that a peer asked for.
     BlobRead {
         digest: BlobDigest,
@@ -197,7 +201,6 @@ impl Recovered {
         let documents =
             documents.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         let blobs = store.scan(BLOB_INDEX, b"", usize::MAX)?;
-        let blobs = blobs.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
         let versions = store.scan(DATA_VERSIONS, b"", usize::MAX)?;
         let versions =
             versions.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)));
@@ -216,7 +219,7 @@ impl Recovered {
             peers: decode(meta(PEERS)?.as_deref()).unwrap_or_default(),
             documents: documents.collect(),
             horizon: decode(meta(HORIZON)?.as_deref()).unwrap_or_default(),
-            blobs: blobs.collect(),
+            blobs: blobs_in(&blobs).collect(),
         })
     }
 }
@@ -278,6 +281,16 @@ pub(crate) fn document_write(key: &DocumentKey, document: &Document) -> Write {
 
 pub(crate) fn blob_index_write(digest: BlobDigest, size_bytes: Option<u32>) -> Write {
     write(BLOB_INDEX, encode(&digest), size_bytes.map(|size| encode(&size)))
+}
+
+/// Reads which blobs are there, of the index from that key on.
+pub(crate) fn blob_index_read(from: Vec<u8>) -> DiskRequest {
+    DiskRequest::Scan { table: BLOB_INDEX.into(), from, to: None, size_bytes: INDEX_BYTES }
+}
+
+/// The blobs in entries of the index, with their sizes.
+pub(crate) fn blobs_in(entries: &[(Vec<u8>, Vec<u8>)]) -> impl Iterator<Item = (BlobDigest, u32)> {
+    entries.iter().filter_map(|(key, value)| Some((decode(Some(key))?, decode(Some(value))?)))
 }
 
 pub(crate) fn blob_piece_write(digest: BlobDigest, index: u32, bytes: Option<Vec<u8>>) -> Write {

@@ -4,6 +4,7 @@
 use crate::{
     disk::{DiskRequest, Purpose},
     output::{Ending, Level, Output},
+    spaces::host::Spawner,
     wire::{ActorMessage, DataMessage, Frame, Hop},
 };
 use zhost_base::{Batch, ExitReason, SpaceKey, TopologyId, ZhostId};
@@ -38,7 +39,7 @@ pub(crate) enum Effect {
     /// Send an actor message to a zhost, this one included; if it is not taken, that is told to who acted.
     Actor(ZhostId, TopologyId, ActorMessage),
     /// Start a space that another spawned, of this revision of its topology.
-    Host(Launch, u64),
+    Host(Launch, u64, Spawner),
     /// A space starts here: it writes its data itself, whatever others order.
     SpaceStarts(SpaceKey),
     /// This start of a space has ended so.
@@ -57,88 +58,102 @@ pub(crate) enum Effect {
 
 /// What follows from one input, in order. It has a bound, since the tables that it is made from have limits.
 #[derive(Debug, Default)]
-pub(crate) struct Effects(Vec<Effect>);
+pub(crate) struct Effects {
+    wanted: Vec<Effect>,
+    /// The topology that the work at hand is about, should it panic.
+    about: Option<TopologyId>,
+}
 
 impl Effects {
     pub fn disk(&mut self, request: DiskRequest, purpose: Purpose) {
-        self.0.push(Effect::Disk(request, purpose));
+        self.wanted.push(Effect::Disk(request, purpose));
     }
 
     pub fn send(&mut self, to: ZhostId, frame: Frame) {
-        self.0.push(Effect::Send(to, frame));
+        self.wanted.push(Effect::Send(to, frame));
     }
 
     pub fn hop(&mut self, to: ZhostId, hop: Hop) {
-        self.0.push(Effect::Hop(to, hop));
+        self.wanted.push(Effect::Hop(to, hop));
     }
 
     pub fn row(&mut self, key: RowKey, row: Row) {
-        self.0.push(Effect::Row(key, row));
+        self.wanted.push(Effect::Row(key, row));
     }
 
     pub fn no_row(&mut self, key: RowKey) {
-        self.0.push(Effect::NoRow(key));
+        self.wanted.push(Effect::NoRow(key));
     }
 
     pub fn messages(&mut self, to: ZhostId, frames: Vec<Frame>) {
-        self.0.push(Effect::Messages(to, frames));
+        self.wanted.push(Effect::Messages(to, frames));
     }
 
     pub fn order(&mut self, to: ZhostId, key: SpaceKey, parts: Vec<DataMessage>) {
-        self.0.push(Effect::Order(to, key, parts));
+        self.wanted.push(Effect::Order(to, key, parts));
     }
 
     pub fn space_row(&mut self, key: SpaceKey) {
-        self.0.push(Effect::SpaceRow(key));
+        self.wanted.push(Effect::SpaceRow(key));
     }
 
     pub fn emit(&mut self, key: SpaceKey, path: u8, payloads: Batch) {
-        self.0.push(Effect::Emit(key, path, payloads));
+        self.wanted.push(Effect::Emit(key, path, payloads));
     }
 
     pub fn output(&mut self, output: Output) {
-        self.0.push(Effect::Output(output));
+        self.wanted.push(Effect::Output(output));
     }
 
     pub fn actor(&mut self, to: ZhostId, topology: TopologyId, actor_message: ActorMessage) {
-        self.0.push(Effect::Actor(to, topology, actor_message));
+        self.wanted.push(Effect::Actor(to, topology, actor_message));
     }
 
-    pub fn host(&mut self, launch: Launch, revision: u64) {
-        self.0.push(Effect::Host(launch, revision));
+    pub fn host(&mut self, launch: Launch, revision: u64, spawner: Spawner) {
+        self.wanted.push(Effect::Host(launch, revision, spawner));
     }
 
     pub fn space_starts(&mut self, key: SpaceKey) {
-        self.0.push(Effect::SpaceStarts(key));
+        self.wanted.push(Effect::SpaceStarts(key));
     }
 
     pub fn space_ended(&mut self, key: SpaceKey, number: u32, exit_reason: ExitReason) {
-        self.0.push(Effect::SpaceEnded(key, number, exit_reason));
+        self.wanted.push(Effect::SpaceEnded(key, number, exit_reason));
     }
 
     pub fn space_gone(&mut self, key: SpaceKey) {
-        self.0.push(Effect::SpaceGone(key));
+        self.wanted.push(Effect::SpaceGone(key));
     }
 
     pub fn close(&mut self, key: SpaceKey) {
-        self.0.push(Effect::Close(key));
+        self.wanted.push(Effect::Close(key));
     }
 
     pub fn blobs(&mut self) {
-        self.0.push(Effect::Blobs);
+        self.wanted.push(Effect::Blobs);
     }
 
     pub fn end(&mut self, ending: Ending) {
-        self.0.push(Effect::End(ending));
+        self.wanted.push(Effect::End(ending));
     }
 
     pub fn log(&mut self, level: Level, text: String) {
-        self.0.push(Effect::Log(level, text));
+        self.wanted.push(Effect::Log(level, text));
+    }
+
+    /// What comes next is about this topology: a panic in it is that topology's.
+    pub fn about(&mut self, topology: TopologyId) {
+        self.about = Some(topology);
+    }
+
+    /// What the work was about when it ended, if it has said so.
+    pub fn take_about(&mut self) -> Option<TopologyId> {
+        self.about.take()
     }
 
     /// Takes out what is to be done, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
-        self.0.drain(..)
+        self.wanted.drain(..)
     }
 }
 
@@ -158,8 +173,10 @@ impl Spare {
     }
 
     /// What was in it is carried out.
-    pub fn put_back(&mut self, effects: Effects) {
-        if effects.0.is_empty() && effects.0.capacity() <= SPARE_CAPACITY_MAX && self.0.len() < SPARE_MAX {
+    pub fn put_back(&mut self, mut effects: Effects) {
+        effects.about = None;
+        let wanted = &effects.wanted;
+        if wanted.is_empty() && wanted.capacity() <= SPARE_CAPACITY_MAX && self.0.len() < SPARE_MAX {
             self.0.push(effects);
         }
     }
@@ -171,6 +188,6 @@ impl IntoIterator for Effects {
     type IntoIter = std::vec::IntoIter<Effect>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.wanted.into_iter()
     }
 }

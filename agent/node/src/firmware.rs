@@ -149,6 +149,12 @@ impl Firmware {
         }
     }
 
+    /// What was under way is lost. What the board is at has a time of its own, which goes on.
+    pub fn begin_again(&mut self) {
+        self.is_in_step = false;
+        self.is_keeping = false;
+    }
+
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let trial = self.trial_until.map(|until| (until, "the trial of a new agent"));
         let installing = self.installing.map(|(until, _)| (until, "the installation of an agent"));

@@ -1,6 +1,6 @@
 //! What a referee may look at: the simulator compares these between nodes.
 
-use crate::{mesh::traffic::Line, node::Node};
+use crate::{Part, mesh::traffic::Line, node::Node};
 use litemap::LiteMap;
 use std::collections::BTreeSet;
 use zhost_base::{BlobDigest, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId, limits};
@@ -117,6 +117,16 @@ impl Node {
             .map(|line| (format!("{}: {}", line.carrier.name(), line.kind), line.sent.bytes))
     }
 
+    /// How often parts of this node panicked, and the last message of each that did.
+    pub fn inspect_panics(&self) -> impl Iterator<Item = (Part, u32, &str)> {
+        self.faults.panics()
+    }
+
+    /// Whether a part is neither broken nor held, be it for one topology only.
+    pub fn inspect_works(&self, part: Part) -> bool {
+        !self.faults.is_broken(part) && !self.faults.is_held_for_any(part)
+    }
+
     /// How often this node took a zhost for dead.
     pub fn inspect_deaths(&self) -> u64 {
         self.deaths_seen
@@ -140,7 +150,7 @@ impl Node {
     }
 
     /// Sizes of what must stay bounded, each with its limit.
-    pub fn inspect_sizes(&self) -> [(&'static str, usize, usize); 8] {
+    pub fn inspect_sizes(&self) -> [(&'static str, usize, usize); 9] {
         let rows = self.facts.registry.owners().map(|(id, _)| self.facts.registry.rows_of(id).count()).max();
         [
             ("members", self.facts.membership.peer_count(), limits::MEMBERS_MAX),
@@ -159,6 +169,7 @@ impl Node {
             ),
             ("calls in one mailbox", self.actors.mail.calls_max(), crate::spaces::mail::CALLS_PER_SPACE_MAX),
             ("commands", self.commands.count(), crate::operators::commands::COMMANDS_MAX),
+            ("parts held", self.faults.hold_count(), crate::faults::HOLDS_MAX + Part::ALL.len()),
         ]
     }
 

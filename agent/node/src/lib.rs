@@ -17,6 +17,7 @@ mod data;
 mod disk;
 mod effects;
 mod facts;
+mod faults;
 mod firmware;
 mod flash;
 mod input;
@@ -34,6 +35,9 @@ pub use cluster::clock::ClockTrust;
 pub use cluster::founding::{DEFAULT_PORT, Named};
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
+#[cfg(debug_assertions)]
+pub use faults::Moment;
+pub use faults::Part;
 pub use firmware::{FirmwareOrder, INSTALLED_WITHIN, Slots};
 pub use input::{Input, Load};
 pub use inspection::{Agreement, Inspection};

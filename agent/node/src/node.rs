@@ -2,6 +2,7 @@
 //! worked off in `dispatch`; what puts several concerns together in `documents`, `flash`, `membership`, `own` and
 //! `placement`.
 
+mod again;
 mod dispatch;
 mod documents;
 mod flash;
@@ -26,6 +27,7 @@ use crate::{
     disk::{DiskRequest, Purpose, Recovered, peers_write},
     effects::Spare,
     facts::Facts,
+    faults::{Faults, Part},
     firmware::Firmware,
     flash::Flash,
     input::{Input, Load},
@@ -43,7 +45,7 @@ use crate::{
 };
 use litemap::LiteMap;
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
-use zhost_base::{Generation, Instant, Rng, ZhostId};
+use zhost_base::{Generation, Instant, Rng, TopologyId, ZhostId};
 use zhost_control::{
     Caller, Server, Trust,
     line::LineReader,
@@ -96,6 +98,11 @@ pub struct Node {
     pub(crate) load: Load,
     pub(crate) services: Vec<Service>,
     steady: Steady,
+    pub(crate) faults: Faults,
+    /// Whether what is being worked on belongs to no part in which faults stay.
+    is_in_cluster: bool,
+    /// The topology that the work at hand is about, should it panic.
+    about: Option<TopologyId>,
     pub(crate) solitude: Solitude,
     pub(crate) rivals: Rivals,
     /// Zhosts taken for dead so far.
@@ -115,7 +122,8 @@ pub struct Node {
     ending: Ending,
     /// Until the operator who ended us has his answer.
     answers_until: Option<Instant>,
-    seen: (u64, u64, u64, bool),
+    /// What the node has acted upon last: the revisions of registry, ledger and links, and whether it was ready.
+    seen: Option<(u64, u64, u64, bool)>,
     pub(crate) flash: Flash,
     spare: Spare,
     outputs: VecDeque<Output>,
@@ -207,6 +215,9 @@ impl Node {
             load: Load::default(),
             services: Vec::new(),
             steady: Steady::default(),
+            faults: Faults::default(),
+            is_in_cluster: false,
+            about: None,
             solitude: Solitude::new(now),
             rivals: Rivals::default(),
             deaths_seen: 0,
@@ -220,7 +231,7 @@ impl Node {
             finished: false,
             ending: Ending::default(),
             answers_until: None,
-            seen: (0, 0, 0, false),
+            seen: Some((0, 0, 0, false)),
             flash: Flash::default(),
             spare: Spare::default(),
             outputs: VecDeque::new(),
@@ -231,7 +242,7 @@ impl Node {
             node.facts.election.abstain(now);
         }
         node.set_row(now, RowKey::Load, Row::Load(LoadBand::default()));
-        node.run(now, |node, effects| node.blobs.announce(effects));
+        node.run(now, Part::Data, |node, effects| node.blobs.announce(effects));
         node.settle(now);
         node
     }
@@ -290,35 +301,51 @@ impl Node {
                 self.control.handle_datagram(now, Caller::Network(from), &bytes);
             }
             Input::Serial(bytes) => self.handle_serial(now, &bytes),
-            Input::Accepted(connection, from) => self.mesh.links.handle_accepted(now, connection, from),
-            Input::Connected(connection) => self.mesh.links.handle_connected(connection),
-            Input::Bytes(connection, bytes) => self.mesh.links.handle_bytes(now, connection, &bytes),
-            Input::Closed { connection, refused } => self.mesh.links.handle_closed(now, connection, refused),
+            Input::Accepted(connection, from) => {
+                self.run_mesh(now, |mesh, _, _| mesh.links.handle_accepted(now, connection, from))
+            }
+            Input::Connected(connection) => {
+                self.run_mesh(now, |mesh, _, _| mesh.links.handle_connected(connection))
+            }
+            Input::Bytes(connection, bytes) => {
+                self.run_mesh(now, |mesh, _, _| mesh.links.handle_bytes(now, connection, &bytes))
+            }
+            Input::Closed { connection, refused } => {
+                self.run_mesh(now, |mesh, _, _| mesh.links.handle_closed(now, connection, refused))
+            }
             Input::Disk(token, result) => self.handle_disk(now, token, result),
             Input::Worker(event) => self.handle_worker_event(now, event),
-            Input::Examined(findings) => self.handle_findings(now, findings),
-            Input::Firmware(order, result) => self.run(now, |node, effects| {
+            Input::Examined(findings) => {
+                self.run(now, Part::Operators, |node, _| node.handle_findings(now, findings));
+            }
+            Input::Firmware(order, result) => self.run(now, Part::Firmware, |node, effects| {
                 node.firmware.handle_done(&node.facts, &order, result, effects);
             }),
             Input::Resolved(found) => self.handle_resolved(now, found),
             Input::Network { addrs, broadcasts } => self.handle_network(now, &addrs, broadcasts),
             Input::Asked(id, request) => {
                 let unix_s = self.unix_ms(now) / 1000;
-                self.run(now, |node, effects| {
+                self.run(now, Part::Spaces, |node, effects| {
                     let (tickets, asked) = (Tickets { secret: &node.config.secret, unix_s }, (id, &request));
                     node.web.handle_request(&node.facts, &node.messages, tickets, asked, effects);
                 });
             }
-            Input::Left(id) => self.web.handle_left(id),
+            Input::Left(id) => self.run(now, Part::Spaces, |node, _| node.web.handle_left(id)),
             Input::Capabilities(capabilities) => self.handle_capabilities(now, capabilities),
             Input::Clock(unix_origin_ms) => self.time_of_day.handle_set(unix_origin_ms),
             Input::Load(load) => {
                 self.load = load;
-                self.run(now, |node, effects| node.heartbeats.handle_load(now, &node.facts, load, effects));
+                self.run_cluster(now, |node, effects| {
+                    node.heartbeats.handle_load(now, &node.facts, load, effects)
+                });
             }
             Input::Services(services) => self.services = services,
-            Input::Room { links, unproved } => self.mesh.links.handle_room(links, unproved),
+            Input::Room { links, unproved } => {
+                self.run_mesh(now, |mesh, _, _| mesh.links.handle_room(links, unproved))
+            }
             Input::Shutdown => self.shut_down(now),
+            #[cfg(debug_assertions)]
+            Input::Planted(planted) => self.faults.plant(planted),
         }
         self.settle(now);
     }
@@ -360,9 +387,12 @@ impl Node {
         self.resolve_names(now);
         self.facts.membership.handle_timeout(now);
         self.facts.election.handle_timeout(now);
-        self.mesh.links.handle_timeout(now);
-        self.run(now, |node, effects| node.mesh.handle_timeout(now, &node.facts, effects));
-        self.streams.handle_timeout(now, self.facts.id, &mut self.mesh);
+        self.faults.handle_timeout(now);
+        self.run_mesh(now, |mesh, _, _| mesh.links.handle_timeout(now));
+        self.run(now, Part::Mesh, |node, effects| {
+            node.mesh.handle_timeout(now, &node.facts, effects);
+            node.streams.handle_timeout(now, node.facts.id, &mut node.mesh);
+        });
         self.mesh.links.traffic.handle_timeout(now);
         self.streams.traffic.handle_timeout(now);
         self.gossip.traffic.handle_timeout(now);
@@ -373,18 +403,20 @@ impl Node {
         self.collect_tombstones(now);
         self.blobs_timeout(now);
         self.run_replicas(now, |replicas, here| replicas.handle_timeout(here));
-        self.run(now, |node, effects| node.quorum.handle_timeout(now, &node.facts, effects));
-        self.run(now, |node, effects| {
+        self.run(now, Part::Placement, |node, effects| node.quorum.handle_timeout(now, &node.facts, effects));
+        self.run_cluster(now, |node, effects| {
             let report = Report { load: node.load, host: &node.host };
             node.heartbeats.handle_timeout(now, &node.facts, report, effects);
         });
-        self.run(now, |node, effects| node.host.handle_timeout(now, &node.facts, effects));
-        self.commands_timeout(now);
-        self.run(now, |node, effects| node.firmware.handle_timeout(now, &node.facts, effects));
+        self.run(now, Part::Spaces, |node, effects| node.host.handle_timeout(now, &node.facts, effects));
+        self.run(now, Part::Operators, |node, _| node.commands_timeout(now));
+        self.run(now, Part::Firmware, |node, effects| {
+            node.firmware.handle_timeout(now, &node.facts, effects)
+        });
         self.run_clock(now, |time_of_day, _, (shell_ms, links), effects| {
             time_of_day.handle_timeout(now, shell_ms, links.peers(), effects);
         });
-        self.run(now, |node, effects| {
+        self.run_cluster(now, |node, effects| {
             let search = search(&node.config, &node.gossip);
             node.solitude.handle_timeout(now, &node.facts, search, effects);
         });
@@ -447,23 +479,15 @@ impl Node {
         let own = [
             self.facts.membership.poll_timeout(),
             self.facts.election.poll_timeout(),
-            self.mesh.links.poll_timeout(),
-            self.mesh.poll_timeout(),
-            self.streams.poll_timeout(),
             self.facts.registry.poll_timeout(),
             self.control.poll_timeout(),
             self.gossip.poll_timeout(),
-            self.blobs.poll_timeout(),
-            self.replicas.poll_timeout(),
-            self.quorum.poll_timeout(),
             self.heartbeats.poll_timeout(),
-            self.host.poll_timeout(),
-            self.commands.poll_timeout(),
-            self.firmware.poll_timeout(),
             self.time_of_day.poll_timeout(),
             self.solitude.poll_timeout(),
             self.alone_until.map(|until| (until, "waiting for the cluster")),
             self.founding.poll_timeout(),
+            self.faults.poll_timeout(),
             self.shutdown_by.map(|by| (by, "shutdown")),
             self.answers_until.map(|at| (at, "answer the operator")),
             self.peers_write_at.map(|at| (at, "remember peers")),
@@ -471,7 +495,20 @@ impl Node {
             self.documents.poll_timeout(),
             self.tombstones.poll_timeout(),
         ];
-        own.into_iter().flatten().min()
+        let of_parts = [
+            (Part::Mesh, self.mesh.links.poll_timeout()),
+            (Part::Mesh, self.mesh.poll_timeout()),
+            (Part::Mesh, self.streams.poll_timeout()),
+            (Part::Data, self.blobs.poll_timeout()),
+            (Part::Data, self.replicas.poll_timeout()),
+            (Part::Placement, self.quorum.poll_timeout()),
+            (Part::Spaces, self.host.poll_timeout()),
+            (Part::Operators, self.commands.poll_timeout()),
+            (Part::Firmware, self.firmware.poll_timeout()),
+        ];
+        // What a part would do that is held, it does when it is released.
+        let of_parts = of_parts.into_iter().filter(|(part, _)| !self.faults.is_held((*part, None)));
+        own.into_iter().chain(of_parts.map(|(_, timeout)| timeout)).flatten().min()
     }
 
     /// The next thing for the shell to do.

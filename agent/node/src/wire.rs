@@ -190,6 +190,20 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// The topology it is about, if that stands in it.
+    pub(crate) fn topology(&self) -> Option<TopologyId> {
+        match self {
+            Self::Channel { to: key, .. } | Self::Data(key, _) => Some(key.topology),
+            Self::Returned { topology, .. }
+            | Self::Credit { topology, .. }
+            | Self::Prepare { topology, .. }
+            | Self::Actor(topology, _) => Some(*topology),
+            _ => None,
+        }
+    }
+}
+
 /// What spaces of one topology, by their zhosts, do with each other beside sending along paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActorMessage {

@@ -18,10 +18,47 @@ use zhost_exchange::{Act, DeviceError, Devices, LogLevel, Origin, Reading, Refus
 pub struct OutgoingPath {
     /// Its name.
     pub name: Name,
+    /// Whether its target is running.
+    pub is_up: bool,
     /// How many messages its target's mailbox still takes; none while the target is not running.
     pub credit: u32,
     /// Bytes of messages that the target has not consumed yet.
     pub outstanding_bytes: u32,
+    /// Messages of which was told neither that they were consumed, nor that they were not, or perhaps not, delivered.
+    unsettled: u32,
+}
+
+impl OutgoingPath {
+    /// A path that leads nowhere yet.
+    pub(crate) fn new(name: Name) -> Self {
+        Self { name, is_up: false, credit: 0, outstanding_bytes: 0, unsettled: 0 }
+    }
+
+    /// Its target is running (anew), or not.
+    pub(crate) fn aim(&mut self, is_up: bool) {
+        self.is_up = is_up;
+        self.credit = if is_up { limits::PATH_WINDOW_MESSAGES } else { 0 };
+        self.outstanding_bytes = 0;
+    }
+
+    /// It was told what became of messages.
+    pub(crate) fn settle(&mut self, messages: u32) {
+        self.unsettled = self.unsettled.saturating_sub(messages);
+    }
+
+    /// As many messages may be sent again.
+    pub(crate) fn refill(&mut self, messages: u32, bytes: u32) {
+        if self.is_up {
+            self.credit = self.credit.saturating_add(messages).min(limits::PATH_WINDOW_MESSAGES);
+            self.outstanding_bytes = self.outstanding_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Nobody will tell any more what becomes of messages under way: how many these are.
+    pub(crate) fn lose(&mut self) -> u32 {
+        self.aim(false);
+        std::mem::take(&mut self.unsettled)
+    }
 }
 
 /// How long a guest wants to be left alone after its call.
@@ -196,12 +233,23 @@ impl Context {
             return Err(Refusal::TryAgain);
         }
         path.credit -= 1;
+        path.unsettled = path.unsettled.saturating_add(1);
         path.outstanding_bytes = outstanding;
         match self.effects.last_mut() {
             Some(Effect::Emit(last, payloads)) if *last == index => payloads.push(payload),
             _ => self.effects.push(Effect::Emit(index, Batch::from_iter([payload]))),
         }
         Ok(())
+    }
+
+    /// Messages of a path did not arrive, or perhaps not; if as many may be sent in their stead, of these bytes.
+    pub(crate) fn note_undelivered(&mut self, path: u8, undelivered: Undelivered, credit_bytes: Option<u32>) {
+        let Some(path) = self.paths.get_mut(usize::from(path)) else { return };
+        path.settle(undelivered.lost.saturating_add(undelivered.unknown));
+        if let Some(bytes) = credit_bytes {
+            path.refill(undelivered.lost, bytes);
+        }
+        self.undelivered.entry(path.name.clone()).or_default().add(undelivered);
     }
 
     pub(crate) fn self_emit(&mut self, payload: &[u8]) -> Result<(), Refusal> {

@@ -54,6 +54,16 @@ impl Letters {
         Self { kind, origin, label, payloads, position: 0, taken: (0, 0) }
     }
 
+    fn unreported(&self) -> u32 {
+        let mut position = self.position;
+        let mut count = self.taken.0;
+        while let Some(payload) = self.payloads.at(position) {
+            position = self.payloads.after(position, payload);
+            count += 1;
+        }
+        count
+    }
+
     fn take_consumed(&mut self) -> Option<Consumed> {
         let (messages, bytes) = std::mem::take(&mut self.taken);
         let counts = matches!(self.origin, Origin::Path(..) | Origin::Direct(_) | Origin::Call(..));
@@ -110,6 +120,11 @@ impl Mailbox {
     /// How many messages of the guest to itself wait.
     pub fn own(&self) -> usize {
         self.own
+    }
+
+    /// How many messages of that kind were not reported as consumed.
+    pub fn unreported(&self, kind: Kind) -> u32 {
+        self.letters.iter().filter(|letters| letters.kind == kind).map(Letters::unreported).sum()
     }
 
     /// How much mail of that kind and label waits.

@@ -1,6 +1,7 @@
 //! Gives many guests their turns: one slice of fuel each, round and round.
 
 mod commands;
+mod resume;
 mod task;
 
 use crate::{
@@ -19,7 +20,7 @@ use std::{
 use task::{Left, Phase, Task};
 use zhost_base::{Instant, Rng, SpaceKey};
 use zhost_exchange::{Devices, Exit, Launch, Refusal, Store, WorkerEvent};
-use zhost_mex::PublicKey;
+use zhost_mex::{Assets, PublicKey};
 
 /// How often a running guest's use of its budgets is told.
 const USAGE_PERIOD: Duration = Duration::from_secs(1);
@@ -32,6 +33,14 @@ pub enum Slice {
     /// A short one that never waits: what a call wrote to the store is left for a long one.
     Short,
 }
+
+/// A UI space.
+struct Site {
+    /// Which start of it.
+    number: u32,
+    assets: Arc<Assets>,
+}
+
 /// Runs guests.
 pub struct Worker {
     programs: Programs,
@@ -41,7 +50,7 @@ pub struct Worker {
     unix_origin_ms: u64,
     tasks: LiteMap<SpaceKey, Box<Task>>,
     /// UI spaces, which are files and nothing that runs.
-    sites: LiteMap<SpaceKey, u32>,
+    sites: LiteMap<SpaceKey, Site>,
     timers: BTreeSet<(Instant, SpaceKey)>,
     ready: VecDeque<SpaceKey>,
     /// Have used up a slice and want more: they come after those that have just woken up.

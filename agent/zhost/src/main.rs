@@ -9,6 +9,8 @@ mod first;
 mod kinds;
 mod logger;
 mod network;
+#[cfg(debug_assertions)]
+mod planted;
 mod provisioning;
 mod serial;
 mod service;

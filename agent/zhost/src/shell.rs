@@ -334,6 +334,8 @@ impl Shell {
     ) {
         let cpu = kernel::Cpu::default();
         let mut load_at = self.clock.now();
+        #[cfg(debug_assertions)]
+        let mut planted = crate::planted::panics();
         self.drain().await;
         if let Some(manager) = manager {
             manager.is_ready();
@@ -345,6 +347,8 @@ impl Shell {
                 look_after(self.clock.now());
                 let concerns = concerns().into_iter().map(service).collect();
                 self.tell(Input::Services(concerns));
+                #[cfg(debug_assertions)]
+                planted.next().into_iter().for_each(|panic| self.tell(Input::Planted(Some(panic))));
                 self.look_at_clock();
                 if let Some(Err(error)) = watchdog.as_mut().map(Watchdog::feed) {
                     log::warn!("feeding the watchdog: {error}");

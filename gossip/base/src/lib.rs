@@ -24,7 +24,7 @@ pub use batch::Batch;
 pub use core::time::Duration;
 pub use id::{BlobDigest, Generation, TopologyId, ZhostId};
 pub use name::{Name, NameError};
-pub use panics::panic_text;
+pub use panics::{panic_message, panic_text};
 pub use pid::{ExitReason, Pid};
 pub use recognizer::RecognizerSpec;
 pub use rng::Rng;

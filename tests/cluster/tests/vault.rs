@@ -100,3 +100,49 @@ fn ten_kills_lose_nothing_that_was_acknowledged() {
     cluster.end().unwrap();
     fs::remove_dir_all(&dir).unwrap();
 }
+
+/// How often parts of a zhost began again by what it says of its state, and the fewest of one part.
+fn restarts(cluster: &Cluster, index: usize) -> Result<usize, String> {
+    let log = cluster.log(index)?;
+    let parts = ["zmesh", "zrms", "zrun", "data", "firmware", "zbase"];
+    let again = |part: &&str| log.matches(&format!("{part} has begun again")).count();
+    Ok(parts.iter().map(again).min().unwrap_or(0))
+}
+
+#[test]
+fn panics_in_every_part_of_every_zhost_cost_no_process_no_space_and_no_write() {
+    let dir = env::temp_dir().join(format!("zhost-panics-{}", std::process::id()));
+    let mut cluster = Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(5)).unwrap();
+    cluster.set_variable("ZHOST_PLANTED", "1");
+    (0..5).for_each(|index| cluster.start(index).unwrap());
+    let mex = package(&cluster);
+    watch(PATIENCE, || cluster.zctl(&["topo", "submit", &mex]).map(Some)).unwrap();
+    watch(PATIENCE, || Ok(Some(vault(&cluster)?).filter(|(_, right)| *right > 1))).unwrap();
+    for index in 0..5 {
+        let all = watch(PATIENCE, || Ok(Some(restarts(&cluster, index)?).filter(|fewest| *fewest >= 2)));
+        all.unwrap_or_else(|e| panic!("z{index}: {e}"));
+        let status = cluster.ask_at(index, &["status"]).unwrap();
+        let services = status["services"].as_array().expect("services are listed");
+        let detail = |name: &str| {
+            let service = services.iter().find(|service| service["name"] == name);
+            service.map(|service| format!("{} {}", service["state"], service["detail"])).unwrap_or_default()
+        };
+        for part in ["zmesh", "zrms", "zrun", "data", "firmware", "zbase"] {
+            let detail = detail(part);
+            assert!(
+                detail.contains("began again 2 times") && detail.contains("planted in"),
+                "{part}: {detail}"
+            );
+        }
+        assert!(!cluster.log(index).unwrap().contains("ended while nobody noted how"), "z{index}");
+        assert_eq!(status["generation"], 1, "z{index} started again");
+    }
+    let before = vault(&cluster).unwrap().1;
+    watch(PATIENCE, || Ok(Some(vault(&cluster)?).filter(|(_, right)| *right > before + 1))).unwrap();
+    for space in ["vault", "writer"] {
+        let status = cluster.ask(&["spaces", "status", space]).unwrap();
+        assert_eq!(status["restarts"], 0, "{space}: {status}");
+    }
+    cluster.end().unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+}

@@ -52,6 +52,10 @@ pub struct Cast {
     asked: BTreeMap<(Pid, u32), Asked>,
     /// Spawned spaces whose parents were given them.
     given: BTreeSet<Pid>,
+    /// Those that may have been linked with a child of which they were not told.
+    unaware: BTreeSet<Pid>,
+    /// What the first watches anew in the instant in which the second, which it watched, has ended: it is told twice.
+    watched_anew: BTreeSet<(Pid, Pid)>,
     /// Whether all that were spawned are linked with their parents.
     any_unlinked: bool,
     holders: BTreeMap<(TopologyId, Name), BTreeMap<Pid, Instant>>,
@@ -73,6 +77,15 @@ impl Cast {
                 let me = *self.numbers.get(&(index, *number))?;
                 let asked = self.asked.remove(&(me, *serial))?;
                 return self.answer(me, asked, answer);
+            }
+            WorkerCommand::Resume { number, .. } => {
+                let me = *self.numbers.get(&(index, *number))?;
+                // Nobody knows what came of its questions; its zhost may have linked it with a child elsewhere.
+                let asked = self.asked.extract_if(.., |(other, _), _| *other == me);
+                let is_spawn = |asked: Asked| matches!(asked, Asked::Spawn { link: true });
+                if asked.map(|(_, asked)| is_spawn(asked)).fold(false, |any, is_spawn| any | is_spawn) {
+                    self.unaware.insert(me);
+                }
             }
             _ => {}
         }
@@ -135,7 +148,10 @@ impl Cast {
             }
             Act::Link(other) => self.link(me, *other),
             Act::Monitor(other) => {
-                self.bonds.insert((me, *other, Kind::Monitor));
+                let is_new = self.bonds.insert((me, *other, Kind::Monitor));
+                if !is_new && self.ended.get(other) == Some(&self.now) {
+                    self.watched_anew.insert((me, *other));
+                }
             }
             Act::Unregister(name) => {
                 if let Some(holders) = self.holders.get_mut(&(topology, name.clone())) {
@@ -176,6 +192,14 @@ impl Cast {
         }
     }
 
+    /// Whether a space may be told of the end of another with which it has no bond that it knows.
+    fn may_be_told(&mut self, me: Pid, other: Pid, kind: Kind) -> bool {
+        match kind {
+            Kind::Link => self.unaware.contains(&me),
+            Kind::Monitor => self.watched_anew.remove(&(me, other)),
+        }
+    }
+
     fn signal(&mut self, me: Pid, signal: &Signal) -> Option<Flaw> {
         let (other, exit_reason, kind) = match signal {
             Signal::Exit(other, exit_reason) => (*other, exit_reason, Kind::Link),
@@ -195,7 +219,7 @@ impl Cast {
         let is_parent = kind == Kind::Link && self.is_ungiven(me);
         if is_parent {
             self.given.insert(me);
-        } else if !self.bonds.remove(&(me, other, kind)) {
+        } else if !self.bonds.remove(&(me, other, kind)) && !self.may_be_told(me, other, kind) {
             let text = format!("{me} is told of {other} ({}), and has no bond with it", exit_reason.reason);
             return Some(Promise::WordOnce.broken(text));
         }

@@ -90,11 +90,17 @@ fn package(version: u32) -> Vec<u8> {
 
 /// Join, submit, a time in which nothing goes wrong, mishaps, and another such time.
 pub fn run(seed: u64, zhosts: usize, verbose: bool) -> Report {
+    run_with(seed, zhosts, verbose, false)
+}
+
+/// The same, perhaps with parts that panic.
+pub(crate) fn run_with(seed: u64, zhosts: usize, verbose: bool, panics: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 0, measured: false }, network(20, 20));
     world.verbose = verbose;
     let mut run = Run::new(world);
     // Names come and go all the time, and with them rows.
     run.rests = false;
+    run.panics = panics.then_some(seed);
     run.power_on();
     run.submit_package("family", 1, PLACED, package(1));
     if run.wait_for_quiet("after the submit") {

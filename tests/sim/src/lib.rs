@@ -17,6 +17,7 @@ mod machine;
 mod mishaps;
 mod network;
 mod operator;
+pub mod panics;
 pub mod promise;
 pub mod purge;
 mod referee;

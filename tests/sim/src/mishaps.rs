@@ -25,6 +25,7 @@ impl Run {
     /// everything is put right.
     pub(crate) fn trouble(&mut self, mut chore: impl FnMut(&mut Self)) {
         let backup = self.backup_of_one();
+        self.world.let_panic(self.panics);
         let mut damage = Damage { down: Vec::new(), backup, has_old_disk: false };
         for _ in 0..=self.below(MISHAPS_MAX) {
             self.mishap(&mut damage);
@@ -35,6 +36,7 @@ impl Run {
             self.blackout(&mut damage);
         }
         self.repair(damage);
+        self.world.let_panic(None);
     }
 
     fn below(&mut self, bound: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! The scenarios that are run over many seeds.
 
 use crate::{
-    family, loss, purge, rollout,
+    family, loss, panics, purge, rollout,
     scenario::{self, Report},
     vault,
 };
@@ -23,12 +23,14 @@ pub enum Scenario {
     Rollout,
     /// A zhost of which little or nothing gets through in one direction, for a minute or two.
     Loss,
+    /// All sorts of mishaps, and parts of zhosts that panic.
+    Panics,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Faults, Self::Vault, Self::Family, Self::Purge, Self::Rollout, Self::Loss];
+    pub const ALL: [Self; 7] =
+        [Self::Faults, Self::Vault, Self::Family, Self::Purge, Self::Rollout, Self::Loss, Self::Panics];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Scenario {
             Self::Purge => "purge",
             Self::Rollout => "rollout",
             Self::Loss => "loss",
+            Self::Panics => "panics",
         }
     }
 
@@ -51,6 +54,7 @@ impl Scenario {
             Self::Purge => purge::run(seed, zhosts, verbose),
             Self::Rollout => rollout::run(seed, zhosts, verbose),
             Self::Loss => loss::run(seed, zhosts, verbose),
+            Self::Panics => panics::run(seed, zhosts, verbose),
         }
     }
 

@@ -64,6 +64,8 @@ pub(crate) struct Run {
     pub(crate) flaws: Vec<Flaw>,
     /// Whether the registry rests when nothing goes wrong.
     pub(crate) rests: bool,
+    /// From what parts that panic are drawn while other things go wrong, if they do.
+    pub(crate) panics: Option<u64>,
 }
 
 /// A cluster to which nothing happens: every space starts exactly once, and messages flow.
@@ -252,6 +254,11 @@ pub fn forgotten(seed: u64) -> Report {
 
 /// Join, submit, and whatever mishaps the seed draws; then quiet.
 pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
+    faults_with(seed, zhosts, verbose, false)
+}
+
+/// The same, perhaps with parts that panic.
+pub(crate) fn faults_with(seed: u64, zhosts: usize, verbose: bool, panics: bool) -> Report {
     let mut world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(50, 50));
     world.verbose = verbose;
     let mut run = Run::new(world);
@@ -259,6 +266,7 @@ pub fn faults(seed: u64, zhosts: usize, verbose: bool) -> Report {
     run.submit("alpha", 1, "sensors.camera");
     run.wait_for_quiet("after the first submit");
     run.submit("beta", 1, "data.read");
+    run.panics = panics.then_some(seed);
     if run.flaws.is_empty() {
         let mut done = 0;
         run.trouble(|run| chore(run, &mut done));
@@ -287,7 +295,7 @@ fn chore(run: &mut Run, done: &mut u32) {
 impl Run {
     pub(crate) fn new(mut world: World) -> Self {
         world.tell_options();
-        Self { world, expected: Vec::new(), flaws: Vec::new(), rests: true }
+        Self { world, expected: Vec::new(), flaws: Vec::new(), rests: true, panics: None }
     }
 
     pub(crate) fn object(&mut self, promise: Promise, text: impl Into<String>) {

@@ -71,6 +71,8 @@ const BOARDS: usize = 5;
 /// Mishaps of an ordinary run.
 pub const MISHAPS: u32 = 7;
 
+/// How soon writes go on.
+const WRITES_WITHIN: Duration = Duration::from_secs(120);
 /// Keys shown of those that are lost, or should be.
 const KEYS_SHOWN: usize = 10;
 
@@ -318,15 +320,28 @@ pub fn run(seed: u64, mishaps: u32, verbose: bool) -> Vault {
     run_wiping(seed, mishaps, verbose, Wipe::Replaced)
 }
 
+/// The same, while parts of boards panic.
+pub(crate) fn run_with_panics(seed: u64, mishaps: u32, verbose: bool) -> Vault {
+    run_through(seed, mishaps, verbose, Wipe::Replaced, true)
+}
+
 /// As [`run`], with another way of losing a disk.
 pub fn run_wiping(seed: u64, mishaps: u32, verbose: bool, wipe: Wipe) -> Vault {
+    run_through(seed, mishaps, verbose, wipe, false)
+}
+
+fn run_through(seed: u64, mishaps: u32, verbose: bool, wipe: Wipe, panics: bool) -> Vault {
     let mut world = site(seed);
     world.verbose = verbose;
     submit(&mut world);
+    if panics {
+        write_on(&mut world, 20);
+        world.let_panic(Some(seed));
+    }
     let (mut flaws, mut kills, mut wipes) = (Vec::new(), 0, 0);
     for mishap in 0..mishaps {
         let goal = acknowledged(&world) + 20;
-        let end = world.now() + Duration::from_secs(120);
+        let end = world.now() + WRITES_WITHIN;
         if !world.run_until(end, |world| acknowledged(world) >= goal) {
             flaws.push(
                 Promise::Flow.broken(format!("mishap {mishap}: writes stop at {}", acknowledged(&world))),
@@ -371,8 +386,9 @@ pub fn run_wiping(seed: u64, mishaps: u32, verbose: bool, wipe: Wipe) -> Vault {
             }
         }
     }
+    world.let_panic(None);
     let goal = acknowledged(&world) + 20;
-    let end = world.now() + Duration::from_secs(120);
+    let end = world.now() + WRITES_WITHIN;
     if !world.run_until(end, |world| acknowledged(world) >= goal) {
         flaws.push(Promise::Flow.broken(format!("in the end, writes stop at {}", acknowledged(&world))));
     }

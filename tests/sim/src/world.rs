@@ -6,6 +6,7 @@ use crate::{
     machine::{Machine, Running, UNIX_ORIGIN_MS, addrs},
     network::{End, Network, NetworkFaults},
     operator::Operator,
+    panics::{Panics, is_planted},
     promise::Flaw,
     promise::Promise,
     referee,
@@ -104,6 +105,8 @@ pub struct World {
     is_judged: bool,
     /// Whether a card was copied.
     has_copies: bool,
+    /// Whether parts of boards panic now and then.
+    panics: Option<Panics>,
     /// Whether the trace is printed as it happens.
     pub verbose: bool,
 }
@@ -138,6 +141,7 @@ impl World {
             referee: referee::Referee::default(),
             is_judged: !measured,
             has_copies: false,
+            panics: None,
             verbose: false,
         }
     }
@@ -378,6 +382,10 @@ impl World {
         for (index, machine) in self.machines.iter().enumerate() {
             if let Some(running) = &machine.running {
                 self.referee.measure(index, &running.node);
+                for (part, _, text) in running.node.inspect_panics().filter(|(.., text)| !is_planted(text)) {
+                    let flaw = format!("{} of z{index} panicked: {text}", part.name());
+                    self.referee.object(Promise::Sanity.broken(flaw));
+                }
             }
             self.referee.see_slots(index, &machine.slots, &self.bad_agents);
         }
@@ -387,7 +395,8 @@ impl World {
         let event = self.events.first_key_value().map(|((at, _), _)| *at);
         let wake = self.wakes.first().map(|(at, _)| *at);
         let operators = self.operators.iter().filter(|o| !o.is_done()).map(|o| o.client.poll_timeout().0);
-        event.into_iter().chain(wake).chain(operators).min()
+        let panic = self.panics.as_ref().map(|panics| panics.due);
+        event.into_iter().chain(wake).chain(operators).chain(panic).min()
     }
 
     fn set_wake(&mut self, index: usize, wake: Option<(Instant, &'static str)>) {
@@ -405,6 +414,7 @@ impl World {
 
     /// Does what is due now.
     fn step(&mut self) {
+        self.panic_if_due();
         while let Some(entry) = self.events.first_entry()
             && entry.key().0 <= self.now
         {
@@ -433,6 +443,14 @@ impl World {
                 self.operators[number].handle_timeout(self.now);
                 self.pump_operator(number);
             }
+        }
+    }
+
+    fn panic_if_due(&mut self) {
+        let live = self.live();
+        let due = self.panics.as_mut().filter(|panics| panics.due <= self.now);
+        if let Some((board, part, moment)) = due.and_then(|panics| panics.draw(self.now, &live)) {
+            self.plant(board, Some((part, moment)));
         }
     }
 

@@ -4,9 +4,10 @@ use crate::{Outcome, artifacts, steps, test::Effort};
 use std::{ops::Range, process::Command, time::SystemTime};
 
 /// Scenarios beside the ordinary one, and the zhosts of each.
-const SCENARIOS: [(&str, usize); 4] = [("family", 5), ("purge", 5), ("rollout", 5), ("loss", 7)];
+const SCENARIOS: [(&str, usize); 5] =
+    [("family", 5), ("purge", 5), ("rollout", 5), ("loss", 7), ("panics", 7)];
 /// Seeds of each: the same in every run, and of a soak.
-const SCENARIO_SEEDS: (Range<u64>, u32) = (0..20, 875);
+const SCENARIO_SEEDS: (Range<u64>, u32) = (0..20, 700);
 
 /// Seeds of clusters of one size.
 struct Size {

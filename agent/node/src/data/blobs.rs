@@ -1,7 +1,7 @@
 //! Packages as blobs: who keeps them, pulling them by digest, and letting go of those nobody needs.
 
 use crate::{
-    disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    disk::{DiskReply, DiskRequest, Purpose, blob_index_read, blob_index_write, blob_piece_write, blobs_in},
     effects::Effects,
     facts::Facts,
     output::Level,
@@ -84,6 +84,8 @@ pub(crate) struct Blobs {
     closing: LiteMap<BlobDigest, u32>,
     /// Those that could not be had lately.
     paused: LiteMap<BlobDigest, Pause>,
+    /// While it is looked up what is on flash: what was taken off it meanwhile.
+    dropped: Option<BTreeSet<BlobDigest>>,
 }
 
 /// A blob that could not be had: whatever happens meanwhile, it is not tried again before the end of the pause.
@@ -107,7 +109,42 @@ fn pieces(size_bytes: u32) -> u32 {
 
 impl Blobs {
     pub fn new(complete: LiteMap<BlobDigest, u32>, rng: Rng) -> Self {
-        Self { rng, complete, pulls: LiteMap::new(), closing: LiteMap::new(), paused: LiteMap::new() }
+        Self {
+            rng,
+            complete,
+            pulls: LiteMap::new(),
+            closing: LiteMap::new(),
+            paused: LiteMap::new(),
+            dropped: None,
+        }
+    }
+
+    /// What was under way is lost. What came of it is on flash: that is looked up.
+    pub fn begin_again(&mut self, effects: &mut Effects) {
+        self.pulls.clear();
+        self.closing.clear();
+        self.paused.clear();
+        self.announce(effects);
+        self.dropped = Some(BTreeSet::new());
+        effects.disk(blob_index_read(Vec::new()), Purpose::BlobIndex);
+    }
+
+    /// A part of what is on flash, for one that began again; whether all is known now.
+    pub fn handle_index(&mut self, result: Result<DiskReply, StoreError>, effects: &mut Effects) -> bool {
+        let Some(dropped) = &self.dropped else { return false };
+        if let Ok(DiskReply::Entries(entries, next)) = result {
+            for (digest, size_bytes) in blobs_in(&entries).filter(|(digest, _)| !dropped.contains(digest)) {
+                self.complete.insert(digest, size_bytes);
+                effects.row(RowKey::Blob(digest), Row::Blob);
+            }
+            if let Some(next) = next {
+                effects.disk(blob_index_read(next), Purpose::BlobIndex);
+                return false;
+            }
+        }
+        // What the flash did not tell is pulled again, if it is needed.
+        self.dropped = None;
+        true
     }
 
     fn is_under_way(&self, digest: BlobDigest) -> bool {
@@ -163,6 +200,9 @@ impl Blobs {
 
     /// Starts pulls for what is needed and missing, and drops what no topology refers to.
     pub fn refresh(&mut self, now: Instant, facts: &Facts, needs: &Needs<'_>, effects: &mut Effects) {
+        if self.dropped.is_some() {
+            return;
+        }
         let needed = if facts.ready { needs.all(facts) } else { LiteMap::new() };
         self.pulls.retain(|digest, _| needed.contains_key(digest));
         self.paused.retain(|digest, _| needed.contains_key(digest));
@@ -365,6 +405,7 @@ impl Blobs {
 
     /// Takes a blob, or what there is of it, off our flash.
     fn drop_blob(&mut self, digest: BlobDigest, effects: &mut Effects) {
+        self.dropped.as_mut().map(|dropped| dropped.insert(digest));
         effects.no_row(RowKey::Blob(digest));
         let size_bytes = self.complete.remove(&digest).unwrap_or(MEX_SIZE_MAX_BYTES as u32);
         let mut writes = vec![blob_index_write(digest, None)];

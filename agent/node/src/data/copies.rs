@@ -7,6 +7,7 @@ use crate::{
         replicas::{Here, hash},
     },
     disk::{DiskReply, DiskRequest, Purpose, data_version_write},
+    effects::Effects,
     wire::{DataMessage, DataOrder, Frame, KeyRange},
 };
 use litemap::LiteMap;
@@ -48,6 +49,14 @@ pub(crate) struct Copies {
 impl Copies {
     pub fn new(versions: LiteMap<SpaceKey, PlacementVersion>) -> Self {
         Self { versions, ..Self::default() }
+    }
+
+    /// What was under way is lost: primaries are told, and begin anew.
+    pub fn begin_again(&mut self, effects: &mut Effects) {
+        for (key, copy) in std::mem::take(&mut self.of) {
+            let refused = DataMessage::Refused { session: copy.session };
+            effects.send(copy.primary, Frame::Data(key, refused));
+        }
     }
 
     /// Nobody orders anything about the data of these spaces by what was agreed so far.

@@ -60,6 +60,12 @@ impl Disposal {
         Self { lives, ..Self::default() }
     }
 
+    /// What was under way is lost: what is to go is found anew. To go twice harms no data, since the flash does one thing
+    /// after the other, and nothing new is written until it is noted that the old is gone.
+    pub fn begin_again(&mut self) {
+        self.going.clear();
+    }
+
     /// To which life the data of a space here belongs.
     pub fn life(&self, key: &SpaceKey) -> Option<DataLife> {
         self.lives.get(key).copied()

@@ -97,6 +97,15 @@ impl Replicas {
         Self { rng, primaries: LiteMap::new(), retry_at: None }
     }
 
+    /// What was under way is lost: followers are attached anew, and spaces that wait for their writes say so again.
+    pub fn begin_again(&mut self, here: &mut Here<'_>) {
+        self.primaries.clear();
+        self.retry_at = None;
+        for (key, number) in here.host.replicated(here.facts) {
+            here.effects.output(Output::Worker(WorkerCommand::TellWrite { key, number }));
+        }
+    }
+
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.retry_at.map(|at| (at, "attach to replicas"))
     }
@@ -156,11 +165,15 @@ impl Replicas {
                 continue;
             }
             let wanted: BTreeSet<ZhostId> = set.replicas.iter().chain(&set.joining).copied().collect();
+            here.effects.about(key.topology);
+            // Others act upon what we have told: those of whom we said that they have everything must go on to have it.
+            let told = here.facts.space_row(here.facts.id, &key);
+            let told = told.filter(|row| (row.incarnation, row.placement) == (number, version));
             let primary = self.primaries.entry(key.clone()).or_insert_with(|| Primary {
                 number,
                 version,
                 followers: LiteMap::new(),
-                synced: BTreeSet::new(),
+                synced: told.map(|row| row.synced.iter().copied().collect()).unwrap_or_default(),
                 pending: None,
                 latest: 0,
             });

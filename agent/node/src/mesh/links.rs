@@ -153,6 +153,20 @@ impl Links {
         }
     }
 
+    /// All connections are closed, and made anew.
+    pub fn begin_again(&mut self) {
+        let closed = std::mem::take(&mut self.connections).into_iter();
+        self.outputs.extend(closed.map(|(id, _)| LinkOutput::Close(id)));
+        let lost = std::mem::take(&mut self.by_peer).into_iter();
+        self.outputs.extend(lost.map(|(peer, _)| LinkOutput::Down(peer)));
+        self.retries.clear();
+        self.on_demand.clear();
+        self.unflushed.clear();
+        self.pings.clear();
+        self.round_trips.clear();
+        self.revision += 1;
+    }
+
     /// The zhosts links are open to.
     pub fn peers(&self) -> impl Iterator<Item = ZhostId> {
         self.by_peer.keys().copied()

@@ -81,6 +81,15 @@ impl Mesh {
         }
     }
 
+    /// The links are made anew, and ways over them found anew.
+    pub fn begin_again(&mut self) {
+        self.links.begin_again();
+        self.avoided.clear();
+        self.routes.clear();
+        self.looks_cut = false;
+        self.seen = None;
+    }
+
     /// When a link is no longer avoided, or a broken one no longer announced.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let avoided = self.avoided.values().min().map(|until| (*until, "try a link again"));

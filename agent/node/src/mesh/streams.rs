@@ -133,6 +133,11 @@ impl Streams {
         self.conversations.values().filter_map(Conversation::poll_timeout).min()
     }
 
+    /// Whether there is, or was, a stream to this zhost.
+    pub fn knows(&self, peer: ZhostId) -> bool {
+        self.conversations.contains_key(&peer)
+    }
+
     /// What happened next, in order.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         self.events.pop_front()
@@ -215,6 +220,20 @@ impl Streams {
         peers.into_iter().for_each(|peer| {
             self.renew(now, facts, peer);
         });
+    }
+
+    /// What was under way to anybody is given up.
+    pub fn give_up_all(&mut self, now: Instant, facts: &Facts) {
+        let peers: Vec<ZhostId> = self.conversations.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.give_up(now, facts, peer));
+    }
+
+    /// What was under way is lost: streams and tunnels are opened anew. What came in a stream was acknowledged, and counts
+    /// as come.
+    pub fn begin_again(&mut self, now: Instant, facts: &Facts) {
+        self.arrivals = Arrivals::default();
+        self.echoes.clear();
+        self.give_up_all(now, facts);
     }
 
     /// A zhost is gone, or starts anew: what was under way to it is given up.

@@ -6,6 +6,7 @@ use crate::{
     cluster::tombstones::{Collection, last_document},
     disk::{DiskRequest, Purpose, document_removal, horizon_write, promise_write},
     facts::Facts,
+    faults::Part,
     mesh::{links::LinkOutput, streams::StreamEvent},
     output::{Level, Output},
     wire::{DataMessage, Frame, Hop},
@@ -52,7 +53,8 @@ impl Node {
     /// Works off the consequences of an input until nothing follows any more.
     pub(crate) fn settle(&mut self, now: Instant) {
         for _ in 0..SETTLE_ROUNDS_MAX {
-            let mut progress = self.drain_membership(now);
+            let mut progress = self.begin_broken_parts_again(now);
+            progress |= self.drain_membership(now);
             progress |= self.drain_streams(now);
             progress |= self.drain_links(now);
             progress |= self.drain_requests(now);
@@ -65,13 +67,15 @@ impl Node {
             }
         }
         self.send_own_changes(now);
-        self.run(now, |node, effects| {
+        self.run_cluster(now, |node, effects| {
             node.documents.spread(now, &node.facts, node.mesh.links.peers(), effects);
         });
         self.run_messages(now, |messages, local| messages.flush_credits(local));
         self.drain_streams(now);
-        self.streams.flush(now, &self.facts, &mut self.mesh);
-        self.mesh.links.flush_all();
+        self.run_mesh(now, |mesh, streams, facts| {
+            streams.flush(now, facts, mesh);
+            mesh.links.flush_all();
+        });
         self.drain_links(now);
         self.drain_datagrams();
         self.consider_finishing(now);
@@ -87,27 +91,29 @@ impl Node {
             self.mesh.links.revision(),
             self.facts.ready,
         );
-        if self.quorum.take_news() {
+        if self.run(now, Part::Placement, |node, _| node.quorum.take_news()) {
             self.reconcile_topologies(now);
         }
-        if seen == self.seen || self.gathers(now) {
+        if self.seen == Some(seen) || self.gathers(now) {
             return false;
         }
-        if self.seen.3 != self.facts.ready || self.seen.0 == 0 {
+        if self.seen.is_none_or(|(registry, .., ready)| ready != self.facts.ready || registry == 0) {
             // Who sees that we are there sees what we run, too.
-            self.run(now, |node, effects| node.firmware.announce(&node.facts, effects));
+            self.run(now, Part::Firmware, |node, effects| node.firmware.announce(&node.facts, effects));
             self.write_profile(now);
         }
-        self.seen = seen;
+        self.seen = Some(seen);
         self.join_roster(now);
         let view = self.facts.election_view(self.is_shutting_down());
         self.facts.election.handle_view(now, view);
         self.refresh_losses(now);
-        self.run(now, |node, effects| node.rivals.refresh(&node.facts, effects));
+        self.run_cluster(now, |node, effects| node.rivals.refresh(&node.facts, effects));
         self.choose_super(now);
-        self.mesh.refresh(now, &self.facts);
-        let links = self.mesh.link_row(now, &self.facts);
-        self.set_row(now, RowKey::Links, links);
+        let links = self.run_mesh(now, |mesh, _, facts| {
+            mesh.refresh(now, facts);
+            Some(mesh.link_row(now, facts))
+        });
+        links.into_iter().for_each(|links| self.set_row(now, RowKey::Links, links));
         self.tombstones.handle_ledger(now, &self.facts.ledger);
         self.resume_spawns(now);
         self.refresh_blobs(now);
@@ -119,7 +125,7 @@ impl Node {
         self.run_actors(now, |actors, cx, effects| actors.grants.refresh(cx, effects));
         let unix_ms = self.unix_ms(now);
         self.histories.record(&self.facts, unix_ms);
-        self.check_durability(now);
+        self.run(now, Part::Operators, |node, _| node.check_durability(now));
         self.refresh_firmware(now);
         true
     }
@@ -197,7 +203,7 @@ impl Node {
                 }
                 LinkOutput::Down(peer) => {
                     self.log(Level::Debug, format!("link to {} is gone", self.facts.zhost_name(peer)));
-                    self.streams.wake();
+                    self.run_mesh(now, |_, streams, _| streams.wake());
                     progress = true;
                 }
                 LinkOutput::Hop(peer, hop) => {
@@ -206,7 +212,7 @@ impl Node {
                 }
                 LinkOutput::Answered(peer) => {
                     self.facts.membership.handle_link_answer(now, peer);
-                    self.answer_about_links(now);
+                    self.run(now, Part::Operators, |node, _| node.answer_about_links(now));
                 }
                 LinkOutput::Refused(peer) => self.facts.membership.handle_refused(now, peer),
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
@@ -221,13 +227,15 @@ impl Node {
             return;
         }
         match hop {
-            Hop::Parcel(parcel) => self.streams.handle_parcel(now, &self.facts, peer, parcel),
-            Hop::Relay(relayed) => {
-                self.streams.handle_relayed(now, &self.facts, &mut self.mesh, peer, relayed);
-            }
-            Hop::NoRoute(no_route) => {
-                self.streams.handle_no_route(now, &self.facts, &mut self.mesh, no_route);
-            }
+            Hop::Parcel(parcel) => self.run_mesh(now, |_, streams, facts| {
+                streams.handle_parcel(now, facts, peer, parcel);
+            }),
+            Hop::Relay(relayed) => self.run_mesh(now, |mesh, streams, facts| {
+                streams.handle_relayed(now, facts, mesh, peer, relayed);
+            }),
+            Hop::NoRoute(no_route) => self.run_mesh(now, |mesh, streams, facts| {
+                streams.handle_no_route(now, facts, mesh, no_route);
+            }),
             Hop::Gossip(datagram) => self.handle_gossip_over_link(now, peer, &datagram),
             Hop::Summary { readiness, members, registry, ledger } => {
                 self.handle_summary(now, peer, readiness, (members, registry, ledger));
@@ -275,20 +283,29 @@ impl Node {
 
     /// Something came in the stream of another zhost.
     pub(crate) fn handle_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
+        match frame.topology() {
+            Some(topology) => self.do_about(topology, |node| node.take_frame(now, peer, frame)),
+            None => self.take_frame(now, peer, frame),
+        }
+    }
+
+    fn take_frame(&mut self, now: Instant, peer: ZhostId, frame: Frame) {
         match frame {
             Frame::Heartbeat(heartbeat) => self.heartbeats.handle_heartbeat(now, peer, &heartbeat),
             Frame::Ledger(message) => self.handle_ledger(now, peer, message),
             Frame::BlobRequest { digest, index } => {
                 let may_read = self.flash.may_read_for(peer);
-                self.run(now, |node, effects| {
+                self.run(now, Part::Data, |node, effects| {
                     node.blobs.handle_request(peer, digest, index, may_read, effects);
                 });
             }
-            Frame::BlobPiece { digest, index, bytes } => self.run(now, |node, effects| {
+            Frame::BlobPiece { digest, index, bytes } => self.run(now, Part::Data, |node, effects| {
                 node.blobs.handle_piece(now, peer, digest, (index, bytes), effects);
             }),
             Frame::Channel { channel, to, sender, flow } => {
-                self.messages.handle_channel(&self.facts, (peer, channel), to, sender, flow);
+                self.run(now, Part::Spaces, |node, _| {
+                    node.messages.handle_channel(&node.facts, (peer, channel), to, sender, flow);
+                });
             }
             Frame::Actor(topology, actor_message) => self.run_actors(now, |actors, cx, effects| {
                 actors.handle_message(cx, peer, topology, actor_message, effects);
@@ -309,12 +326,12 @@ impl Node {
                 });
             }
             Frame::Prepare { serial, topology, floor } => {
-                self.run(now, |node, effects| {
+                self.run(now, Part::Placement, |node, effects| {
                     node.quorum.handle_prepare(&node.facts, peer, serial, topology, floor, effects);
                 });
             }
             Frame::Promise { serial, kept, floor } => {
-                self.run(now, |node, effects| {
+                self.run(now, Part::Placement, |node, effects| {
                     node.quorum.handle_promise(&node.facts, peer, serial, kept, floor, effects);
                 });
             }
@@ -331,8 +348,12 @@ impl Node {
             Frame::Data(key, DataMessage::Refused { session }) => {
                 self.run_replicas(now, |replicas, here| replicas.handle_refused(here, peer, &key, session));
             }
-            Frame::Query { serial, request } => self.handle_query(now, peer, serial, &request),
-            Frame::Answer { serial, reply } => self.handle_answer(now, peer, serial, reply),
+            Frame::Query { serial, request } => self.run(now, Part::Operators, |node, _| {
+                node.handle_query(now, peer, serial, &request);
+            }),
+            Frame::Answer { serial, reply } => self.run(now, Part::Operators, |node, _| {
+                node.handle_answer(now, peer, serial, reply);
+            }),
         }
     }
 }

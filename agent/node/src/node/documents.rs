@@ -3,6 +3,7 @@
 use super::Node;
 use crate::{
     disk::{DiskRequest, Purpose, document_removal},
+    faults::Part,
     output::Level,
 };
 use zhost_base::{Instant, ZhostId};
@@ -26,7 +27,7 @@ impl Node {
             // We have told another coordinator what we know: it would not learn of this one.
             return Taken::Refused;
         }
-        self.run(now, |node, effects| {
+        self.run_cluster(now, |node, effects| {
             node.documents.take(now, &mut node.facts, (key, document), from, effects)
         })
     }
@@ -34,7 +35,7 @@ impl Node {
     pub(super) fn handle_ledger(&mut self, now: Instant, peer: ZhostId, message: LedgerMessage) {
         match message {
             LedgerMessage::Digest { documents: theirs, horizon } => {
-                let differs = self.run(now, |node, effects| {
+                let differs = self.run_cluster(now, |node, effects| {
                     node.documents.handle_digest(&mut node.facts, peer, &theirs, horizon, effects)
                 });
                 if differs {
@@ -51,7 +52,7 @@ impl Node {
             }
             LedgerMessage::Stored(stored) => {
                 for (key, fingerprint) in stored {
-                    self.note_copy(now, peer, key, fingerprint);
+                    self.run(now, Part::Operators, |node, _| node.note_copy(now, peer, key, fingerprint));
                 }
             }
         }
@@ -67,11 +68,12 @@ impl Node {
     ) {
         let held = self.documents.handle_written(now, &mut self.facts, (key, fingerprint), written);
         if !written {
-            return self.fail_command(now, key, fingerprint);
+            return self.run(now, Part::Operators, |node, _| node.fail_command(now, key, fingerprint));
         }
         if let Some(text) = held {
             self.log(Level::Debug, format!("on flash: {text}"));
-            self.note_copy(now, self.facts.id, key, fingerprint);
+            let me = self.facts.id;
+            self.run(now, Part::Operators, |node, _| node.note_copy(now, me, key, fingerprint));
         }
     }
 

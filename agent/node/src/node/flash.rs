@@ -4,6 +4,7 @@ use super::Node;
 use crate::{
     data::blobs::piece_read,
     disk::{DiskReply, DiskRequest, Purpose},
+    faults::Part,
     output::{Level, Output},
 };
 use zhost_base::Instant;
@@ -49,8 +50,21 @@ impl Node {
             Purpose::BlobPiece { digest, last } => {
                 self.handle_blob_piece_written(now, digest, last, result.is_ok())
             }
+            Purpose::BlobIndex => {
+                if self.run(now, Part::Data, |node, effects| node.blobs.handle_index(result, effects)) {
+                    self.refresh_blobs(now);
+                    self.resume_spawns(now);
+                    self.reconcile_spaces(now);
+                }
+            }
             Purpose::SubmittedBlob { digest, size_bytes, command } => {
-                self.handle_submitted_blob(now, (digest, size_bytes), command, result)
+                // Whoever waits for it may wait no more: it is collected unless something refers to it.
+                if result.is_ok() {
+                    self.complete_blob(now, digest, size_bytes);
+                }
+                self.run(now, Part::Operators, |node, _| {
+                    node.handle_submitted_blob(now, digest, command, result.map(drop));
+                });
             }
             Purpose::DataScan { key, peer, session } => {
                 self.run_replicas(now, |replicas, here| {
@@ -58,7 +72,7 @@ impl Node {
                 });
             }
             Purpose::Promise(id, floor) => {
-                self.run(now, |node, effects| {
+                self.run(now, Part::Placement, |node, effects| {
                     node.quorum.handle_stored(&node.facts, id, floor, result.is_ok(), effects);
                 });
             }

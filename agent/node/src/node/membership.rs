@@ -3,6 +3,7 @@
 use super::Node;
 use crate::{
     disk::{DiskRequest, Purpose, generation_write},
+    faults::Part,
     output::Level,
     wire::Frame,
 };
@@ -29,7 +30,7 @@ impl Node {
                         format!("zhost {} is at {} now", self.facts.zhost_name(peer), self.facts.at(peer)),
                     );
                     let addrs = self.facts.membership.addrs(peer);
-                    self.mesh.links.handle_moved(now, peer, &addrs);
+                    self.run_mesh(now, |mesh, _, _| mesh.links.handle_moved(now, peer, &addrs));
                 }
                 MembershipEvent::Rival(_) => {
                     self.log(Level::Warn, self.facts.describe_copy());
@@ -41,16 +42,18 @@ impl Node {
                 MembershipEvent::Refuted => {
                     self.log(Level::Info, "somebody does not hear us: said that we are alive".into())
                 }
-                MembershipEvent::AskOverLink(peer) => self.mesh.links.ping(now, peer),
-                // A new link is measured as soon as it is there.
-                MembershipEvent::OpenLink(peer) => {
-                    self.mesh.links.need(now, peer);
-                    self.mesh.links.ping(now, peer);
+                MembershipEvent::AskOverLink(peer) => {
+                    self.run_mesh(now, |mesh, _, _| mesh.links.ping(now, peer));
                 }
+                // A new link is measured as soon as it is there.
+                MembershipEvent::OpenLink(peer) => self.run_mesh(now, |mesh, _, _| {
+                    mesh.links.need(now, peer);
+                    mesh.links.ping(now, peer);
+                }),
                 MembershipEvent::Regenerated(generation) => {
                     self.facts.generation = generation;
                     self.facts.registry.regenerate(generation);
-                    self.streams.renew_all(now, &self.facts);
+                    self.run_mesh(now, |_, streams, facts| streams.renew_all(now, facts));
                     let write = generation_write(generation);
                     self.disk(DiskRequest::Commit(vec![write]), Purpose::Nothing);
                     self.log(
@@ -63,7 +66,7 @@ impl Node {
         if progress {
             let membership = &self.facts.membership;
             self.facts.registry.retain(|id| membership.generation(id));
-            self.mesh.refresh(now, &self.facts);
+            self.run_mesh(now, |mesh, _, facts| mesh.refresh(now, facts));
             let earliest = self.peers_written_at.map_or(now, |at| at + PEERS_PERIOD);
             self.peers_write_at.get_or_insert(earliest.max(now + PEERS_DELAY));
         }
@@ -75,19 +78,19 @@ impl Node {
         let text = format!("zhost {id} is up at {} (start {generation})", self.facts.at(id));
         self.log(Level::Info, text);
         self.founding.handle_up(now);
-        self.run(now, |node, effects| node.solitude.end(effects));
+        self.run_cluster(now, |node, effects| node.solitude.end(effects));
         self.gossip.hurry(now);
-        self.mesh.note_up(now, id);
+        self.run_mesh(now, |mesh, _, _| mesh.note_up(now, id));
         self.lose_zhost(now, id, Some(generation), false);
         self.greet(now, id);
-        self.run(now, |node, effects| {
+        self.run(now, Part::Spaces, |node, effects| {
             node.actors.bonds.handle_zhost_back(id, generation, effects);
         });
     }
 
     /// A zhost is up. If we gave up a stream to it, it learns so from the first frame of the next.
     fn greet(&mut self, now: Instant, peer: ZhostId) {
-        if self.streams.renew(now, &self.facts, peer) {
+        if self.run_mesh(now, |_, streams, facts| streams.renew(now, facts, peer)) {
             self.drain_streams(now);
             let digest = Frame::Ledger(self.facts.ledger.digest());
             self.send(now, peer, &digest);
@@ -97,15 +100,17 @@ impl Node {
     fn handle_down(&mut self, now: Instant, peer: &Peer) {
         let id = peer.id;
         self.deaths_seen += 1;
-        self.mesh.note_down(now, id);
+        self.run_mesh(now, |mesh, _, _| mesh.note_down(now, id));
         self.log(Level::Warn, format!("zhost {} ({id}) is down", self.facts.zhost_name(id)));
-        self.mesh.links.drop_peer(now, id);
-        self.streams.give_up(now, &self.facts, id);
+        self.run_mesh(now, |mesh, streams, facts| {
+            mesh.links.drop_peer(now, id);
+            streams.give_up(now, facts, id);
+        });
         self.drain_streams(now);
         self.lose_zhost(now, id, None, true);
         self.run_actors(now, |actors, cx, effects| actors.bonds.handle_zhost_down(cx, id, effects));
         self.founding.handle_down(id);
-        self.blobs.handle_holder_gone(now, id);
+        self.run(now, Part::Data, |node, _| node.blobs.handle_holder_gone(now, id));
     }
 
     /// The other start of us that stood aside is gone.

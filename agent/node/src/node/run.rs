@@ -2,6 +2,8 @@
 //! returned.
 
 use super::Node;
+#[cfg(debug_assertions)]
+use crate::faults::Moment;
 use crate::{
     cluster::clock::TimeOfDay,
     data::{
@@ -13,36 +15,119 @@ use crate::{
     disk::DiskReply,
     effects::{Effect, Effects},
     facts::Facts,
-    mesh::links::Links,
+    faults::{Part, Scope},
+    mesh::{links::Links, neighbours::Mesh, streams::Streams},
+    output::{Level, Output},
     spaces::{
         actors::Actors,
+        bonds::Wish,
         context::Context,
         host::Host,
-        messages::{Local, Messages},
+        messages::{Local, Messages, measure},
         wishes::Situation,
     },
     wire::{ActorMessage, DataMessage, Frame},
 };
-use zhost_base::{BlobDigest, Generation, Instant, SpaceKey, TopologyId, ZhostId};
-use zhost_exchange::{Origin, StoreError, WorkerEvent};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+use zhost_base::{Batch, BlobDigest, Generation, Instant, SpaceKey, TopologyId, ZhostId, panic_message};
+use zhost_exchange::{Act, Origin, StoreError, Undelivered, WorkerCommand, WorkerEvent};
 use zhost_gossip::{
     document::DataLife,
     row::{Row, RowKey, SpaceRow},
 };
 
 impl Node {
-    /// Has a concern take something in, and carries out what it wants done.
-    pub(crate) fn run<T>(&mut self, now: Instant, work: impl FnOnce(&mut Self, &mut Effects) -> T) -> T {
+    /// Has a concern of `cluster/` take something in, and carries out what it wants done. A panic ends the agent.
+    pub(crate) fn run_cluster<T>(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Self, &mut Effects) -> T,
+    ) -> T {
         let mut effects = self.spare.take();
+        self.is_in_cluster = true;
         let outcome = work(self, &mut effects);
+        self.is_in_cluster = false;
+        self.carry_out_all(now, effects);
+        outcome
+    }
+
+    /// Has a concern of that part take something in, and carries out what it wants done. A panic costs what this would have
+    /// come to, and the part begins again before the input at hand is worked off; until then, and while it is held,
+    /// nothing comes of its work.
+    pub(crate) fn run<T: Default>(
+        &mut self,
+        now: Instant,
+        part: Part,
+        work: impl FnOnce(&mut Self, &mut Effects) -> T,
+    ) -> T {
+        let scope = (part, self.about);
+        if self.faults.is_out(scope) {
+            return T::default();
+        }
+        let mut effects = self.spare.take();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.strike(part, true);
+            let outcome = work(self, &mut effects);
+            self.strike(part, false);
+            outcome
+        }));
+        match outcome {
+            Ok(outcome) => {
+                self.carry_out_all(now, effects);
+                outcome
+            }
+            Err(panic) => {
+                let about = effects.take_about().or(self.about);
+                self.handle_panic(now, (part, about), panic);
+                T::default()
+            }
+        }
+    }
+
+    /// Does what is about a topology: a panic in it is that topology's.
+    pub(crate) fn do_about<T>(&mut self, topology: TopologyId, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.about.replace(topology);
+        let outcome = work(self);
+        self.about = before;
+        outcome
+    }
+
+    /// A part panicked: it is to begin again. If it did so in what belongs to no part, the agent ends.
+    fn handle_panic(&mut self, now: Instant, scope: Scope, panic: Box<dyn Any + Send>) {
+        if self.is_in_cluster {
+            resume_unwind(panic);
+        }
+        let text = self.faults.handle_panic(now, scope, panic_message(panic.as_ref()));
+        self.log(Level::Warn, text);
+    }
+
+    /// A panic, if one is planted here.
+    fn strike(&mut self, part: Part, is_before: bool) {
+        #[cfg(debug_assertions)]
+        self.faults.strike(part, if is_before { Moment::Before } else { Moment::After });
+        let _ = (part, is_before);
+    }
+
+    fn carry_out_all(&mut self, now: Instant, mut effects: Effects) {
         effects.drain().for_each(|effect| self.carry_out(now, effect));
         self.spare.put_back(effects);
-        outcome
+    }
+
+    /// Has the mesh take something in.
+    pub(crate) fn run_mesh<T: Default>(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Mesh, &mut Streams, &Facts) -> T,
+    ) -> T {
+        self.run(now, Part::Mesh, |node, _| work(&mut node.mesh, &mut node.streams, &node.facts))
     }
 
     /// Sends a frame to a live zhost, in order and once. Whether it was taken.
     pub(crate) fn send(&mut self, now: Instant, peer: ZhostId, frame: &Frame) -> bool {
-        self.streams.send(now, &self.facts, peer, frame)
+        self.run_mesh(now, |_, streams, facts| streams.send(now, facts, peer, frame))
     }
 
     fn carry_out(&mut self, now: Instant, effect: Effect) {
@@ -51,34 +136,34 @@ impl Node {
             Effect::Send(to, frame) => {
                 self.send(now, to, &frame);
             }
-            Effect::Hop(to, hop) => self.mesh.links.send(to, &hop),
+            Effect::Hop(to, hop) => self.run_mesh(now, |mesh, _, _| mesh.links.send(to, &hop)),
             Effect::Row(key, row) => self.set_row(now, key, row),
             Effect::Messages(to, frames) => self.send_messages(now, to, frames),
             Effect::Order(to, key, parts) => self.send_order(now, to, key, parts),
             Effect::SpaceRow(key) => self.write_space_row(now, &key),
-            Effect::SpaceStarts(key) => self.copies.forget_sessions(|other| *other == key),
+            Effect::SpaceStarts(key) => {
+                self.run(now, Part::Data, |node, _| node.copies.forget_sessions(|other| *other == key));
+            }
             Effect::SpaceEnded(key, number, exit_reason) => {
-                self.run(now, |node, effects| node.web.close_site(&key, effects));
+                self.run(now, Part::Spaces, |node, effects| node.web.close_site(&key, effects));
                 self.run_actors(now, |actors, cx, effects| {
                     actors.handle_space_ended(cx, (&key, number), &exit_reason, effects);
                 });
             }
             Effect::SpaceGone(key) => {
-                self.messages.forget_sender(&key);
-                self.run(now, |node, effects| node.disposal.dispose(&node.host, effects));
+                self.run(now, Part::Spaces, |node, _| node.messages.forget_sender(&key));
+                self.run(now, Part::Data, |node, effects| node.disposal.dispose(&node.host, effects));
             }
-            Effect::Emit(key, path, payloads) => self.run_messages(now, |messages, local| {
-                messages.handle_emitted(local, &key, path, payloads);
-            }),
+            Effect::Emit(key, path, payloads) => self.emit(now, &key, path, payloads),
             Effect::Output(output) => self.output(output),
             Effect::Actor(to, topology, actor_message) => {
                 self.send_actor_message(now, to, topology, actor_message);
             }
-            Effect::Host(launch, revision) => self.run(now, |node, effects| {
-                node.host.take_in_spawned(now, &node.facts, (launch, revision), effects);
+            Effect::Host(launch, revision, spawner) => self.run(now, Part::Spaces, |node, effects| {
+                node.host.take_in_spawned(now, &node.facts, (launch, revision), spawner, effects);
             }),
             Effect::Close(key) => {
-                self.run(now, |node, effects| node.host.close(&node.facts, &key, effects));
+                self.run(now, Part::Spaces, |node, effects| node.host.close(&node.facts, &key, effects));
             }
             Effect::Blobs => self.refresh_blobs(now),
             Effect::NoRow(key) => self.facts.registry.remove(now, &key),
@@ -96,25 +181,26 @@ impl Node {
         work: impl FnOnce(&mut TimeOfDay, &Facts, (u64, &Links), &mut Effects),
     ) {
         let shell_ms = self.steady.shell_time(now).as_millis();
-        self.run(now, |node, effects| {
+        self.run_cluster(now, |node, effects| {
             work(&mut node.time_of_day, &node.facts, (shell_ms, &node.mesh.links), effects);
         });
     }
 
     /// Has the host of the spaces take something in.
-    pub(crate) fn run_host<T>(
+    pub(crate) fn run_host<T: Default>(
         &mut self,
         now: Instant,
         work: impl FnOnce(&mut Host, &Situation<'_>, &mut Effects) -> T,
     ) -> T {
         let (unix_ms, is_leaving) = (self.unix_ms(now), self.is_shutting_down());
-        self.run(now, |node, effects| {
+        self.run(now, Part::Spaces, |node, effects| {
             let situation = Situation {
                 now,
                 unix_ms,
                 facts: &node.facts,
                 blobs: &node.blobs,
                 disposal: &node.disposal,
+                faults: &node.faults,
                 is_leaving,
             };
             work(&mut node.host, &situation, effects)
@@ -129,7 +215,7 @@ impl Node {
     /// Says in the registry how a space here is. Spawned ones are found by their pids; a row for each would drown the
     /// registry.
     fn write_space_row(&mut self, now: Instant, key: &SpaceKey) {
-        let Some(space) = self.host.space(key).filter(|space| !space.is_spawned) else { return };
+        let Some(space) = self.host.space(key).filter(|space| !space.is_spawned()) else { return };
         let row = SpaceRow {
             state: space.state,
             placement: space.placement,
@@ -143,35 +229,33 @@ impl Node {
 
     /// A worker reports.
     pub(super) fn handle_worker_event(&mut self, now: Instant, event: WorkerEvent) {
+        self.do_about(event.key().topology, |node| node.take_worker_event(now, event));
+    }
+
+    fn take_worker_event(&mut self, now: Instant, event: WorkerEvent) {
         match event {
             WorkerEvent::Started(key, number) => {
                 let is_spawned =
                     self.run_host(now, |host, at, effects| host.handle_started(at, (&key, number), effects));
-                if is_spawned {
-                    self.run_actors(now, |actors, cx, effects| {
-                        actors.spawns.tell(cx.facts, number, Ok(()), effects);
-                    });
-                }
+                self.tell_spawned(now, is_spawned, number);
             }
-            WorkerEvent::Serves(key, number, assets) => {
-                if self.host.key_of(number) == Some(&key) {
-                    self.web.open_site(key, assets);
+            WorkerEvent::Serves(key, number, assets) => self.run(now, Part::Spaces, |node, _| {
+                if node.host.key_of(number) == Some(&key) {
+                    node.web.open_site(key, assets);
                 }
-            }
+            }),
             WorkerEvent::Exited(key, number, exit) => {
                 self.run_host(now, |host, at, effects| host.handle_exit(at, (&key, number), exit, effects));
             }
-            WorkerEvent::Emitted(key, path, payloads) => self.run_messages(now, |messages, local| {
-                messages.handle_emitted(local, &key, path, payloads);
-            }),
-            WorkerEvent::Acted(key, number, act) => self.run_actors(now, |actors, cx, effects| {
-                actors.handle_act(cx, (&key, number), act, effects);
-            }),
+            WorkerEvent::Emitted(key, path, payloads) => self.emit(now, &key, path, payloads),
+            WorkerEvent::Acted(key, number, act) => self.act(now, (&key, number), act),
             WorkerEvent::Consumed(key, consumed) => match (&consumed.origin, &consumed.path) {
                 (Origin::Path(from, sender), Some(path)) => {
                     let flow = (from.clone(), *sender, path.clone());
                     let amount = (consumed.messages, consumed.bytes);
-                    self.messages.handle_consumed(&mut self.host, &key, flow, amount);
+                    self.run(now, Part::Spaces, |node, _| {
+                        node.messages.handle_consumed(&mut node.host, &key, flow, amount);
+                    });
                 }
                 _ => self.run_actors(now, |actors, cx, effects| {
                     actors.mail.handle_consumed(cx, &key, &consumed, effects);
@@ -180,17 +264,64 @@ impl Node {
             WorkerEvent::Wrote(key, number, commit, changes) => self.run_replicas(now, |replicas, here| {
                 replicas.handle_wrote(here, &key, (number, commit), changes);
             }),
-            WorkerEvent::Used(key, number, usage) => self.host.handle_usage(now, (&key, number), usage),
+            WorkerEvent::Used(key, number, usage) => self.run(now, Part::Spaces, |node, _| {
+                node.host.handle_usage(now, (&key, number), usage);
+            }),
             WorkerEvent::Log(key, level, text) => self.run_host(now, |host, at, effects| {
                 host.handle_line(at.unix_ms, &key, (level, text), effects);
             }),
+            WorkerEvent::Resumed(key, number, presence, given_up) => {
+                let is_spawned = self.run_host(now, |host, at, effects| {
+                    host.handle_resumed(at, (&key, number), presence, effects)
+                });
+                self.tell_spawned(now, is_spawned, number);
+                self.run_actors(now, |actors, cx, effects| {
+                    given_up.into_iter().for_each(|serial| {
+                        actors.give_up_question(cx, (number, serial), effects);
+                    });
+                });
+            }
+        }
+    }
+
+    /// Who spawned a space that runs now is told.
+    fn tell_spawned(&mut self, now: Instant, is_spawned: bool, number: u32) {
+        if is_spawned {
+            self.run_actors(now, |actors, cx, effects| {
+                actors.spawns.tell(cx.facts, number, Ok(()), effects);
+            });
+        }
+    }
+
+    /// A space here sent messages along a path. While nothing is done for it they are lost; if that is so because of a panic,
+    /// its worker tells it of all that it has under way.
+    fn emit(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Batch) {
+        let (messages, bytes) = measure(&payloads);
+        self.run_messages(now, |messages, local| messages.handle_emitted(local, key, path, payloads));
+        if self.faults.is_held((Part::Spaces, Some(key.topology))) {
+            let (key, undelivered) = (key.clone(), Undelivered { lost: messages, unknown: 0 });
+            let told = WorkerCommand::Undelivered { key, path, undelivered, credit_bytes: Some(bytes) };
+            self.output(Output::Worker(told));
+        }
+    }
+
+    /// A space here did something to others. If nothing is done for it, it is told of ends that it would wait for in vain.
+    fn act(&mut self, now: Instant, (key, number): (&SpaceKey, u32), act: Act) {
+        let wish = Wish::of(&act);
+        self.run_actors(now, |actors, cx, effects| actors.handle_act(cx, (key, number), act, effects));
+        let is_done = !self.faults.is_out((Part::Spaces, Some(key.topology)));
+        if let Some(signal) =
+            wish.filter(|_| !is_done).and_then(|wish| self.actors.bonds.refuse(number, wish))
+        {
+            let key = key.clone();
+            self.output(Output::Worker(WorkerCommand::Signal { key, number, signal }));
         }
     }
 
     /// Takes another agent up, or keeps the one on trial, if it is time.
     pub(crate) fn refresh_firmware(&mut self, now: Instant) {
         let stays = !self.is_shutting_down();
-        self.run(now, |node, effects| {
+        self.run(now, Part::Firmware, |node, effects| {
             node.firmware.refresh(now, &node.facts, &node.blobs, stays, effects);
         });
     }
@@ -202,7 +333,7 @@ impl Node {
         work: impl FnOnce(&mut Actors, &Context<'_>, &mut Effects),
     ) {
         let takes_spawns = self.config.runs_spaces && !self.is_shutting_down();
-        self.run(now, |node, effects| {
+        self.run(now, Part::Spaces, |node, effects| {
             let context = Context {
                 now,
                 facts: &node.facts,
@@ -219,7 +350,7 @@ impl Node {
 
     /// Has the messages between spaces take something in.
     pub(crate) fn run_messages(&mut self, now: Instant, work: impl FnOnce(&mut Messages, &mut Local<'_>)) {
-        self.run(now, |node, effects| {
+        self.run(now, Part::Spaces, |node, effects| {
             let (host, web) = (&mut node.host, &mut node.web);
             work(&mut node.messages, &mut Local { facts: &node.facts, host, web, effects });
         });
@@ -280,17 +411,19 @@ impl Node {
         self.run_actors(now, |actors, cx, effects| {
             actors.lose_zhost(cx, peer, alive, to_be_told, effects);
         });
-        self.replicas.lose_zhost(now, peer);
-        self.copies.forget_primary(peer);
+        self.run(now, Part::Data, |node, _| {
+            node.replicas.lose_zhost(now, peer);
+            node.copies.forget_primary(peer);
+        });
     }
 
     /// Has the data of spaces that run here take something in.
-    pub(crate) fn run_replicas<T>(
+    pub(crate) fn run_replicas<T: Default>(
         &mut self,
         now: Instant,
         work: impl FnOnce(&mut Replicas, &mut Here<'_>) -> T,
     ) -> T {
-        self.run(now, |node, effects| {
+        self.run(now, Part::Data, |node, effects| {
             work(&mut node.replicas, &mut Here { now, facts: &node.facts, host: &node.host, effects })
         })
     }
@@ -301,7 +434,7 @@ impl Node {
         now: Instant,
         work: impl FnOnce(&mut Copies, &mut Here<'_>, &Disposal),
     ) {
-        self.run(now, |node, effects| {
+        self.run(now, Part::Data, |node, effects| {
             let mut here = Here { now, facts: &node.facts, host: &node.host, effects };
             work(&mut node.copies, &mut here, &node.disposal);
         });
@@ -311,13 +444,13 @@ impl Node {
         let mut parts = parts.into_iter();
         let is_refused = parts.any(|part| !self.send(now, to, &Frame::Data(key.clone(), part)));
         if is_refused {
-            self.replicas.handle_unsent(now, &key, to);
+            self.run(now, Part::Data, |node, _| node.replicas.handle_unsent(now, &key, to));
         }
     }
 
     /// Takes up what the ledger says of data here.
     pub(crate) fn refresh_disposal(&mut self, now: Instant) {
-        self.run(now, |node, effects| {
+        self.run(now, Part::Data, |node, effects| {
             let going = node.disposal.refresh(&node.facts, &node.host, effects);
             node.copies.forget_sessions(|key| going.iter().any(|waste| waste.covers(key)));
         });
@@ -330,8 +463,9 @@ impl Node {
         waste: Waste,
         result: Result<DiskReply, StoreError>,
     ) {
-        let is_gone =
-            self.run(now, |node, effects| node.disposal.handle_disposed(&node.facts, waste, result, effects));
+        let is_gone = self.run(now, Part::Data, |node, effects| {
+            node.disposal.handle_disposed(&node.facts, waste, result, effects)
+        });
         if !is_gone {
             self.reconcile_spaces(now);
         }
@@ -345,12 +479,14 @@ impl Node {
         life: Option<DataLife>,
         is_noted: bool,
     ) {
-        self.disposal.handle_life_noted(waste, life, is_noted);
+        self.run(now, Part::Data, |node, _| {
+            node.disposal.handle_life_noted(waste, life, is_noted);
+            if let (Waste::Topology(id), true) = (waste, is_noted) {
+                node.copies.forget_versions(*id);
+            }
+        });
         if !is_noted {
             return;
-        }
-        if let Waste::Topology(id) = waste {
-            self.copies.forget_versions(*id);
         }
         self.refresh_disposal(now);
         self.reconcile_spaces(now);
@@ -358,7 +494,7 @@ impl Node {
 
     /// Has what the blobs take in judged by what is needed here.
     fn run_blobs(&mut self, now: Instant, work: impl FnOnce(&mut Blobs, &Facts, &Needs<'_>, &mut Effects)) {
-        self.run(now, |node, effects| {
+        self.run(now, Part::Data, |node, effects| {
             let (facts, mesh) = (&node.facts, &node.mesh);
             let needs = Needs {
                 spawned: node.actors.spawns.topologies_needed().collect(),
@@ -392,7 +528,7 @@ impl Node {
         written: bool,
     ) {
         let is_submitted = self.commands.blobs().any(|submitted| submitted == digest);
-        let is_complete = self.run(now, |node, effects| {
+        let is_complete = self.run(now, Part::Data, |node, effects| {
             node.blobs.handle_piece_written(now, (digest, last), written, is_submitted, effects)
         });
         if is_complete {
@@ -402,7 +538,7 @@ impl Node {
 
     /// A blob that an operator brought is on our flash in full.
     pub(crate) fn complete_blob(&mut self, now: Instant, digest: BlobDigest, size_bytes: u32) {
-        self.run(now, |node, effects| node.blobs.complete(digest, size_bytes, effects));
+        self.run(now, Part::Data, |node, effects| node.blobs.complete(digest, size_bytes, effects));
         self.resume_spawns(now);
     }
 }

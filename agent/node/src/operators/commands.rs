@@ -1,6 +1,7 @@
 //! What operators ask for: checked, carried out, and answered once it is known what became of it.
 
 use crate::{
+    faults::Part,
     mesh::links::LINKS_ANSWER_WITHIN,
     node::Node,
     operators::examination::Kind,
@@ -18,6 +19,8 @@ use zhost_gossip::document::{DocumentKey, FirmwareImage, TopologyDocument, Wante
 
 /// How long another zhost may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The answer to what is no request.
+const SENSELESS: &str = "the request makes no sense to this zhost; do versions differ?";
 /// Commands under way at once; further ones are refused.
 pub(crate) const COMMANDS_MAX: usize = 64;
 
@@ -82,6 +85,12 @@ impl Commands {
         self.serial
     }
 
+    /// What was under way is lost: who waits for it.
+    pub fn begin_again(&mut self) -> Vec<Asker> {
+        self.examinations.clear();
+        std::mem::take(&mut self.under_way).into_iter().map(|(_, command)| command.asker).collect()
+    }
+
     /// Whom the answer of a zhost is for, if it was asked.
     fn take_answered(&mut self, peer: ZhostId, serial: u64) -> Option<Asker> {
         let command = self.under_way.get(&serial)?;
@@ -118,16 +127,30 @@ impl Node {
         while let Some((session, message, bytes)) = self.control.poll_request() {
             progress = true;
             let asker = Asker::Operator(session, message);
-            match Request::decode(&bytes) {
-                Some(request) => self.handle_request(now, asker, request),
-                None => self.answer(
-                    now,
-                    asker,
-                    Reply::Refused("the request makes no sense to this zhost; do versions differ?".into()),
-                ),
+            let is_done = self.run(now, Part::Operators, |node, _| {
+                match Request::decode(&bytes) {
+                    Some(request) => node.handle_request(now, asker, request),
+                    None => node.answer(now, asker, Reply::Refused(SENSELESS.into())),
+                }
+                true
+            });
+            if !is_done {
+                let (state, fault) = self.describe_part(now, Part::Operators);
+                let state = state.unwrap_or_else(|| "begins again".into());
+                let text =
+                    format!("zbase panicked over this, and what came of it is not known ({state}{fault})");
+                self.answer(now, asker, Reply::Refused(text));
             }
         }
         progress
+    }
+
+    /// The commands under way are lost, and their operators told so.
+    pub(crate) fn begin_commands_again(&mut self, now: Instant) {
+        for asker in self.commands.begin_again() {
+            let text = "zbase panicked meanwhile, and what came of it is not known: look, and ask again";
+            self.answer(now, asker, Reply::Refused(text.into()));
+        }
     }
 
     /// Another zhost asks on behalf of an operator.

@@ -2,6 +2,7 @@
 
 use crate::{
     facts::Facts,
+    faults::Part,
     node::Node,
     operators::lookup::{self, Kind, Named},
     spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, web::Tickets},
@@ -273,6 +274,24 @@ impl Node {
         }
     }
 
+    fn describe_membership(&self) -> String {
+        let (alive, roster) = (self.facts.membership.peer_count() + 1, self.facts.ledger.roster().count());
+        let term = self.facts.leadership().map_or(0, |leadership| leadership.term);
+        format!("{alive} alive of {roster}, term {term}")
+    }
+
+    fn describe_data(&self) -> String {
+        let (replicated, packages) = (self.host.replicated(&self.facts).len(), self.blobs.count());
+        format!("{packages} packages, {replicated} spaces whose data others keep, too")
+    }
+
+    /// The state of a part, if it is not as usual, and what has befallen it.
+    pub(crate) fn describe_part(&self, now: Instant, part: Part) -> (Option<String>, String) {
+        let name =
+            |id| self.facts.ledger.topology(id).map_or_else(|| format!("{id}"), |t| t.spec.name.to_string());
+        self.faults.describe(now, part, name)
+    }
+
     fn status(&self, now: Instant) -> Status {
         let mode = if self.facts.is_super(self.facts.id) { "super" } else { "local" };
         let states: Vec<_> =
@@ -284,6 +303,11 @@ impl Node {
             state: state.into(),
             detail,
         };
+        let part = |part: Part, state: &str, detail: String| {
+            let (trouble, fault) = self.describe_part(now, part);
+            let state = trouble.unwrap_or_else(|| state.into());
+            Service { name: part.name().into(), state, detail: detail + &fault }
+        };
         Status {
             zhost: self.facts.zhost_name(self.facts.id),
             id: self.facts.id.to_string(),
@@ -293,14 +317,18 @@ impl Node {
             uptime_ms: now.since(self.started_at).as_millis() as u64,
             resident_kib: self.load.resident_kib,
             services: vec![
+                service("zmesh-controlplane", ready, self.describe_membership()),
                 self.mesh_service(now, mode, ready),
-                service("zrms", ready, format!("topologies {running}/{} running", states.len())),
-                service("zrun", "ok", self.describe_spaces()),
+                part(Part::Placement, ready, format!("topologies {running}/{} running", states.len())),
+                part(Part::Spaces, "ok", self.describe_spaces()),
+                part(Part::Data, "ok", self.describe_data()),
+                part(Part::Firmware, "ok", format!("runs {}", self.config.version)),
+                part(Part::Operators, "ok", format!("{} commands under way", self.commands.count())),
                 service("ledger", if self.facts.lost == Default::default() { "ok" } else { "lost" }, {
-                    let (documents, packages) = (self.facts.ledger.documents().count(), self.blobs.count());
+                    let documents = self.facts.ledger.documents().count();
                     let losses =
                         self.facts.describe_losses().map_or(String::new(), |losses| format!("; {losses}"));
-                    format!("{documents} documents, {packages} packages{losses}")
+                    format!("{documents} documents{losses}")
                 }),
             ]
             .into_iter()
@@ -313,14 +341,16 @@ impl Node {
         let rival =
             self.facts.describe_rival(self.facts.id).map(|sentence| ("runs twice", format!("; {sentence}")));
         let solitude = || self.describe_solitude(now).map(|sentence| ("no answer", format!("; {sentence}")));
+        let (held, fault) = self.describe_part(now, Part::Mesh);
         let trouble = rival.or_else(solitude);
         let (state, more) = match trouble {
             Some(trouble) => trouble,
             None if self.mesh.looks_cut => ("may be cut off", String::new()),
             None => (ready, String::new()),
         };
-        let detail = format!("mode {mode}, {} links{more}", self.mesh.links.peers().count());
-        Service { name: "zmesh".into(), state: state.into(), detail }
+        let detail = format!("mode {mode}, {} links{more}{fault}", self.mesh.links.peers().count());
+        let state = held.unwrap_or_else(|| state.into());
+        Service { name: Part::Mesh.name().into(), state, detail }
     }
 
     fn cluster(&self) -> Cluster {

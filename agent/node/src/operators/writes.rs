@@ -4,7 +4,7 @@
 //! answered once enough zhosts have that on their flash, or told how far it came.
 
 use crate::{
-    disk::{DiskReply, DiskRequest, Purpose, blob_index_write, blob_piece_write},
+    disk::{DiskRequest, Purpose, blob_index_write, blob_piece_write},
     facts::Facts,
     node::Node,
     operators::{
@@ -174,23 +174,19 @@ impl Node {
     pub(crate) fn handle_submitted_blob(
         &mut self,
         now: Instant,
-        (digest, size_bytes): (BlobDigest, u32),
+        digest: BlobDigest,
         command: u64,
-        result: Result<DiskReply, StoreError>,
+        result: Result<(), StoreError>,
     ) {
         let Some(Command { asker, waiting: Waiting::Blob { subject, .. }, .. }) =
             self.commands.under_way.remove(&command)
         else {
-            // The operator was told that it took too long; the blob is collected unless a topology refers to it.
-            if result.is_ok() {
-                self.complete_blob(now, digest, size_bytes);
-            }
+            // The operator was told that it took too long.
             return;
         };
         if let Err(error) = result {
             return self.answer(now, asker, Reply::Refused(format!("nothing was stored: {error}")));
         }
-        self.complete_blob(now, digest, size_bytes);
         match subject {
             Subject::Topology(mut document) => {
                 let id = zhost_mex::topology_id(&document.spec.name);

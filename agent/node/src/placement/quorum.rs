@@ -73,6 +73,12 @@ impl Quorum {
         Self { floors: promises.clone(), asked: promises.clone(), kept: promises, ..Self::default() }
     }
 
+    /// What was under way is lost. What is promised is on flash; who asks in vain asks again.
+    pub fn begin_again(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        *self = Self { serial: self.serial, news: true, ..Self::new(kept) };
+    }
+
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let times = self.rounds.values().map(|round| round.ask_again_at);
         times.min().map(|at| (at, "ask a majority"))
@@ -90,6 +96,11 @@ impl Quorum {
         self.asked.retain(|id, _| known(id));
         self.kept.retain(|id, _| known(id));
         self.askers.retain(|(id, _), _| known(id));
+    }
+
+    /// Whether there is a round about a topology. One that ends in a panic is lost.
+    pub fn has_round(&self, id: TopologyId) -> bool {
+        self.rounds.contains_key(&id)
     }
 
     /// Whether somebody answered since this was asked last.

@@ -12,6 +12,7 @@ use crate::{
     spaces::{
         bonds::{Bonds, Tie},
         context::Context,
+        host::Spawner,
         mail::Mail,
         messages::measure,
         names::{Grants, Registration},
@@ -53,6 +54,35 @@ impl Actors {
             bonds: Bonds::default(),
             grants: Grants::default(),
             spawns: Spawns::new(rng),
+        }
+    }
+}
+
+impl Actors {
+    /// What was under way is lost: bonds that stand are kept, the rest ends, and nobody is waited for any more. The
+    /// workers tell those spaces that ask, or have sent something.
+    pub fn begin_again(&mut self, cx: &Context<'_>, effects: &mut Effects) {
+        self.asking.clear();
+        self.mail.begin_again();
+        self.spawns.begin_again();
+        self.grants.begin_again(cx, effects);
+        self.bonds.begin_again(cx, effects);
+    }
+}
+
+impl Actors {
+    /// A local space was told that nobody knows what came of its question: what was spawned here for it ends, unknown to
+    /// it.
+    pub fn give_up_question(
+        &mut self,
+        cx: &Context<'_>,
+        (number, serial): (u32, u32),
+        effects: &mut Effects,
+    ) {
+        let parent = cx.facts.pid(number);
+        for (child, child_number) in cx.host.spawned_for(Spawner { parent, serial }) {
+            self.bonds.part(cx.facts, number, child_number);
+            effects.close(child);
         }
     }
 }
@@ -378,7 +408,7 @@ fn end_spawned(
     effects: &mut Effects,
 ) {
     let Some(key) = cx.local(topology, to) else { return };
-    if cx.host.space(key).is_some_and(|space| space.is_spawned) {
+    if cx.host.space(key).is_some_and(|space| space.is_spawned()) {
         effects.log(Level::Debug, format!("{from} ends {}: {reason}", key.space));
         effects.close(key.clone());
     }

@@ -7,6 +7,7 @@
 
 use crate::{
     effects::Effects,
+    facts::Facts,
     spaces::context::Context,
     wire::{ActorMessage, Bond},
 };
@@ -16,7 +17,7 @@ use zhost_base::{
     limits::BONDS_PER_SPACE_MAX,
     planted::{self, Bug},
 };
-use zhost_exchange::Signal;
+use zhost_exchange::{Act, Signal};
 
 /// Broken ties of which zhosts that are away are to be told; the oldest make room.
 const SEVERED_MAX: usize = 4096;
@@ -30,6 +31,27 @@ pub(crate) enum Tie {
     Watches,
     /// The other wants to be told of ours.
     WatchedBy,
+}
+
+/// What a local space wants to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The end of a space.
+    Space(Pid, Tie),
+    /// The end of a zhost.
+    Zhost(Name),
+}
+
+impl Wish {
+    /// What a space wishes that does this.
+    pub fn of(act: &Act) -> Option<Self> {
+        match act {
+            Act::Link(other) => Some(Self::Space(*other, Tie::Link)),
+            Act::Monitor(other) => Some(Self::Space(*other, Tie::Watches)),
+            Act::MonitorZhost(name) => Some(Self::Zhost(name.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// All ties of this zhost.
@@ -83,6 +105,45 @@ impl Bonds {
             self.severed.remove(0);
         }
         self.severed.push((me, other, bond));
+    }
+
+    /// Two local spaces are linked no longer, of which neither is told.
+    pub fn part(&mut self, facts: &Facts, a: u32, b: u32) {
+        self.ties.remove(&(a, facts.pid(b), Tie::Link));
+        self.ties.remove(&(b, facts.pid(a), Tie::Link));
+    }
+
+    /// Nothing is done about what a local space wishes: what it is told at once, since it would wait in vain.
+    pub fn refuse(&self, number: u32, wish: Wish) -> Option<Signal> {
+        match wish {
+            Wish::Space(other, tie) if self.ties.contains_key(&(number, other, tie)) => None,
+            Wish::Space(other, tie) => signal(other, tie, ExitReason::no_connection()),
+            Wish::Zhost(name) => Some(Signal::ZhostDown(name)),
+        }
+    }
+
+    /// What was under way about ties of local spaces is lost: those that do not stand on both sides, or belong to spaces
+    /// that are here no more, are broken. Those to other zhosts break when the streams to these are given up.
+    pub fn begin_again(&mut self, cx: &Context<'_>, effects: &mut Effects) {
+        let lives = |number: u32| cx.host.key_of(number).is_some();
+        self.zhosts.retain(|(watcher, _)| lives(*watcher));
+        self.ties.retain(|(number, ..), ()| lives(*number));
+        let stands = |(number, other, tie): &(u32, Pid, Tie)| {
+            let opposite = match tie {
+                Tie::Link => Tie::Link,
+                Tie::Watches => Tie::WatchedBy,
+                Tie::WatchedBy => Tie::Watches,
+            };
+            let is_here = *other == cx.facts.pid(other.number);
+            !is_here || self.ties.contains_key(&(other.number, cx.facts.pid(*number), opposite))
+        };
+        let broken: Vec<_> = self.ties.keys().filter(|tie| !stands(tie)).copied().collect();
+        for (number, other, tie) in broken {
+            self.ties.remove(&(number, other, tie));
+            if let Some(signal) = signal(other, tie, ExitReason::no_connection()) {
+                cx.signal(number, signal, effects);
+            }
+        }
     }
 
     /// Another's side of a bond was undone.

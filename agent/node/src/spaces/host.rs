@@ -5,6 +5,7 @@ use crate::{
     facts::Facts,
     output::{Level, Output},
     spaces::{
+        messages::MAILBOX_MAX_MESSAGES,
         supervision::{Decision, Supervision},
         wishes::{Situation, Wish},
     },
@@ -12,11 +13,11 @@ use crate::{
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{
-    ExitReason, Instant, Restart, Rng, SpaceKey, SpaceSpec, TopologySpec,
+    ExitReason, Instant, Pid, Restart, Rng, SpaceKey, SpaceSpec, TopologySpec,
     limits::SPACE_LOG_LINES_MAX,
     planted::{self, Bug},
 };
-use zhost_exchange::{Exit, Launch, LogLevel, Usage, WorkerCommand};
+use zhost_exchange::{Exit, Launch, LogLevel, Presence, Usage, WorkerCommand};
 use zhost_gossip::{
     document::PlacementVersion,
     row::{RowKey, SpaceState},
@@ -34,6 +35,13 @@ const USAGE_STALE: Duration = Duration::from_secs(3);
 /// Ends of a space that are remembered; older ones go.
 const ENDINGS_MAX: usize = 8;
 
+/// The space that spawned another, and which question of it that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spawner {
+    pub parent: Pid,
+    pub serial: u32,
+}
+
 /// A space on this zhost.
 #[derive(Debug)]
 pub(crate) struct LocalSpace {
@@ -47,8 +55,8 @@ pub(crate) struct LocalSpace {
     pub messages_out: u64,
     /// Delivered to the mailbox and not yet consumed.
     pub mailbox: u32,
-    /// Started by another space, not placed: it is not started again.
-    pub is_spawned: bool,
+    /// What has asked for it, if it was spawned and not placed: then it is not started again.
+    pub spawner: Option<Spawner>,
     /// What it has used when that was last told, and the fuel it used per second before.
     pub usage: Usage,
     fuel_per_second: u64,
@@ -57,6 +65,16 @@ pub(crate) struct LocalSpace {
 }
 
 impl LocalSpace {
+    /// Whether another space has spawned it.
+    pub fn is_spawned(&self) -> bool {
+        self.spawner.is_some()
+    }
+
+    /// Whether its worker has it.
+    fn has_worker(&self) -> bool {
+        matches!(self.state, SpaceState::Starting | SpaceState::Running | SpaceState::Closing)
+    }
+
     /// Fuel it uses per second; what a space uses is told about once a second, and not while it sleeps.
     pub fn fuel_per_second(&self, now: Instant) -> u64 {
         if now.since(self.used_at) < USAGE_STALE { self.fuel_per_second } else { 0 }
@@ -105,25 +123,43 @@ impl Host {
         }
     }
 
+    /// What workers said, or were told, may be lost: they are asked how each space is, and what is said in the registry of
+    /// spaces here is said anew.
+    pub fn begin_again(&mut self, facts: &Facts, effects: &mut Effects) {
+        self.numbers.clear();
+        for (key, space) in &mut self.spaces {
+            space.mailbox = 0;
+            let number = space.launch.pid.number;
+            if space.has_worker() {
+                self.numbers.insert(number, key.clone());
+                effects.output(Output::Worker(WorkerCommand::Resume { key: key.clone(), number }));
+            }
+            effects.space_row(key.clone());
+        }
+        let rows = facts.registry.rows_of(facts.id).map(|(key, _)| key);
+        let gone = rows.filter(|key| matches!(key, RowKey::Space(key) if !self.spaces.contains_key(key)));
+        gone.for_each(|key| effects.no_row(key.clone()));
+    }
+
     pub fn is_empty(&self) -> bool {
         self.spaces.is_empty()
     }
 
     /// How many placed spaces are being started.
     fn starting(&self) -> usize {
-        let is_starting = |space: &&LocalSpace| space.state == SpaceState::Starting && !space.is_spawned;
+        let is_starting = |space: &&LocalSpace| space.state == SpaceState::Starting && !space.is_spawned();
         self.spaces.values().filter(is_starting).count()
     }
 
     /// How many spaces run here because others spawned them.
     pub fn spawned(&self) -> usize {
-        self.spaces.values().filter(|space| space.is_spawned).count()
+        self.spaces.values().filter(|space| space.is_spawned()).count()
     }
 
     /// How many spawned spaces of that kind run here.
     pub fn spawned_of(&self, kind: &SpaceKey) -> usize {
         let is_of = |(key, space): &(&SpaceKey, &LocalSpace)| {
-            space.is_spawned && key.topology == kind.topology && space.launch.space == kind.space
+            space.is_spawned() && key.topology == kind.topology && space.launch.space == kind.space
         };
         self.spaces.iter().filter(is_of).count()
     }
@@ -131,6 +167,12 @@ impl Host {
     /// The space with the start of that number.
     pub fn key_of(&self, number: u32) -> Option<&SpaceKey> {
         self.numbers.get(&number)
+    }
+
+    /// The spaces that were spawned here for this question.
+    pub fn spawned_for(&self, spawner: Spawner) -> Vec<(SpaceKey, u32)> {
+        let spaces = self.spaces.iter().filter(|(_, space)| space.spawner == Some(spawner));
+        spaces.map(|(key, space)| (key.clone(), space.launch.pid.number)).collect()
     }
 
     /// The number of the next start.
@@ -165,7 +207,7 @@ impl Host {
         launch: Launch,
         placement: PlacementVersion,
         revision: u64,
-        is_spawned: bool,
+        spawner: Option<Spawner>,
     ) {
         let key = launch.key.clone();
         let space = LocalSpace {
@@ -178,7 +220,7 @@ impl Host {
             messages_in: 0,
             messages_out: 0,
             mailbox: 0,
-            is_spawned,
+            spawner,
             usage: Usage::default(),
             fuel_per_second: 0,
             used_at: now,
@@ -260,14 +302,19 @@ impl Host {
     pub fn reconcile(&mut self, at: &Situation<'_>, effects: &mut Effects) {
         let wishes = at.wishes();
         let is_surplus = |key: &SpaceKey, space: &LocalSpace| match wishes.get(key) {
-            _ if space.is_spawned => !at.is_spawn_wanted(key, space.revision),
+            _ if at.is_held(key.topology) => false,
+            _ if space.is_spawned() => !at.is_spawn_wanted(key, space.revision),
             Some(wish) => !wish.is_of(space.revision, space.launch.package),
             None => !at.is_undecided(key) && !planted::has(Bug::IgnoreMove),
         };
         let surplus = self.spaces.iter().filter(|(key, space)| is_surplus(key, space));
         let surplus: Vec<SpaceKey> = surplus.map(|(key, _)| key.clone()).collect();
-        surplus.iter().for_each(|key| self.close(at.facts, key, effects));
+        for key in surplus {
+            effects.about(key.topology);
+            self.close(at.facts, &key, effects);
+        }
         for (key, wish) in wishes {
+            effects.about(key.topology);
             let has_turn = self.starting() < STARTS_AT_ONCE;
             match self.spaces.get_mut(&key) {
                 Some(space)
@@ -282,7 +329,7 @@ impl Host {
                 None if !has_turn || !wish.has_place => {}
                 None if at.blobs.is_complete(wish.launch.package) => {
                     let Wish { launch, placement, revision, .. } = wish;
-                    self.take_in(at.now, at.facts, (launch, placement, revision), false, effects);
+                    self.take_in(at.now, at.facts, (launch, placement, revision), None, effects);
                 }
                 None => {}
             }
@@ -295,10 +342,11 @@ impl Host {
         now: Instant,
         facts: &Facts,
         (launch, revision): (Launch, u64),
+        spawner: Spawner,
         effects: &mut Effects,
     ) {
         if let Some(placement) = facts.obeyed_placement(launch.key.topology) {
-            self.take_in(now, facts, (launch, placement.version, revision), true, effects);
+            self.take_in(now, facts, (launch, placement.version, revision), Some(spawner), effects);
         }
     }
 
@@ -307,19 +355,19 @@ impl Host {
         now: Instant,
         facts: &Facts,
         (launch, placement, revision): (Launch, PlacementVersion, u64),
-        is_spawned: bool,
+        spawner: Option<Spawner>,
         effects: &mut Effects,
     ) {
         let key = launch.key.clone();
         effects.space_starts(key.clone());
-        self.insert(now, launch, placement, revision, is_spawned);
+        self.insert(now, launch, placement, revision, spawner);
         self.begin(facts, &key, effects);
     }
 
     /// Has a space started by its worker.
     fn begin(&mut self, facts: &Facts, key: &SpaceKey, effects: &mut Effects) {
         let Some(launch) = self.launch(facts, key) else { return };
-        let is_spawned = self.space(key).is_some_and(|space| space.is_spawned);
+        let is_spawned = self.space(key).is_some_and(|space| space.is_spawned());
         let level = if is_spawned { Level::Debug } else { Level::Info };
         effects.log(level, format!("starting space {} (start {})", key.space, launch.pid.number));
         effects.output(Output::Worker(WorkerCommand::Start(launch)));
@@ -371,13 +419,40 @@ impl Host {
         let space = self.start_of(key, number).filter(|space| space.state == SpaceState::Starting);
         let Some(space) = space else { return false };
         space.state = SpaceState::Running;
-        if space.is_spawned {
+        if space.is_spawned() {
             return true;
         }
         effects.log(Level::Info, format!("space {} is running", key.space));
         effects.space_row(key.clone());
         self.reconcile(at, effects);
         false
+    }
+
+    /// A worker says how a space is, after what it had said may have been lost. Whether it runs since then and is one that
+    /// another spawned, who is to be told.
+    pub fn handle_resumed(
+        &mut self,
+        at: &Situation<'_>,
+        (key, number): (&SpaceKey, u32),
+        presence: Presence,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(space) = self.start_of(key, number).filter(|space| space.has_worker()) else { return false };
+        if space.state == SpaceState::Closing && presence != Presence::Gone {
+            effects.output(Output::Worker(WorkerCommand::Stop(key.clone())));
+        }
+        match presence {
+            Presence::Gone => {
+                let exit = Exit::Crashed("ended while nobody noted how".into());
+                self.handle_exit(at, (key, number), exit, effects);
+                false
+            }
+            Presence::Starting => false,
+            Presence::Running(unread) => {
+                space.mailbox = space.mailbox.saturating_add(unread).min(MAILBOX_MAX_MESSAGES);
+                self.handle_started(at, (key, number), effects)
+            }
+        }
     }
 
     /// A space ended: it is started again, held, or forgotten.
@@ -389,7 +464,7 @@ impl Host {
         effects: &mut Effects,
     ) {
         let Some(space) = self.start_of(key, number) else { return };
-        let (is_spawned, is_closing) = (space.is_spawned, space.state == SpaceState::Closing);
+        let (is_spawned, is_closing) = (space.is_spawned(), space.state == SpaceState::Closing);
         let text = match &exit {
             Exit::Closed => "closed".to_owned(),
             Exit::Ended(code) => format!("asked to be stopped with code {code}"),

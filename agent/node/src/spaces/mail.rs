@@ -43,6 +43,11 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
+    /// What was under way is lost; those who sent it are told by others that nobody knows.
+    pub fn begin_again(&mut self) {
+        *self = Self { undelivered: self.undelivered, ..Self::default() };
+    }
+
     /// The most calls that one space has not taken out of its mailbox.
     pub fn calls_max(&self) -> usize {
         let waiting = |calls: &Vec<Called>| calls.iter().filter(|call| !call.is_taken).count();

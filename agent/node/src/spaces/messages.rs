@@ -119,6 +119,12 @@ fn count_messages(frames: &[Vec<u8>]) -> LiteMap<u32, (u32, u32)> {
 }
 
 impl Messages {
+    /// What was under way is lost. Windows and channels go on to be counted, so that none is taken for one before.
+    pub fn begin_again(&mut self) {
+        let Self { channel_count, windows, sent, received, undelivered, .. } = *self;
+        *self = Self { channel_count, windows, sent, received, undelivered, ..Self::default() };
+    }
+
     /// Which start of which space an outgoing path leads to at present, and the path's name.
     pub fn path_target(&self, facts: &Facts, key: &SpaceKey, path: u8) -> Option<(Pid, Name)> {
         let target = self.outgoing.get(&(key.clone(), path))?.target?;
@@ -174,7 +180,7 @@ impl Messages {
             // A sender that started anew knows nothing of what its former self sent.
             let unknown = old.filter(|old| old.sender == sender).map_or(0, |old| old.outstanding);
             let (key, path) = slot;
-            self.tell_undelivered(local, &key, path, Undelivered { lost: 0, unknown });
+            self.tell_undelivered(local, &key, path, Undelivered { lost: 0, unknown }, None);
             let up = target.is_some();
             local.effects.output(Output::Worker(WorkerCommand::Target { key, path, up }));
         }
@@ -195,7 +201,7 @@ impl Messages {
         let slot = (key.clone(), path);
         let target = self.outgoing.get(&slot).and_then(|outgoing| outgoing.target);
         let Some(target) = target else {
-            return self.tell_undelivered(local, key, path, Undelivered { lost: count, unknown: 0 });
+            return self.tell_undelivered(local, key, path, Undelivered { lost: count, unknown: 0 }, None);
         };
         if let Some(outgoing) = self.outgoing.get_mut(&slot) {
             outgoing.outstanding += count;
@@ -325,6 +331,7 @@ impl Messages {
 
     fn deliver(&mut self, local: &mut Local<'_>, peer: ZhostId, channel: Channel, payloads: Batch) {
         let Channel { to, sender: number, flow, generation } = channel;
+        local.effects.about(to.topology);
         let (count, bytes) = measure(&payloads);
         let declared = local.facts.spec_of(&to).is_some_and(|spec| {
             let mut paths = spec.paths_from(&flow.from);
@@ -401,9 +408,7 @@ impl Messages {
         }
         let lost = messages.min(outgoing.outstanding);
         outgoing.outstanding -= lost;
-        self.tell_undelivered(local, sender, path, Undelivered { lost, unknown: 0 });
-        let key = sender.clone();
-        local.effects.output(Output::Worker(WorkerCommand::Credit { key, path, messages: lost, bytes }));
+        self.tell_undelivered(local, sender, path, Undelivered { lost, unknown: 0 }, Some(bytes));
     }
 
     fn tell_undelivered(
@@ -412,6 +417,7 @@ impl Messages {
         key: &SpaceKey,
         path: u8,
         undelivered: Undelivered,
+        credit_bytes: Option<u32>,
     ) {
         if undelivered != Undelivered::default() && !planted::has(Bug::KeepQuiet) {
             self.undelivered += u64::from(undelivered.lost + undelivered.unknown);
@@ -419,7 +425,8 @@ impl Messages {
                 return local.web.show_undelivered(local.facts, key, path, undelivered, local.effects);
             }
             let key = key.clone();
-            local.effects.output(Output::Worker(WorkerCommand::Undelivered { key, path, undelivered }));
+            let told = WorkerCommand::Undelivered { key, path, undelivered, credit_bytes };
+            local.effects.output(Output::Worker(told));
         }
     }
 
@@ -453,7 +460,7 @@ impl Messages {
             told.push((key.clone(), *path, Undelivered { lost, unknown: outstanding - lost }));
         }
         for (key, path, undelivered) in told {
-            self.tell_undelivered(local, &key, path, undelivered);
+            self.tell_undelivered(local, &key, path, undelivered, None);
             local.effects.output(Output::Worker(WorkerCommand::Target { key, path, up: false }));
         }
     }

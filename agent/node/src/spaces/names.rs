@@ -57,6 +57,22 @@ impl Grants {
         self.held.get(&(topology, name.clone())).map(|(number, _)| *number)
     }
 
+    /// What was under way is lost: what is said of names held here is what is held by spaces that are here.
+    pub fn begin_again(&mut self, cx: &Context<'_>, effects: &mut Effects) {
+        self.held.retain(|_, (number, _)| cx.host.key_of(*number).is_some());
+        for (key, row) in cx.facts.registry.rows_of(cx.facts.id) {
+            if let (RowKey::Name(topology, name), Row::Name { number, grant }) = (key, row)
+                && self.held.get(&(*topology, name.clone())) != Some(&(*number, *grant))
+            {
+                effects.no_row(key.clone());
+            }
+        }
+        for ((topology, name), (number, grant)) in self.held.iter() {
+            let row = Row::Name { number: *number, grant: *grant };
+            effects.row(RowKey::Name(*topology, name.clone()), row);
+        }
+    }
+
     /// A name is free again.
     pub fn release(&mut self, topology: TopologyId, name: &Name, pid: Pid) {
         let key = (topology, name.clone());

@@ -7,6 +7,7 @@ use crate::{
     spaces::{
         bonds::{Bonds, Tie},
         context::Context,
+        host::Spawner,
     },
     wire::ActorMessage,
 };
@@ -50,6 +51,13 @@ pub(crate) struct Spawns {
 impl Spawns {
     pub fn new(rng: Rng) -> Self {
         Self { rng, waiting: Vec::new(), spawned: LiteMap::new(), starting: LiteMap::new() }
+    }
+
+    /// What was under way is lost; those who asked are told by others that nobody knows.
+    pub fn begin_again(&mut self) {
+        self.waiting.clear();
+        self.spawned.clear();
+        self.starting.clear();
     }
 
     /// The topologies whose packages are needed for spawns.
@@ -159,8 +167,9 @@ impl Spawns {
             bonds.tie(number, spawn.parent, Tie::Link);
         }
         effects.log(Level::Debug, format!("spawning {} for {}", key.space, spawn.parent));
+        let spawner = Spawner { parent: spawn.parent, serial: spawn.serial };
         self.starting.insert(number, spawn);
-        effects.host(launch, document.revision);
+        effects.host(launch, document.revision, spawner);
     }
 
     /// A spawned space runs, or ended before it did: who spawned it is told.

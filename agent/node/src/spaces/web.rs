@@ -50,6 +50,14 @@ pub(crate) struct Web {
 }
 
 impl Web {
+    /// What is shown here is to be told anew: pages lose their streams, and look for them again.
+    pub fn begin_again(&mut self, effects: &mut Effects) {
+        self.sites.clear();
+        for (id, _) in std::mem::take(&mut self.streams) {
+            effects.output(Output::Web { id, bytes: Vec::new(), content: Arc::default(), is_last: true });
+        }
+    }
+
     /// A browser is gone.
     pub fn handle_left(&mut self, id: WebId) {
         self.streams.remove(&id);

@@ -3,10 +3,11 @@
 use crate::{
     data::{blobs::Blobs, disposal::Disposal},
     facts::Facts,
+    faults::{Faults, Part},
 };
 use litemap::LiteMap;
 use zhost_base::{
-    BlobDigest, Instant, Pid, SpaceKey,
+    BlobDigest, Instant, Pid, SpaceKey, TopologyId,
     planted::{self, Bug},
 };
 use zhost_exchange::Launch;
@@ -21,6 +22,7 @@ pub(crate) struct Situation<'a> {
     pub facts: &'a Facts,
     pub blobs: &'a Blobs,
     pub disposal: &'a Disposal,
+    pub faults: &'a Faults,
     /// Whether this zhost is about to leave the cluster.
     pub is_leaving: bool,
 }
@@ -50,6 +52,7 @@ impl Situation<'_> {
             return wishes;
         }
         let topologies = facts.ledger.topologies().filter(|(_, topology)| topology.wanted == Wanted::Running);
+        let topologies = topologies.filter(|(id, _)| !self.is_held(*id));
         for (id, topology) in topologies {
             let placement = facts.obeyed_placement(id).filter(|p| p.revision == topology.revision);
             let Some(placement) = placement else { continue };
@@ -93,6 +96,11 @@ impl Situation<'_> {
         let placed =
             self.facts.obeyed_placement(key.topology).is_some_and(|p| p.revision == topology.revision);
         topology.wanted == Wanted::Running && !placed && self.stays()
+    }
+
+    /// Whether nothing is done about a topology for the time being, since that panics.
+    pub fn is_held(&self, topology: TopologyId) -> bool {
+        self.faults.is_held((Part::Spaces, Some(topology)))
     }
 
     fn stays(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What the loop tells a worker: spaces to start and to stop, mail, answers and signals for them.
 
-use super::{Phase, Task, Worker};
+use super::{Phase, Site, Task, Worker};
 use crate::{
     actor::Until,
     budget,
@@ -11,7 +11,7 @@ use crate::{
     program::{Content, Loaded},
 };
 use std::sync::Arc;
-use zhost_base::{Batch, ExitReason, Instant, Name, SpaceKey, limits::PATH_WINDOW_MESSAGES};
+use zhost_base::{Batch, ExitReason, Instant, Name, SpaceKey};
 use zhost_exchange::{Exit, Launch, Origin, Refusal, Signal, Usage, WorkerCommand, WorkerEvent};
 use zhost_mex::Assets;
 
@@ -39,25 +39,22 @@ impl Worker {
                 self.put(&key, Letters::new(Kind::Path, origin, Some(path), payloads));
             }
             WorkerCommand::Target { key, path, up } => {
-                self.with_path(&key, path, |path| {
-                    path.credit = if up { PATH_WINDOW_MESSAGES } else { 0 };
-                    path.outstanding_bytes = 0;
-                });
+                self.with_path(&key, path, |path| path.aim(up));
                 self.wake_if_refused(&key);
             }
             WorkerCommand::Credit { key, path, messages, bytes } => {
                 self.with_path(&key, path, |path| {
-                    path.credit = path.credit.saturating_add(messages).min(PATH_WINDOW_MESSAGES);
-                    path.outstanding_bytes = path.outstanding_bytes.saturating_sub(bytes);
+                    path.settle(messages);
+                    path.refill(messages, bytes);
                 });
                 self.wake_if_refused(&key);
             }
-            WorkerCommand::Undelivered { key, path, undelivered } => {
+            WorkerCommand::Undelivered { key, path, undelivered, credit_bytes } => {
                 if let Some(task) = self.tasks.get_mut(&key) {
-                    let context = task.guest.context();
-                    if let Some(path) = context.paths.get(usize::from(path)) {
-                        context.undelivered.entry(path.name.clone()).or_default().add(undelivered);
-                    }
+                    task.guest.context().note_undelivered(path, undelivered, credit_bytes);
+                }
+                if credit_bytes.is_some() {
+                    self.wake_if_refused(&key);
                 }
                 self.enqueue(&key);
             }
@@ -87,6 +84,8 @@ impl Worker {
                     self.proceed(now, &key, left);
                 }
             }
+            WorkerCommand::Resume { key, number } => self.resume(key, number),
+            WorkerCommand::TellWrite { key, number } => self.tell_write(key, number),
         }
     }
 
@@ -110,8 +109,8 @@ impl Worker {
         {
             self.events.push_back(WorkerEvent::Exited(key.clone(), launch.pid.number, Exit::Closed));
         }
-        if let Some(number) = self.sites.remove(key) {
-            self.events.push_back(WorkerEvent::Exited(key.clone(), number, Exit::Closed));
+        if let Some(site) = self.sites.remove(key) {
+            self.events.push_back(WorkerEvent::Exited(key.clone(), site.number, Exit::Closed));
         }
         let Some(task) = self.tasks.get_mut(key) else { return };
         if task.is_program {
@@ -247,9 +246,10 @@ impl Worker {
 
     /// A UI space runs nothing: it is there at once.
     pub(super) fn open_site(&mut self, key: SpaceKey, number: u32, assets: Assets) {
-        self.events.push_back(WorkerEvent::Serves(key.clone(), number, Arc::new(assets)));
+        let assets = Arc::new(assets);
+        self.events.push_back(WorkerEvent::Serves(key.clone(), number, assets.clone()));
         self.events.push_back(WorkerEvent::Started(key.clone(), number));
-        self.sites.insert(key, number);
+        self.sites.insert(key, Site { number, assets });
     }
 
     pub(super) fn load(
@@ -266,7 +266,7 @@ impl Worker {
         let mut context = Context::new(identity, spec, data, self.devices.clone(), self.rng.fork());
         context.unix_origin_ms = self.unix_origin_ms;
         context.argument = launch.argument;
-        let path = |name: &Name| OutgoingPath { name: name.clone(), credit: 0, outstanding_bytes: 0 };
+        let path = |name: &Name| OutgoingPath::new(name.clone());
         context.paths = loaded.paths.iter().map(path).collect();
         context.recognizers.clone_from(&loaded.recognizers);
         let guest = loaded.program.instantiate(context, memory_bytes).map_err(|e| e.to_string())?;

@@ -69,6 +69,11 @@ impl Task {
         self.guest.call(Export::Start)
     }
 
+    /// Whether it is past its beginning, and others may send it messages.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Process | Phase::Close)
+    }
+
     pub fn fuel_max(&self) -> u64 {
         match self.phase {
             Phase::Begin | Phase::Initialize | Phase::Init => budget::INIT_FUEL_MAX,

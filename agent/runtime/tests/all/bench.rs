@@ -161,6 +161,8 @@ pub struct Bench {
     pub now: Instant,
     pub events: Vec<WorkerEvent>,
     starts: u32,
+    /// The type of the guests to come.
+    pub kind: &'static str,
     /// Linear memory of the guests to come.
     pub memory_kib: u32,
     /// Fuel that the guests to come may use in a second; 0 is as much as there is.
@@ -188,6 +190,7 @@ impl Bench {
             now: Instant::from_micros(1),
             events: Vec::new(),
             starts: 0,
+            kind: "IO",
             recognizers: Vec::new(),
             memory_kib: 256,
             fuel_per_second: 0,
@@ -211,8 +214,9 @@ impl Bench {
             );
         let topology = head("Topology", space)
             + &format!(
-                "spaces:\n- {{name: {space}, type: IO, capabilities: [{}], resources: {{memoryKiB: {}, storageKiB: 64, fuelPerSecond: {}}}{more}}}\n- {{name: partner, type: IO}}\n\
+                "spaces:\n- {{name: {space}, type: {}, capabilities: [{}], resources: {{memoryKiB: {}, storageKiB: 64, fuelPerSecond: {}}}{more}}}\n- {{name: partner, type: IO}}\n\
                  paths:\n- {{from: {space}, to: partner, name: out}}\n- {{from: partner, to: {space}, name: in}}\n",
+                self.kind,
                 capabilities.join(", "),
                 self.memory_kib,
                 self.fuel_per_second

@@ -178,7 +178,12 @@ fn deliver(bench: &mut Bench, guest: &str) {
     for command in [
         WorkerCommand::Deliver { key: key.clone(), from, sender, path, payloads },
         WorkerCommand::Signal { key: key.clone(), number: 1, signal: call },
-        WorkerCommand::Undelivered { key, path: 0, undelivered: Undelivered { lost: 2, unknown: 1 } },
+        WorkerCommand::Undelivered {
+            key,
+            path: 0,
+            undelivered: Undelivered { lost: 2, unknown: 1 },
+            credit_bytes: None,
+        },
     ] {
         bench.worker.handle_command(bench.now, command);
     }

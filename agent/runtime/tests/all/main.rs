@@ -4,6 +4,7 @@ mod bench;
 mod conformance;
 mod containment;
 mod guests;
+mod resume;
 mod smith;
 mod start;
 mod wasi;

@@ -1,9 +1,10 @@
 //! What can be done to a world: to its boards, their disks, and the network between them.
 
 use super::{Event, World};
-use crate::network::End;
+use crate::{network::End, panics::Panics};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::{BlobDigest, Instant};
+use zhost_node::{Input, Moment, Part};
 
 impl World {
     /// Notes what was drawn for this site.
@@ -11,6 +12,40 @@ impl World {
         let (boards, faults) = (self.machines.len(), self.network.faults);
         let broadcasts = self.machines.iter().any(|machine| machine.has_broadcasts());
         self.note(format!("== {boards} boards; broadcasts: {broadcasts}; everywhere {faults:?}"));
+    }
+
+    /// From now on parts of boards panic now and then, as drawn from the seed; or no more.
+    pub fn let_panic(&mut self, seed: Option<u64>) {
+        self.panics = seed.map(|seed| Panics::new(self.now, seed));
+        if self.panics.is_none() {
+            self.live().into_iter().for_each(|index| self.plant(index, None));
+        }
+    }
+
+    /// The next work of a part of a board panics, or none any more.
+    pub fn plant(&mut self, index: usize, planted: Option<(Part, Moment)>) {
+        if let Some((part, moment)) = planted {
+            self.note(format!("== {} of z{index} is to panic {moment:?} its work", part.name()));
+        }
+        let now = self.machines[index].clock.show(self.now);
+        if self.paused(index).is_none()
+            && let Some(running) = &mut self.machines[index].running
+        {
+            running.node.handle(now, Input::Planted(planted));
+            self.after(index);
+        }
+    }
+
+    /// How often a part of a board panicked since its start.
+    pub fn panics(&self, index: usize, part: Part) -> u32 {
+        let running = self.machines[index].running.as_ref();
+        let mut all = running.into_iter().flat_map(|running| running.node.inspect_panics());
+        all.find(|(other, ..)| *other == part).map_or(0, |(_, count, _)| count)
+    }
+
+    /// Whether a part of a board works, which is neither broken nor held.
+    pub fn works(&self, index: usize, part: Part) -> bool {
+        self.machines[index].running.as_ref().is_some_and(|running| running.node.inspect_works(part))
     }
 
     /// Ends a board's zhost, perhaps in the middle of a write; its kernel hangs up for it.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{effects::Effect, facts::fixture};
 use std::collections::{BTreeMap, VecDeque};
+use zhost_exchange::Write;
 use zhost_gossip::{
     document::{Document, DocumentKey},
     registry::Carrier,
@@ -16,10 +17,22 @@ struct Site {
     blobs: Blobs,
     /// Pieces on flash.
     flash: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The index on flash.
+    index: BTreeMap<Vec<u8>, Vec<u8>>,
     disk: VecDeque<(DiskRequest, Purpose)>,
     /// What it sends of blobs is wrong.
     lies: bool,
     warnings: usize,
+}
+
+impl Site {
+    fn write(&mut self, write: Write) {
+        let table = if write.table == table::BLOBS { &mut self.flash } else { &mut self.index };
+        match write.value {
+            Some(value) => table.insert(write.key, value),
+            None => table.remove(&write.key),
+        };
+    }
 }
 
 struct Cluster {
@@ -60,6 +73,7 @@ impl Cluster {
                 facts: fixture::facts(&zhosts, [(DocumentKey::Topology(ID), document)]),
                 blobs: Blobs::new(LiteMap::new(), rng.fork()),
                 flash: BTreeMap::new(),
+                index: BTreeMap::new(),
                 disk: VecDeque::new(),
                 lies: false,
                 warnings: 0,
@@ -79,6 +93,7 @@ impl Cluster {
             self.sites[index].flash.insert(key, piece.to_vec());
         }
         let (digest, size_bytes) = (self.digest, self.content.len() as u32);
+        self.sites[index].write(blob_index_write(digest, Some(size_bytes)));
         self.run(index, |site, effects| site.blobs.complete(digest, size_bytes, effects));
     }
 
@@ -114,11 +129,8 @@ impl Cluster {
         let is_refused = self.is_rough && self.rng.chance(50);
         match (request, purpose) {
             (DiskRequest::Commit(writes), purpose) => {
-                for write in writes.into_iter().filter(|write| !is_refused && write.table == table::BLOBS) {
-                    match write.value {
-                        Some(value) => self.sites[index].flash.insert(write.key, value),
-                        None => self.sites[index].flash.remove(&write.key),
-                    };
+                for write in writes.into_iter().filter(|_| !is_refused) {
+                    self.sites[index].write(write);
                 }
                 if let Purpose::BlobPiece { digest, last } = purpose {
                     let now = self.now;
@@ -126,6 +138,17 @@ impl Cluster {
                         site.blobs.handle_piece_written(now, (digest, last), !is_refused, false, effects);
                     });
                 }
+            }
+            (DiskRequest::Scan { from, .. }, Purpose::BlobIndex) => {
+                // One entry at a time.
+                let mut entries = self.sites[index].index.range(from..);
+                let first = entries.next().map(|(key, value)| (key.clone(), value.clone()));
+                let next = entries.next().map(|(key, _)| key.clone());
+                let reply = DiskReply::Entries(first.into_iter().collect(), next);
+                let result = if is_refused { Err(StoreError::Busy) } else { Ok(reply) };
+                self.run(index, |site, effects| {
+                    site.blobs.handle_index(result, effects);
+                });
             }
             (DiskRequest::Read { key, .. }, Purpose::BlobRead { digest, index: number, peer }) => {
                 let site = &self.sites[index];
@@ -165,6 +188,10 @@ impl Cluster {
         for step in 0..steps {
             self.now += STEP;
             let now = self.now;
+            if self.is_rough && self.rng.chance(20) {
+                let index = self.rng.below(self.sites.len() as u64) as usize;
+                self.run(index, |site, effects| site.blobs.begin_again(effects));
+            }
             for index in 0..self.sites.len() {
                 let is_due = self.sites[index].blobs.poll_timeout().is_some_and(|(at, _)| at <= now);
                 self.run(index, |site, effects| {
@@ -210,6 +237,28 @@ fn all_that_are_to_keep_a_blob_have_it_in_the_end_whatever_network_and_flash_do(
         cluster.pass(600);
         assert_eq!(cluster.sent, sent, "who has everything asks for nothing");
     }
+}
+
+#[test]
+fn what_came_to_flash_unnoticed_is_found_there_and_what_went_meanwhile_stays_away() {
+    let mut cluster = Cluster::new(3, 0);
+    cluster.is_rough = false;
+    let [unnoticed, gone] = [7, 8].map(|byte| BlobDigest([byte; 32]));
+    for digest in [unnoticed, gone] {
+        cluster.sites[0].write(blob_index_write(digest, Some(100)));
+    }
+    cluster.run(0, |site, effects| {
+        site.blobs.complete(gone, 100, effects);
+        site.blobs.begin_again(effects);
+        site.blobs.drop_blob(gone, effects);
+    });
+    assert!(!cluster.sites[0].blobs.is_complete(unnoticed));
+    for _ in 0..9 {
+        cluster.do_disk(0);
+    }
+    let blobs = &cluster.sites[0].blobs;
+    assert!(blobs.is_complete(unnoticed) && !blobs.is_complete(gone));
+    assert!(cluster.sites[1].facts.registry.row(ZhostId(1), &RowKey::Blob(unnoticed)).is_some());
 }
 
 #[test]

@@ -39,6 +39,8 @@ struct Cluster {
     commits: u64,
     acknowledged: Table,
     acknowledgements: u64,
+    /// Whether the space's worker was asked which write it waits for.
+    tells_write: bool,
     is_rough: bool,
 }
 
@@ -88,7 +90,7 @@ impl Cluster {
         };
         let mut sites: Vec<Site> = (0..count).map(site).collect();
         let launch = fixture::launch(&key());
-        sites[0].host.insert(Instant::ZERO, launch, version, 1, false);
+        sites[0].host.insert(Instant::ZERO, launch, version, 1, None);
         let Site { host, facts, .. } = &mut sites[0];
         host.launch(facts, &key()).unwrap();
         // What a follower has of earlier days may be anything.
@@ -106,6 +108,7 @@ impl Cluster {
             pending: None,
             commits: 0,
             acknowledgements: 0,
+            tells_write: false,
             is_rough: true,
         };
         cluster.run(0, |site, now, effects| {
@@ -136,6 +139,7 @@ impl Cluster {
                 Effect::Output(Output::Worker(WorkerCommand::Replicated { commit, .. })) => {
                     self.note_acknowledged(commit);
                 }
+                Effect::Output(Output::Worker(WorkerCommand::TellWrite { .. })) => self.tells_write = true,
                 Effect::Log(..) | Effect::SpaceRow(_) => {}
                 effect => panic!("data want {effect:?}"),
             }
@@ -256,8 +260,30 @@ impl Cluster {
         }
     }
 
+    /// The part of a zhost that looks after data has panicked: what was under way in it is lost.
+    fn begin_again(&mut self, index: usize) {
+        self.run(index, |site, now, effects| {
+            site.copies.begin_again(effects);
+            let mut here = Here { now, facts: &site.facts, host: &site.host, effects };
+            site.replicas.begin_again(&mut here);
+            site.replicas.refresh(&mut here);
+        });
+        if std::mem::take(&mut self.tells_write)
+            && let Some((commit, _)) = self.pending
+        {
+            self.run(0, |site, now, effects| {
+                let mut here = Here { now, facts: &site.facts, host: &site.host, effects };
+                site.replicas.handle_wrote(&mut here, &key(), (1, commit), Changes::new());
+            });
+        }
+    }
+
     fn step(&mut self) {
         self.now += STEP;
+        if self.is_rough && self.rng.chance(3) {
+            let index = self.rng.below(self.sites.len() as u64) as usize;
+            self.begin_again(index);
+        }
         if self.replicas_are_due() {
             self.run(0, |site, now, effects| {
                 site.replicas.handle_timeout(&mut Here {
@@ -346,7 +372,7 @@ fn who_is_not_the_primary_orders_nothing_and_its_space_is_stopped() {
     let mut effects = Effects::default();
     let site = &mut cluster.sites[4];
     let launch = fixture::launch(&key());
-    site.host.insert(cluster.now, launch, version, 1, false);
+    site.host.insert(cluster.now, launch, version, 1, None);
     site.host.launch(&site.facts, &key()).unwrap();
     let mut here = Here { now: cluster.now, facts: &site.facts, host: &site.host, effects: &mut effects };
     site.replicas.handle_wrote(&mut here, &key(), (1, 1), Changes::new());

@@ -219,7 +219,8 @@ fn storm(cluster: &mut Cluster) -> BTreeSet<(u64, u64, ZhostId)> {
         let index = cluster.rng.below(count as u64) as usize;
         match cluster.rng.below(1000) {
             0..2 => cluster.restart(index),
-            2..20 => {
+            2..4 => cluster.sites[index].quorum.begin_again(),
+            4..20 => {
                 let coordinator = cluster.rng.below(COORDINATORS as u64) as usize;
                 let term = (1 + step / (300 * count)) * COORDINATORS + coordinator;
                 cluster.coordinate(coordinator, term as u64);
@@ -236,10 +237,13 @@ fn storm(cluster: &mut Cluster) -> BTreeSet<(u64, u64, ZhostId)> {
 
 /// Nothing goes wrong any more, and one coordinates: whether a majority has a decision of its, and it hears of that.
 fn comes_to_rest(cluster: &mut Cluster, coordinator: usize) -> bool {
-    let term = 1000;
+    let (term, before) = (1000, cluster.decisions.len());
     for _ in 0..10 {
         cluster.now += ASK_PERIOD;
-        cluster.coordinate(coordinator, term);
+        // What it has decided it decides no second time.
+        if cluster.decisions.len() == before {
+            cluster.coordinate(coordinator, term);
+        }
         cluster.time_out(coordinator);
         while !cluster.network.is_empty() || cluster.sites.iter().any(|site| !site.disk.is_empty()) {
             cluster.deliver();
@@ -283,6 +287,27 @@ fn whoever_decides_knows_what_a_majority_has() {
     for (count, seeds) in [(3, 100), (7, 40), (20, 10)] {
         let chosen: usize = (0..seeds).map(|seed| run(count, seed)).sum();
         assert!(chosen > seeds as usize, "of {count} zhosts' decisions, {chosen} found a majority");
+    }
+}
+
+#[test]
+fn a_coordinator_whose_round_is_lost_hears_all_the_same_that_a_majority_has_its_decision() {
+    for (count, seed) in [(3, 1), (7, 2), (20, 3)] {
+        let mut cluster = Cluster::new(count, seed);
+        assert!(comes_to_rest(&mut cluster, 0));
+        cluster.sites[0].quorum.begin_again();
+        let site = &cluster.sites[0];
+        assert!(!site.quorum.has_round(ID) && !site.quorum.is_with_majority(&site.facts, ID));
+        let now = cluster.now;
+        let granted =
+            cluster.run(0, |quorum, facts, effects| quorum.granted_version(now, facts, ID, 1000, effects));
+        assert_eq!(granted, None, "a majority has to be asked");
+        for _ in 0..100 * count {
+            cluster.deliver();
+            (0..count).for_each(|index| cluster.write(index));
+        }
+        let site = &cluster.sites[0];
+        assert!(site.quorum.has_round(ID) && site.quorum.is_with_majority(&site.facts, ID), "{count} zhosts");
     }
 }
 

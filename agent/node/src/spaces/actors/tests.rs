@@ -115,7 +115,7 @@ impl Cluster {
         let key = key(site.facts.id, space);
         let launch = fixture::launch(&key);
         let placement = PlacementVersion { slot: Slot::Full, term: 1, counter: 1, coordinator: ZhostId(1) };
-        site.host.insert(self.now, launch, placement, 1, false);
+        site.host.insert(self.now, launch, placement, 1, None);
         let launch = site.host.launch(&site.facts, &key).unwrap();
         self.spaces.insert(launch.pid, Space::default());
     }

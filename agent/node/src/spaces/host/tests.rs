@@ -5,6 +5,7 @@ use crate::{
     data::{blobs::Blobs, disposal::Disposal},
     effects::Effect,
     facts::fixture,
+    faults::{Faults, Part},
 };
 use zhost_base::{BlobDigest, Name, SpaceKind, Start, TopologyId, ZhostId};
 use zhost_gossip::document::{Document, DocumentKey, Home, Placement, Slot, Wanted};
@@ -19,6 +20,7 @@ struct Site {
     host: Host,
     blobs: Blobs,
     disposal: Disposal,
+    faults: Faults,
     is_leaving: bool,
     /// The starts under way, and what workers were told to stop.
     started: Vec<Launch>,
@@ -72,6 +74,7 @@ impl Site {
             host: Host::new(Rng::from_number(1)),
             blobs: Blobs::new(packages, Rng::from_number(1)),
             disposal: Disposal::new(LiteMap::new()),
+            faults: Faults::default(),
             is_leaving: false,
             started: Vec::new(),
             stopped: Vec::new(),
@@ -91,6 +94,7 @@ impl Site {
             facts: &self.facts,
             blobs: &self.blobs,
             disposal: &self.disposal,
+            faults: &self.faults,
             is_leaving: self.is_leaving,
         };
         let outcome = work(&mut self.host, &situation, &mut effects);
@@ -98,6 +102,9 @@ impl Site {
             match effect {
                 Effect::Output(Output::Worker(WorkerCommand::Start(launch))) => self.started.push(launch),
                 Effect::Output(Output::Worker(WorkerCommand::Stop(key))) => self.stopped.push(key),
+                Effect::Output(Output::Worker(WorkerCommand::Resume { key, number })) => {
+                    self.told.push(format!("{} {number}?", key.space));
+                }
                 Effect::SpaceEnded(key, number, _) => self.told.push(format!("{} {number} ended", key.space)),
                 Effect::SpaceGone(key) => self.told.push(format!("{} gone", key.space)),
                 _ => {}
@@ -255,13 +262,56 @@ fn a_space_with_data_waits_until_there_is_a_place_for_it() {
 }
 
 #[test]
+fn after_a_panic_workers_are_asked_how_spaces_are_and_they_run_on() {
+    let mut site = Site::new((0..5).map(space).collect());
+    site.reconcile();
+    site.started();
+    // The first is being started, the second closes, the third has ended unnoticed, the fourth pauses.
+    site.host.space_mut(&key(0)).unwrap().state = SpaceState::Starting;
+    site.run(|host, at, effects| host.close(at.facts, &key(1), effects));
+    site.exit(3, Exit::Crashed("trap".into()));
+    (site.told, site.stopped) = (Vec::new(), Vec::new());
+    site.run(|host, at, effects| host.begin_again(at.facts, effects));
+    assert_eq!(site.told, ["s0 1?", "s1 2?", "s2 3?", "s4 5?"]);
+    site.told.clear();
+    let mut resume = |index: usize, number: u32, presence: Presence| {
+        site.run(|host, at, effects| host.handle_resumed(at, (&key(index), number), presence, effects))
+    };
+    assert!(!resume(0, 1, Presence::Running(3)) && !resume(1, 2, Presence::Running(0)));
+    assert!(!resume(2, 3, Presence::Gone) && !resume(4, 5, Presence::Running(u32::MAX)));
+    assert!(!resume(4, 4, Presence::Gone), "another start of it");
+    let states = [0, 1, 2, 3, 4].map(|index| site.state(index).unwrap());
+    let (running, paused) = (SpaceState::Running, SpaceState::Backoff);
+    assert_eq!(states, [running, SpaceState::Closing, paused, paused, running]);
+    assert_eq!((site.stopped.len(), site.told.as_slice()), (1, &["s2 3 ended".to_owned()][..]));
+    let unread = [0, 4].map(|index| site.host.space(&key(index)).unwrap().mailbox);
+    assert_eq!(unread, [3, MAILBOX_MAX_MESSAGES]);
+}
+
+#[test]
+fn a_topology_that_is_held_keeps_what_runs_and_gets_nothing_new() {
+    let mut site = Site::new(vec![space(0), space(1)]);
+    site.reconcile();
+    site.started();
+    site.exit(1, Exit::Ended(0));
+    site.host.remove(&key(1));
+    for _ in 0..3 {
+        site.faults.handle_panic(site.now, (Part::Spaces, Some(ID)), "boom");
+    }
+    site.know(documents(2, 2, vec![space(0), space(1)]));
+    site.reconcile();
+    assert_eq!((site.started.len(), site.stopped.len(), site.state(0)), (0, 0, Some(SpaceState::Running)));
+}
+
+#[test]
 fn a_spawned_space_is_not_started_again_and_goes_with_its_version() {
     let kind = SpaceSpec { start: Start::Spawned, ..space(0) };
     let mut site = Site::new(vec![kind.clone()]);
     let spawn = |site: &mut Site| {
         let key = SpaceKey { topology: ID, space: "s0.1".parse().unwrap() };
         let launch = Launch { space: name(0), package: BlobDigest([1; 32]), ..fixture::launch(&key) };
-        site.run(|host, at, effects| host.take_in_spawned(at.now, at.facts, (launch, 1), effects));
+        let spawner = Spawner { parent: Pid::default(), serial: 1 };
+        site.run(|host, at, effects| host.take_in_spawned(at.now, at.facts, (launch, 1), spawner, effects));
         let launch = site.started.pop().expect("it starts");
         let start = (&key, launch.pid.number);
         assert!(

@@ -92,7 +92,7 @@ impl Ring {
         let key = key(index);
         site.host.remove(&key);
         let launch = fixture::launch(&key);
-        site.host.insert(Instant::ZERO, launch, VERSION, 1, false);
+        site.host.insert(Instant::ZERO, launch, VERSION, 1, None);
         let incarnation = site.host.launch(&site.facts, &key).unwrap().pid.number;
         site.host.space_mut(&key).unwrap().state = SpaceState::Running;
         (site.mailbox, site.last) = (VecDeque::new(), None);
@@ -154,7 +154,11 @@ impl Ring {
                 sent.credit += messages;
                 assert!(sent.credit <= PATH_WINDOW_MESSAGES, "more credit than a window has");
             }
-            WorkerCommand::Undelivered { undelivered, .. } => {
+            WorkerCommand::Undelivered { undelivered, credit_bytes, .. } => {
+                if credit_bytes.is_some() {
+                    sent.credit += undelivered.lost;
+                    assert!(sent.credit <= PATH_WINDOW_MESSAGES, "more credit than a window has");
+                }
                 sent.lost += u64::from(undelivered.lost);
                 sent.unknown += u64::from(undelivered.unknown);
             }

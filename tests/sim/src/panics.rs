@@ -1,0 +1,126 @@
+//! Parts of zhosts that panic: each begins again, the others go on, and spaces with them.
+
+use crate::{
+    family,
+    promise::Promise,
+    scenario::{self, Report, Run, network},
+    vault,
+    world::{Machines, World},
+};
+use std::{collections::VecDeque, sync::Once, time::Duration};
+use zhost_base::{Instant, Rng};
+use zhost_node::{Moment, Part};
+
+/// Between two panics pass at most so many milliseconds.
+const PAUSE_MAX_MS: u64 = 6000;
+/// How soon after a panic a part is to have begun again, of the time of its node.
+const BACK_WITHIN: Duration = Duration::from_secs(1);
+/// How long it is waited for a part to have something to do.
+const BUSY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Of one part of a board so many within so long are not planted: it would be held.
+const PANICS_MAX: usize = 2;
+const WITHIN: Duration = Duration::from_secs(70);
+
+/// What panics, and when the next one is due.
+pub(crate) struct Panics {
+    rng: Rng,
+    pub due: Instant,
+    recent: VecDeque<(Instant, usize, Part)>,
+}
+
+impl Panics {
+    pub fn new(now: Instant, seed: u64) -> Self {
+        hush();
+        Self { rng: Rng::from_number(seed), due: now, recent: VecDeque::new() }
+    }
+
+    /// Which of these boards is struck next, where and when.
+    pub fn draw(&mut self, now: Instant, live: &[usize]) -> Option<(usize, Part, Moment)> {
+        self.due = now + Duration::from_millis(self.rng.below(PAUSE_MAX_MS));
+        let board = *self.rng.pick(live)?;
+        let part = *self.rng.pick(&Part::ALL)?;
+        let moment = if self.rng.chance(500) { Moment::Before } else { Moment::After };
+        self.recent.retain(|(at, ..)| now.since(*at) < WITHIN);
+        let again = self.recent.iter().filter(|(_, other, of)| (*other, *of) == (board, part)).count();
+        self.recent.push_back((now, board, part));
+        (again < PANICS_MAX).then_some((board, part, moment))
+    }
+}
+
+/// Planted panics are not news.
+fn hush() {
+    static HUSHED: Once = Once::new();
+    HUSHED.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !panic.payload_as_str().is_some_and(is_planted) {
+                usual(panic);
+            }
+        }));
+    });
+}
+
+/// Whether the message of a panic is that of a planted one.
+pub(crate) fn is_planted(text: &str) -> bool {
+    text.contains("planted in ")
+}
+
+/// All sorts of mishaps, and panics on top of them: in counters and stores, in spaces that have to do with each other, or where
+/// replicated data is written.
+pub fn run(seed: u64, zhosts: usize, verbose: bool) -> Report {
+    match seed % 3 {
+        0 => scenario::faults_with(seed, zhosts, verbose, true),
+        1 => family::run_with(seed, zhosts, verbose, true),
+        _ => vault::run_with_panics(seed, vault::MISHAPS, verbose).report,
+    }
+}
+
+/// A cluster to which nothing happens but that one part of one board after the other panics, each at both moments: every part
+/// is back within a second, no space starts again, and messages flow.
+pub fn alone(seed: u64, zhosts: usize) -> Report {
+    hush();
+    let world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(0, 5));
+    let mut run = Run::new(world);
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    run.wait_for_quiet("after the submit");
+    let starts = |run: &Run| run.world.inspect().values().map(|view| view.starts).sum::<u32>();
+    let before = starts(&run);
+    for part in Part::ALL {
+        for moment in [Moment::Before, Moment::After] {
+            let live = run.world.live();
+            let board = run.world.rng().pick(&live).copied().unwrap_or(0);
+            strike(&mut run, board, part, moment);
+        }
+    }
+    run.wait_for_quiet("after the panics");
+    run.check_flow();
+    let after = starts(&run);
+    if after != before {
+        run.object(Promise::Running, format!("panics cost {} starts of spaces", after - before));
+    }
+    run.report(Some(Duration::ZERO))
+}
+
+/// Has a part of a board panic, and sees that it begins again.
+fn strike(run: &mut Run, board: usize, part: Part, moment: Moment) {
+    let before = run.world.panics(board, part);
+    run.world.plant(board, Some((part, moment)));
+    // Some parts have something to do only when they are asked.
+    if part == Part::Operators {
+        run.world.ask(board, &zhost_control::protocol::Request::Status);
+    }
+    let end = run.world.now() + BUSY_WITHIN;
+    let struck = run.world.run_until(end, |world| world.panics(board, part) > before);
+    run.world.plant(board, None);
+    if struck {
+        let back = run.world.now() + BACK_WITHIN;
+        if !run.world.run_until(back, |world| world.works(board, part)) {
+            let text = format!("{} of z{board} is not back within {BACK_WITHIN:?}", part.name());
+            run.object(Promise::Sanity, text);
+        }
+    } else if part != Part::Firmware {
+        run.object(Promise::Sanity, format!("{} of z{board} has nothing to do", part.name()));
+    }
+}
