@@ -1,6 +1,6 @@
 //! What a referee may look at: the simulator compares these between nodes.
 
-use crate::{Part, mesh::traffic::Line, node::Node};
+use crate::{Part, mesh::traffic::Line, node::Node, spaces::host::LocalSpace};
 use litemap::LiteMap;
 use std::collections::BTreeSet;
 use zhost_base::{BlobDigest, Instant, Name, Pid, SpaceKey, TopologyId, ZhostId, limits};
@@ -28,6 +28,8 @@ pub struct Inspection {
     pub topologies: LiteMap<String, (String, &'static str, Option<String>)>,
     /// The spaces it runs.
     pub running: BTreeSet<SpaceKey>,
+    /// Those of them that are of another version of their topology than is wanted.
+    pub outdated: BTreeSet<SpaceKey>,
     /// How many spaces it ever started.
     pub starts: u32,
     /// Members of the roster.
@@ -184,6 +186,8 @@ impl Node {
             let (state, reason) = self.facts.topology_state(id, topology);
             (topology.spec.name.to_string(), (topology.spec.version.to_string(), state.as_str(), reason))
         });
+        let revision_of = |key: &SpaceKey| Some(self.facts.ledger.topology(key.topology)?.revision);
+        let is_outdated = |key: &SpaceKey, space: &LocalSpace| revision_of(key) != Some(space.revision);
         let is_of_topology =
             |key: &DocumentKey| !matches!(key, DocumentKey::Roster(_) | DocumentKey::Firmware);
         Inspection {
@@ -199,6 +203,12 @@ impl Node {
             packages: self.facts.ledger.topologies().map(|(_, topology)| topology.package).collect(),
             topologies: topologies.collect(),
             running: self.host.running().map(|(key, _)| key.clone()).collect(),
+            outdated: self
+                .host
+                .running()
+                .filter(|(key, space)| is_outdated(key, space))
+                .map(|(key, _)| key.clone())
+                .collect(),
             starts: self.host.starts(),
             roster: self.facts.ledger.roster().count(),
             ready: self.facts.ready,

@@ -93,7 +93,7 @@ impl Bug {
 
     /// Whether it takes hundreds of seeds to find it, and so a soak.
     pub fn is_rare(self) -> bool {
-        matches!(self, Self::ReuseGeneration | Self::ObeyAnybody | Self::OutliveVersion | Self::IgnoreFailure)
+        matches!(self, Self::ObeyAnybody | Self::IgnoreFailure)
     }
 
     /// Its name on the command line.

@@ -62,7 +62,10 @@ const CHILD: &str = r#"
     (call $sleep (i32.const 400))
     (i32.const 0))"#;
 
-fn package(version: u32) -> Vec<u8> {
+/// One in so many seeds has children that are not linked with their parents, and outlive them.
+const UNLINKED_EVERY: u64 = 10;
+
+fn package(version: u32, is_linked: bool) -> Vec<u8> {
     let placed = |name: &str, more: &str| {
         format!("  - {{name: {name}, type: IO, capabilities: [{CAPABILITIES}]{more}}}\n")
     };
@@ -76,7 +79,11 @@ fn package(version: u32) -> Vec<u8> {
             "  - {{name: child, type: CALL, start: spawned, capabilities: [{CAPABILITIES}], resources: {{memoryKiB: 64}}}}\n"
         ),
     ];
-    let (parent, child) = (module(PARENT), module(&CHILD.replace("MORTALITY", "16")));
+    let parent = match is_linked {
+        true => module(PARENT),
+        false => module(PARENT).replace("\"spawn_link\"", "\"spawn\""),
+    };
+    let child = module(&CHILD.replace("MORTALITY", "16"));
     let aunt = module(&CHILD.replace("MORTALITY", "0"));
     let spaces = [
         ("mother", parent.clone()),
@@ -102,7 +109,8 @@ pub(crate) fn run_with(seed: u64, zhosts: usize, verbose: bool, panics: bool) ->
     run.rests = false;
     run.panics = panics.then_some(seed);
     run.power_on();
-    run.submit_package("family", 1, PLACED, package(1));
+    let is_linked = seed % UNLINKED_EVERY != UNLINKED_EVERY - 1;
+    run.submit_package("family", 1, PLACED, package(1, is_linked));
     if run.wait_for_quiet("after the submit") {
         run.live_on("after the submit");
     }
@@ -111,7 +119,7 @@ pub(crate) fn run_with(seed: u64, zhosts: usize, verbose: bool, panics: bool) ->
         run.trouble(|run| {
             if run.world.rng().chance(NEW_VERSION_PER_MILLE) {
                 version += 1;
-                run.submit_package("family", version, PLACED, package(version));
+                run.submit_package("family", version, PLACED, package(version, is_linked));
             }
         });
     }

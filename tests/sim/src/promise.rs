@@ -23,6 +23,8 @@ pub enum Promise {
     Rollout,
     /// Who lives and is heard is not taken for dead, and nobody again and again.
     Stability,
+    /// No two starts of a zhost have the same number.
+    Starts,
     /// Nothing panics.
     Sanity,
     /// Those that live agree on members, term, registry, ledger and topologies.
@@ -60,6 +62,7 @@ impl Promise {
             Self::OneHolder => "one holder of a name",
             Self::Rollout => "agents are tried one by one",
             Self::Stability => "nobody alive is taken for dead",
+            Self::Starts => "starts are counted",
             Self::Sanity => "nothing panics",
             Self::Agreement => "those alive agree",
             Self::Running => "what is wanted runs once",

@@ -8,7 +8,7 @@ use crate::{
     world::World,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use zhost_base::{BlobDigest, Instant, SpaceKey, TopologyId};
+use zhost_base::{BlobDigest, Generation, Instant, SpaceKey, TopologyId};
 use zhost_exchange::WorkerCommand;
 use zhost_gossip::document::{PlacementVersion, Slot};
 use zhost_node::Node;
@@ -25,6 +25,8 @@ pub struct Referee {
     further_clusters: usize,
     /// The newest placement that each board has carried out, by slot.
     executed: BTreeMap<(usize, TopologyId, Slot), PlacementVersion>,
+    /// The number of the last start of each board, as long as its flash is the same.
+    starts: BTreeMap<usize, Generation>,
     /// By start of a sender, what arrived of its messages.
     senders: BTreeMap<u64, Sender>,
     delivered: u64,
@@ -72,6 +74,14 @@ impl Referee {
                     Promise::Order.broken(format!("z{index} runs {key:?} by {version:?} after {old:?}")),
                 );
             }
+        }
+    }
+
+    /// A board starts: that start has a number of its own.
+    pub fn see_start(&mut self, index: usize, generation: Generation) {
+        let before = self.starts.insert(index, generation);
+        if before.is_some_and(|before| before >= generation) {
+            self.object(Promise::Starts.broken(format!("z{index} starts as {generation} once more")));
         }
     }
 
@@ -164,6 +174,7 @@ impl Referee {
     /// A board lost what it knew: it got an old disk.
     pub fn forget(&mut self, index: usize) {
         self.lost_flashes += 1;
+        self.starts.remove(&index);
         self.executed.retain(|(board, _, _), _| *board != index);
     }
 
@@ -242,6 +253,10 @@ pub fn judge(world: &World, expected: &[Expectation], rests: bool) -> Verdict {
                 let twice = format!("space {key:?} runs twice, once on z{index}");
                 verdict.push(Promise::Running.broken(twice));
             }
+        }
+        for key in &view.outdated {
+            let outdated = format!("space {key:?} on z{index} is of a version that is not wanted any more");
+            verdict.push(Promise::Running.broken(outdated));
         }
     }
     let placed = |name: &str| {

@@ -299,6 +299,9 @@ impl World {
         self.note(format!("== start z{index}"));
         let rng = self.rng.fork();
         self.machines[index].start(self.now, rng);
+        if let Some(running) = &self.machines[index].running {
+            self.referee.see_start(index, running.node.generation());
+        }
         let agent = self.machines[index].slots.running();
         self.network.isolate(index, agent.is_some_and(|agent| self.bad_agents.contains(&agent)));
         self.note(format!("== z{index} has {}", self.machines[index].draws()));
