@@ -73,16 +73,15 @@ fn drawn() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs())
 }
 
-/// Seeds that nobody has run.
+/// Seeds that nobody has run, of all sizes and scenarios also when some of them fail.
 pub fn soak(effort: &Effort) -> Outcome {
     let first = drawn();
-    for Size { zhosts, soak, .. } in SIZES {
-        simulate(first..first + u64::from(effort.of(soak)), zhosts)?;
-    }
-    for (scenario, zhosts) in SCENARIOS {
-        run(scenario, &text(first..first + u64::from(effort.of(SCENARIO_SEEDS.1))), zhosts, false)?;
-    }
-    Ok(())
+    let seeds = |count: u32| first..first + u64::from(effort.of(count));
+    let sizes = SIZES.map(|Size { zhosts, soak, .. }| simulate(seeds(soak), zhosts));
+    let scenarios =
+        SCENARIOS.map(|(scenario, zhosts)| run(scenario, &text(seeds(SCENARIO_SEEDS.1)), zhosts, false));
+    let failures: Vec<String> = sizes.into_iter().chain(scenarios).filter_map(Outcome::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
 /// A thousand seeds of replicated data that nobody has run.
