@@ -94,8 +94,8 @@ pub(crate) enum Purpose {
         size_bytes: u32,
         command: u64,
     },
-    /// Which blobs are there.
-    BlobIndex,
+    /// Which blobs are there; the number is that of the lookup.
+    BlobIndex(u64),
     /// A piece that a peer asked for.
     BlobRead {
         digest: BlobDigest,

@@ -1,8 +1,10 @@
-//! Faults stay local: what is remembered of the parts of a node that panicked, and which of them are held.
+//! Faults stay local: what is remembered of the parts of a node that panicked, and which topologies they leave alone.
 //!
 //! A part whose work panics begins again ([`crate::node`] has how each does); what it wanted done in that work is dropped.
-//! One that panics again and again is held for a while, which begins with a minute and doubles: if it was always about
-//! the same topology, only what concerns that topology, so that the rest of the part goes on.
+//! What panics again and again while spaces are started, or placed, is the fault of a topology if it was always about that:
+//! then the part starts, or places, nothing more of it for a while, which begins with a minute and doubles. Anything else
+//! that panics so often ends the agent, and so does a topology that panics although it is left alone: a zhost that looks
+//! alive and does nothing would be in the way of those that could take over.
 
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};
@@ -16,7 +18,7 @@ const HOLD_MIN: Duration = Duration::from_secs(60);
 const HOLD_MAX: Duration = Duration::from_secs(16 * 60);
 /// After so long without a further panic, a hold is forgotten, and the next is as short as the first.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
-/// Topologies that are remembered for having been held; further ones hold the whole part.
+/// Topologies that are remembered for having been held; further ones end the agent.
 pub(crate) const HOLDS_MAX: usize = 64;
 /// Panics that are remembered for the sake of how many there were lately.
 const RECENT_MAX: usize = 64;
@@ -79,7 +81,7 @@ struct Record {
     is_broken: bool,
 }
 
-/// A part that does nothing about a topology, or at all, for a while.
+/// A topology that a part leaves alone for a while.
 #[derive(Clone, Copy, Debug)]
 struct Hold {
     until: Instant,
@@ -91,30 +93,33 @@ struct Hold {
 /// A part, and the topology that its work was about, if it was about one.
 pub(crate) type Scope = (Part, Option<TopologyId>);
 
+/// What comes of a panic, in a sentence.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The part begins again.
+    Again(String),
+    /// The agent ends.
+    End(String),
+}
+
 /// All parts.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     records: [Record; Part::ALL.len()],
     recent: VecDeque<(Instant, Scope)>,
-    holds: LiteMap<Scope, Hold>,
+    holds: LiteMap<(Part, TopologyId), Hold>,
     #[cfg(debug_assertions)]
     planted: Option<(Part, Moment)>,
 }
 
 impl Faults {
-    /// Whether work of that scope is to be left alone: its part has just panicked, or is held.
-    pub fn is_out(&self, scope: Scope) -> bool {
-        self.is_broken(scope.0) || self.is_held(scope)
+    /// Whether a part leaves a topology alone.
+    pub fn is_held(&self, part: Part, topology: TopologyId) -> bool {
+        self.holds.get(&(part, topology)).is_some_and(|hold| hold.is_on)
     }
 
-    /// Whether a part is held, altogether or as far as a topology is concerned.
-    pub fn is_held(&self, (part, about): Scope) -> bool {
-        let holds = |about| self.holds.get(&(part, about)).is_some_and(|hold| hold.is_on);
-        !self.holds.is_empty() && (holds(None) || about.is_some() && holds(about))
-    }
-
-    /// A part panicked; a sentence about what comes of it.
-    pub fn handle_panic(&mut self, now: Instant, scope: Scope, text: &str) -> String {
+    /// A part panicked.
+    pub fn handle_panic(&mut self, now: Instant, scope: Scope, text: &str) -> Outcome {
         let (part, about) = scope;
         let text: String = text.chars().take(TEXT_MAX).collect();
         let record = &mut self.records[part as usize];
@@ -128,19 +133,27 @@ impl Faults {
         self.recent.retain(|(at, _)| now.since(*at) < PANICS_WITHIN);
         self.holds.retain(|_, hold| hold.is_on || now.since(hold.until) < FORGET_AFTER);
         let again = self.recent.iter().filter(|(_, other)| *other == scope).count();
+        let known = about.and_then(|topology| self.holds.get(&(part, topology)).copied());
         // Whoever was held before is held again at the first relapse. What operators ask is one thing at a time, and each is told
         // what came of it.
-        let is_held = again >= PANICS_MAX || self.holds.contains_key(&scope);
-        if !is_held || part == Part::Operators {
-            return format!("{} panicked, and begins again: {text}", part.name());
+        let is_enough = again >= PANICS_MAX || known.is_some();
+        if !is_enough || part == Part::Operators {
+            return Outcome::Again(format!("{} panicked, and begins again: {text}", part.name()));
         }
+        let may_hold = matches!(part, Part::Spaces | Part::Placement)
+            && !known.is_some_and(|hold| hold.is_on)
+            && (known.is_some() || self.holds.len() < HOLDS_MAX);
+        let Some(topology) = about.filter(|_| may_hold) else {
+            return Outcome::End(format!("{} panics again and again: {text}", part.name()));
+        };
         self.recent.retain(|(_, other)| *other != scope);
-        let is_known = self.holds.contains_key(&scope);
-        let scope = if is_known || self.holds.len() < HOLDS_MAX { scope } else { (part, None) };
-        let lasts = self.holds.get(&scope).map_or(HOLD_MIN, |hold| (hold.lasts * 2).min(HOLD_MAX));
-        self.holds.insert(scope, Hold { until: now + lasts, lasts, is_on: true });
-        let what = if about.is_some() { ", for one topology" } else { "" };
-        format!("{} panics again and again, and is held for {} s{what}: {text}", part.name(), lasts.as_secs())
+        let lasts = known.map_or(HOLD_MIN, |hold| (hold.lasts * 2).min(HOLD_MAX));
+        self.holds.insert((part, topology), Hold { until: now + lasts, lasts, is_on: true });
+        Outcome::Again(format!(
+            "{} panics again and again over one topology, and leaves it alone for {} s: {text}",
+            part.name(),
+            lasts.as_secs()
+        ))
     }
 
     /// The parts that have still to begin again.
@@ -154,6 +167,11 @@ impl Faults {
     /// Whether a part has panicked in the input at hand.
     pub fn is_broken(&self, part: Part) -> bool {
         self.records[part as usize].is_broken
+    }
+
+    /// Whether any part has.
+    pub fn is_any_broken(&self) -> bool {
+        self.records.iter().any(|record| record.is_broken)
     }
 
     /// Releases what was held for long enough: its part begins again, since it has missed what happened.
@@ -175,8 +193,8 @@ impl Faults {
         parts.filter_map(|(part, record)| Some((part, record.restarts, record.last.as_ref()?.0.as_str())))
     }
 
-    /// Whether a part is held, if only for one topology.
-    pub fn is_held_for_any(&self, part: Part) -> bool {
+    /// Whether a part leaves any topology alone.
+    pub fn holds_any(&self, part: Part) -> bool {
         self.holds.iter().any(|((held, _), hold)| *held == part && hold.is_on)
     }
 
@@ -190,10 +208,9 @@ impl Faults {
     ) -> (Option<String>, String) {
         let held = self.holds.iter().filter(|((held, _), hold)| *held == part && hold.is_on);
         let held: Vec<String> = held
-            .map(|((_, about), hold)| {
+            .map(|((_, topology), hold)| {
                 let seconds = hold.until.since(now).as_secs();
-                let whom = about.map_or(String::new(), |id| format!(" for topology {}", name(id)));
-                format!("held{whom}, {seconds} s more")
+                format!("leaves topology {} alone, {seconds} s more", name(*topology))
             })
             .collect();
         let state = (!held.is_empty()).then(|| held.join("; "));
@@ -232,96 +249,97 @@ impl Faults {
 mod tests {
     use super::*;
 
+    const ONE: TopologyId = TopologyId([1; 16]);
     const WHOLE: Scope = (Part::Spaces, None);
-    const ONE: Scope = (Part::Spaces, Some(TopologyId([1; 16])));
+    const OF_ONE: Scope = (Part::Spaces, Some(ONE));
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(1000 + seconds)
     }
 
-    /// Panics at these seconds, after each of which the part begins again.
-    fn after(scope: Scope, seconds: &[u64]) -> Faults {
-        let mut faults = Faults::default();
-        for second in seconds {
-            faults.handle_timeout(at(*second));
-            faults.handle_panic(at(*second), scope, "boom");
-            faults.take_broken();
-        }
-        faults
+    /// Panics at this second, after which the part begins again; whether the agent goes on.
+    fn panic(faults: &mut Faults, second: u64, scope: Scope) -> bool {
+        let outcome = faults.handle_panic(at(second), scope, "boom");
+        faults.take_broken();
+        matches!(outcome, Outcome::Again(_))
     }
 
     #[test]
-    fn a_part_that_panicked_is_out_until_it_has_begun_again_and_no_other_is() {
+    fn a_part_that_panicked_is_broken_until_it_has_begun_again_and_no_other_is() {
         let mut faults = Faults::default();
-        let sentence = faults.handle_panic(at(0), WHOLE, "boom");
-        assert_eq!(sentence, "zrun panicked, and begins again: boom");
-        assert!(faults.is_out(WHOLE) && faults.is_out(ONE) && !faults.is_out((Part::Data, None)));
+        let again = Outcome::Again("zrun panicked, and begins again: boom".into());
+        assert_eq!(faults.handle_panic(at(0), WHOLE, "boom"), again);
+        assert!(faults.is_broken(Part::Spaces) && !faults.is_broken(Part::Data));
         assert_eq!(faults.take_broken(), [Part::Spaces]);
-        assert!(!faults.is_out(WHOLE) && faults.take_broken().is_empty());
+        assert!(!faults.is_broken(Part::Spaces) && faults.take_broken().is_empty());
         assert_eq!(faults.panics().collect::<Vec<_>>(), [(Part::Spaces, 1, "boom")]);
         let (state, detail) = faults.describe(at(5), Part::Spaces, |_| "t".into());
         assert_eq!((state, detail.as_str()), (None, "; began again 1 times, last 5 s ago: boom"));
     }
 
     #[test]
-    fn three_panics_within_a_minute_hold_the_part_and_seldom_ones_never() {
-        let seldom: Vec<u64> = (0..100).map(|number| number * 31).collect();
-        assert!(!after(WHOLE, &seldom).is_out(WHOLE));
-        let mut faults = after(WHOLE, &[0, 10, 59]);
-        assert!(faults.is_out(WHOLE) && faults.is_out(ONE) && !faults.is_out((Part::Mesh, None)));
-        let (state, _) = faults.describe(at(60), Part::Spaces, |_| "t".into());
-        assert_eq!(state.as_deref(), Some("held, 59 s more"));
-        let (due, _) = faults.poll_timeout().unwrap();
-        assert_eq!(due, at(59) + HOLD_MIN);
-        faults.handle_timeout(due);
-        assert_eq!(faults.take_broken(), [Part::Spaces], "it has missed what happened");
-        assert!(!faults.is_out(WHOLE) && faults.poll_timeout().is_none());
+    fn three_panics_within_a_minute_end_the_agent_and_seldom_ones_never() {
+        for part in Part::ALL {
+            let mut faults = Faults::default();
+            assert!((0..100).all(|number| panic(&mut faults, number * 31, (part, None))));
+            let mut faults = Faults::default();
+            assert!(panic(&mut faults, 0, (part, None)) && panic(&mut faults, 10, (part, None)));
+            // Whoever asked is told, each time.
+            assert_eq!(panic(&mut faults, 59, (part, None)), part == Part::Operators);
+        }
     }
 
     #[test]
-    fn what_is_always_about_one_topology_holds_only_that() {
-        let faults = after(ONE, &[0, 1, 2]);
-        assert!(faults.is_out(ONE) && !faults.is_out(WHOLE));
-        assert!(!faults.is_out((Part::Spaces, Some(TopologyId([2; 16])))));
-        let (state, _) = faults.describe(at(2), Part::Spaces, |_| "lights".into());
-        assert_eq!(state.as_deref(), Some("held for topology lights, 60 s more"));
+    fn what_is_always_about_one_topology_leaves_that_alone_where_that_can_be() {
+        for part in [Part::Spaces, Part::Placement] {
+            let mut faults = Faults::default();
+            assert!((0..3).all(|second| panic(&mut faults, second, (part, Some(ONE)))));
+            assert!(faults.is_held(part, ONE) && !faults.is_held(part, TopologyId([2; 16])));
+            let (state, _) = faults.describe(at(2), part, |_| "lights".into());
+            assert_eq!(state.as_deref(), Some("leaves topology lights alone, 60 s more"));
+            assert!(!panic(&mut faults, 3, (part, Some(ONE))), "it panics although it is left alone");
+        }
+        for part in [Part::Mesh, Part::Data, Part::Firmware] {
+            let mut faults = Faults::default();
+            assert!((0..2).all(|second| panic(&mut faults, second, (part, Some(ONE)))));
+            assert!(!panic(&mut faults, 2, (part, Some(ONE))));
+        }
     }
 
     #[test]
     fn a_relapse_is_held_at_once_and_for_longer_up_to_a_limit_and_forgotten_after_an_hour() {
-        let mut faults = after(WHOLE, &[0, 1, 2]);
-        let mut now = at(2);
+        let mut faults = Faults::default();
+        assert!((0..3).all(|second| panic(&mut faults, second, OF_ONE)));
         for lasts in [60, 120, 240, 480, 960, 960] {
             let (due, _) = faults.poll_timeout().unwrap();
-            assert_eq!(due.since(now).as_secs(), lasts);
+            let now = due.since(at(0)).as_secs();
             faults.handle_timeout(due);
-            faults.take_broken();
-            assert!(!faults.is_out(WHOLE));
-            now = due + Duration::from_secs(1);
-            faults.handle_panic(now, WHOLE, "boom");
-            faults.take_broken();
+            assert_eq!(faults.take_broken(), [Part::Spaces], "it has missed what happened");
+            assert!(!faults.is_held(Part::Spaces, ONE) && faults.poll_timeout().is_none());
+            assert!(panic(&mut faults, now, OF_ONE));
+            let (state, _) = faults.describe(at(now), Part::Spaces, |_| "t".into());
+            let next = (lasts * 2).min(960);
+            assert_eq!(state, Some(format!("leaves topology t alone, {next} s more")));
         }
         let (due, _) = faults.poll_timeout().unwrap();
         faults.handle_timeout(due);
-        faults.take_broken();
-        faults.handle_panic(due + FORGET_AFTER, WHOLE, "boom");
-        faults.take_broken();
-        assert!(!faults.is_out(WHOLE));
+        let later = due.since(at(0)).as_secs() + FORGET_AFTER.as_secs();
+        assert!(panic(&mut faults, later, OF_ONE) && !faults.is_held(Part::Spaces, ONE));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut faults = Faults::default();
-        for number in 0..=2 * HOLDS_MAX as u8 {
+        let mut goes_on = true;
+        for number in 0..=HOLDS_MAX as u8 {
             for _ in 0..PANICS_MAX {
-                faults.handle_panic(at(0), (Part::Data, Some(TopologyId([number; 16]))), &"x".repeat(9999));
+                let scope = (Part::Placement, Some(TopologyId([number; 16])));
+                goes_on = matches!(faults.handle_panic(at(0), scope, &"x".repeat(9999)), Outcome::Again(_));
             }
         }
-        assert!(faults.hold_count() <= HOLDS_MAX + 1, "{}", faults.hold_count());
-        assert!(faults.recent.len() <= RECENT_MAX);
-        faults.take_broken();
-        assert!(faults.is_out((Part::Data, None)), "too many topologies: the part is at fault");
-        let (_, detail) = faults.describe(at(0), Part::Data, |_| "t".into());
+        assert!(!goes_on, "too many topologies: the part is at fault");
+        assert!(faults.hold_count() == HOLDS_MAX && faults.recent.len() <= RECENT_MAX);
+        let (_, detail) = faults.describe(at(0), Part::Placement, |_| "t".into());
         assert!(detail.len() < 2 * TEXT_MAX, "{detail}");
     }
 }

@@ -149,6 +149,11 @@ impl Firmware {
         }
     }
 
+    /// Whether the agent that runs has still to show that it works.
+    pub fn is_on_trial(&self) -> bool {
+        self.trial_until.is_some()
+    }
+
     /// What was under way is lost. What the board is at has a time of its own, which goes on.
     pub fn begin_again(&mut self) {
         self.is_in_step = false;

@@ -126,7 +126,7 @@ impl Node {
 
     /// Whether a part is neither broken nor held, be it for one topology only.
     pub fn inspect_works(&self, part: Part) -> bool {
-        !self.faults.is_broken(part) && !self.faults.is_held_for_any(part)
+        !self.faults.is_broken(part) && !self.faults.holds_any(part)
     }
 
     /// How often this node took a zhost for dead.
@@ -171,7 +171,7 @@ impl Node {
             ),
             ("calls in one mailbox", self.actors.mail.calls_max(), crate::spaces::mail::CALLS_PER_SPACE_MAX),
             ("commands", self.commands.count(), crate::operators::commands::COMMANDS_MAX),
-            ("parts held", self.faults.hold_count(), crate::faults::HOLDS_MAX + Part::ALL.len()),
+            ("topologies left alone", self.faults.hold_count(), crate::faults::HOLDS_MAX),
         ]
     }
 

@@ -59,6 +59,7 @@ use zhost_gossip::{
     row::{LoadBand, Row, RowKey},
     seal::Sealer,
 };
+use zhost_web::{Response, Status};
 
 /// How long spaces have to close when the zhost shuts down.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
@@ -264,7 +265,10 @@ impl Node {
 
     /// Writes a row of our own; a row that does not fit is reported, not kept.
     pub(crate) fn set_row(&mut self, now: Instant, key: RowKey, row: Row) {
-        if let Err(error) = self.facts.registry.set(now, key.clone(), row) {
+        let was_in_cluster = std::mem::replace(&mut self.is_in_cluster, true);
+        let written = self.facts.registry.set(now, key.clone(), row);
+        self.is_in_cluster = was_in_cluster;
+        if let Err(error) = written {
             let what = match &key {
                 RowKey::Space(key) => format!("of the space {}", key.space),
                 RowKey::Name(_, name) => format!("of the name {name}"),
@@ -329,6 +333,11 @@ impl Node {
                     let (tickets, asked) = (Tickets { secret: &node.config.secret, unix_s }, (id, &request));
                     node.web.handle_request(&node.facts, &node.messages, tickets, asked, effects);
                 });
+                if self.faults.is_broken(Part::Spaces) {
+                    let sentence = "This zhost could not answer that; try again in a moment.";
+                    let (bytes, content) = Response::sentence(Status::Unavailable, sentence).into_parts(true);
+                    self.output(Output::Web { id, bytes, content, is_last: true });
+                }
             }
             Input::Left(id) => self.run(now, Part::Spaces, |node, _| node.web.handle_left(id)),
             Input::Capabilities(capabilities) => self.handle_capabilities(now, capabilities),
@@ -494,21 +503,17 @@ impl Node {
             self.refresh_at.map(|at| (at, "act upon changes")),
             self.documents.poll_timeout(),
             self.tombstones.poll_timeout(),
+            self.mesh.links.poll_timeout(),
+            self.mesh.poll_timeout(),
+            self.streams.poll_timeout(),
+            self.blobs.poll_timeout(),
+            self.replicas.poll_timeout(),
+            self.quorum.poll_timeout(),
+            self.host.poll_timeout(),
+            self.commands.poll_timeout(),
+            self.firmware.poll_timeout(),
         ];
-        let of_parts = [
-            (Part::Mesh, self.mesh.links.poll_timeout()),
-            (Part::Mesh, self.mesh.poll_timeout()),
-            (Part::Mesh, self.streams.poll_timeout()),
-            (Part::Data, self.blobs.poll_timeout()),
-            (Part::Data, self.replicas.poll_timeout()),
-            (Part::Placement, self.quorum.poll_timeout()),
-            (Part::Spaces, self.host.poll_timeout()),
-            (Part::Operators, self.commands.poll_timeout()),
-            (Part::Firmware, self.firmware.poll_timeout()),
-        ];
-        // What a part would do that is held, it does when it is released.
-        let of_parts = of_parts.into_iter().filter(|(part, _)| !self.faults.is_held((*part, None)));
-        own.into_iter().chain(of_parts.map(|(_, timeout)| timeout)).flatten().min()
+        own.into_iter().flatten().min()
     }
 
     /// The next thing for the shell to do.

@@ -299,7 +299,8 @@ impl World {
         self.note(format!("== start z{index}"));
         let rng = self.rng.fork();
         self.machines[index].start(self.now, rng);
-        if let Some(running) = &self.machines[index].running {
+        // Those that are measured keep nothing, and count from one.
+        if let Some(running) = self.machines[index].running.as_ref().filter(|_| self.is_judged) {
             self.referee.see_start(index, running.node.generation());
         }
         let agent = self.machines[index].slots.running();

@@ -86,6 +86,9 @@ pub(crate) struct Blobs {
     paused: LiteMap<BlobDigest, Pause>,
     /// While it is looked up what is on flash: what was taken off it meanwhile.
     dropped: Option<BTreeSet<BlobDigest>>,
+    /// How often it was looked up, and when it is tried again, if the flash refused.
+    lookups: u64,
+    lookup_at: Option<Instant>,
 }
 
 /// A blob that could not be had: whatever happens meanwhile, it is not tried again before the end of the pause.
@@ -116,6 +119,8 @@ impl Blobs {
             closing: LiteMap::new(),
             paused: LiteMap::new(),
             dropped: None,
+            lookups: 0,
+            lookup_at: None,
         }
     }
 
@@ -125,26 +130,38 @@ impl Blobs {
         self.closing.clear();
         self.paused.clear();
         self.announce(effects);
+        self.look_up(effects);
+    }
+
+    fn look_up(&mut self, effects: &mut Effects) {
+        self.lookups += 1;
+        self.lookup_at = None;
         self.dropped = Some(BTreeSet::new());
-        effects.disk(blob_index_read(Vec::new()), Purpose::BlobIndex);
+        effects.disk(blob_index_read(Vec::new()), Purpose::BlobIndex(self.lookups));
     }
 
     /// A part of what is on flash, for one that began again; whether all is known now.
-    pub fn handle_index(&mut self, result: Result<DiskReply, StoreError>, effects: &mut Effects) -> bool {
-        let Some(dropped) = &self.dropped else { return false };
-        if let Ok(DiskReply::Entries(entries, next)) = result {
-            for (digest, size_bytes) in blobs_in(&entries).filter(|(digest, _)| !dropped.contains(digest)) {
-                self.complete.insert(digest, size_bytes);
-                effects.row(RowKey::Blob(digest), Row::Blob);
-            }
-            if let Some(next) = next {
-                effects.disk(blob_index_read(next), Purpose::BlobIndex);
-                return false;
-            }
+    pub fn handle_index(
+        &mut self,
+        now: Instant,
+        lookup: u64,
+        result: Result<DiskReply, StoreError>,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(dropped) = self.dropped.as_ref().filter(|_| lookup == self.lookups) else { return false };
+        let Ok(DiskReply::Entries(entries, next)) = result else {
+            self.lookup_at = Some(now + PULL_RETRY);
+            return false;
+        };
+        for (digest, size_bytes) in blobs_in(&entries).filter(|(digest, _)| !dropped.contains(digest)) {
+            self.complete.insert(digest, size_bytes);
+            effects.row(RowKey::Blob(digest), Row::Blob);
         }
-        // What the flash did not tell is pulled again, if it is needed.
-        self.dropped = None;
-        true
+        match next {
+            Some(next) => effects.disk(blob_index_read(next), Purpose::BlobIndex(lookup)),
+            None => self.dropped = None,
+        }
+        self.dropped.is_none()
     }
 
     fn is_under_way(&self, digest: BlobDigest) -> bool {
@@ -178,7 +195,7 @@ impl Blobs {
         let pulls = self.pulls.values().filter(|pull| pull.waits()).map(|pull| pull.deadline);
         let pauses = self.paused.iter().filter(|(digest, _)| !self.is_under_way(**digest));
         let pauses = pauses.map(|(_, pause)| pause.until);
-        pulls.chain(pauses).min().map(|at| (at, "blob pull"))
+        pulls.chain(pauses).chain(self.lookup_at).min().map(|at| (at, "blob pull"))
     }
 }
 
@@ -364,6 +381,9 @@ impl Blobs {
 
     /// Gives up holders that are silent, and tries again what could not be had.
     pub fn handle_timeout(&mut self, now: Instant, facts: &Facts, needs: &Needs<'_>, effects: &mut Effects) {
+        if self.lookup_at.is_some_and(|at| at <= now) {
+            self.look_up(effects);
+        }
         let silent = |pull: &Pull| pull.waits() && pull.deadline <= now;
         let overdue: Vec<BlobDigest> =
             self.pulls.iter().filter(|(_, p)| silent(p)).map(|(d, _)| *d).collect();

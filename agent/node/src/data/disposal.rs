@@ -10,6 +10,7 @@ use crate::{
     spaces::host::Host,
 };
 use litemap::LiteMap;
+use std::collections::BTreeSet;
 use zhost_base::{
     SpaceKey, TopologyId,
     planted::{self, Bug},
@@ -51,6 +52,8 @@ enum Step {
 #[derive(Debug, Default)]
 pub(crate) struct Disposal {
     going: LiteMap<Waste, Step>,
+    /// What the flash was told of before this began again, and has not answered since.
+    doubtful: BTreeSet<Waste>,
     /// To which life the data here belongs, by space. Where none is noted there is no data.
     lives: LiteMap<SpaceKey, DataLife>,
 }
@@ -60,10 +63,18 @@ impl Disposal {
         Self { lives, ..Self::default() }
     }
 
-    /// What was under way is lost: what is to go is found anew. To go twice harms no data, since the flash does one thing
-    /// after the other, and nothing new is written until it is noted that the old is gone.
+    /// What the flash answers may have been lost. Nothing is told it a second time before it has answered all it was told
+    /// until now: what goes twice could be new data.
     pub fn begin_again(&mut self) {
-        self.going.clear();
+        let told = self.going.iter().filter(|(_, step)| **step == Step::Told);
+        self.doubtful = told.map(|(waste, _)| waste.clone()).collect();
+    }
+
+    /// The flash has answered all it was told when this began again: what it has said nothing of is found anew.
+    pub fn end_doubts(&mut self) {
+        for waste in std::mem::take(&mut self.doubtful) {
+            self.going.remove(&waste);
+        }
     }
 
     /// To which life the data of a space here belongs.
@@ -163,6 +174,7 @@ impl Disposal {
         result: Result<DiskReply, StoreError>,
         effects: &mut Effects,
     ) -> bool {
+        self.doubtful.remove(&waste);
         match (waste, result) {
             (waste, Err(error)) => {
                 effects.log(Level::Warn, format!("data that is to go is still there: {error}"));
@@ -186,6 +198,7 @@ impl Disposal {
     /// It is on flash to which life the data here belongs, or that there is none; or the flash refused, and it is tried
     /// again when something changes, or at the next start.
     pub fn handle_life_noted(&mut self, waste: &Waste, life: Option<DataLife>, is_noted: bool) {
+        self.doubtful.remove(waste);
         self.going.remove(waste);
         match (waste, life) {
             _ if !is_noted => {}

@@ -30,6 +30,8 @@ const GATHER: Duration = Duration::from_micros(250);
 const GATHER_CHANGES: u32 = 4;
 /// Rounds of consequences after one input; a bound against an endless exchange with oneself.
 const SETTLE_ROUNDS_MAX: usize = 64;
+/// How often all of that is done if a part panics while it is sent out.
+const SETTLES_MAX: usize = 4;
 
 impl Facts {
     /// How long documents gather before they are passed on.
@@ -50,8 +52,21 @@ impl Facts {
 }
 
 impl Node {
-    /// Works off the consequences of an input until nothing follows any more.
+    /// Works off the consequences of an input until nothing follows any more, and nobody has panicked over them.
     pub(crate) fn settle(&mut self, now: Instant) {
+        for _ in 0..SETTLES_MAX {
+            self.work_off(now);
+            self.send_out(now);
+            if !self.faults.is_any_broken() {
+                break;
+            }
+        }
+        self.drain_datagrams();
+        self.consider_finishing(now);
+        self.steady.leave(self.next_timeout().map(|(due, _)| due));
+    }
+
+    fn work_off(&mut self, now: Instant) {
         for _ in 0..SETTLE_ROUNDS_MAX {
             let mut progress = self.begin_broken_parts_again(now);
             progress |= self.drain_membership(now);
@@ -66,6 +81,10 @@ impl Node {
                 break;
             }
         }
+    }
+
+    /// Sends what has gathered while an input was worked off.
+    fn send_out(&mut self, now: Instant) {
         self.send_own_changes(now);
         self.run_cluster(now, |node, effects| {
             node.documents.spread(now, &node.facts, node.mesh.links.peers(), effects);
@@ -77,9 +96,6 @@ impl Node {
             mesh.links.flush_all();
         });
         self.drain_links(now);
-        self.drain_datagrams();
-        self.consider_finishing(now);
-        self.steady.leave(self.next_timeout().map(|(due, _)| due));
     }
 
     /// Recomputes what depends on registry, ledger, links or readiness, if one of them changed.

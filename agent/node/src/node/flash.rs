@@ -50,8 +50,16 @@ impl Node {
             Purpose::BlobPiece { digest, last } => {
                 self.handle_blob_piece_written(now, digest, last, result.is_ok())
             }
-            Purpose::BlobIndex => {
-                if self.run(now, Part::Data, |node, effects| node.blobs.handle_index(result, effects)) {
+            Purpose::BlobIndex(lookup) => {
+                let is_known = self.run(now, Part::Data, |node, effects| {
+                    let is_known = node.blobs.handle_index(now, lookup, result, effects);
+                    if is_known {
+                        node.disposal.end_doubts();
+                    }
+                    is_known
+                });
+                if is_known {
+                    self.refresh_disposal(now);
                     self.refresh_blobs(now);
                     self.resume_spawns(now);
                     self.reconcile_spaces(now);

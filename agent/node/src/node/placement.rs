@@ -46,6 +46,9 @@ impl Node {
 
     /// Places a topology, unless it is placed as it should be. What says who has data waits for a majority.
     fn reconcile_topology(&mut self, now: Instant, id: TopologyId) {
+        if self.faults.is_held(Part::Placement, id) {
+            return;
+        }
         let decision = self.run(now, Part::Placement, |node, effects| node.decide(now, id, effects));
         let Some(Decision { slot, placement, losses, needs_majority }) = decision else { return };
         losses.into_iter().for_each(|(level, text)| self.log(level, text));
@@ -70,7 +73,7 @@ impl Node {
         if draft.is_as_before(&proposal) {
             if proposal.replica_sets.iter().all(|set| set.confirmed) {
                 self.quorum.end(id);
-            } else if !self.quorum.has_round(id) {
+            } else if needs_majority && !self.quorum.has_round(id) {
                 // It ended in a panic, before it was heard that a majority has the present placement: another tells.
                 self.quorum.granted_version(now, &self.facts, id, term, effects);
             }

@@ -15,7 +15,7 @@ use crate::{
     disk::DiskReply,
     effects::{Effect, Effects},
     facts::Facts,
-    faults::{Part, Scope},
+    faults::{Outcome, Part, Scope},
     mesh::{links::Links, neighbours::Mesh, streams::Streams},
     output::{Level, Output},
     spaces::{
@@ -23,7 +23,7 @@ use crate::{
         bonds::Wish,
         context::Context,
         host::Host,
-        messages::{Local, Messages, measure},
+        messages::{Local, Messages},
         wishes::Situation,
     },
     wire::{ActorMessage, DataMessage, Frame},
@@ -33,7 +33,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 use zhost_base::{Batch, BlobDigest, Generation, Instant, SpaceKey, TopologyId, ZhostId, panic_message};
-use zhost_exchange::{Act, Origin, StoreError, Undelivered, WorkerCommand, WorkerEvent};
+use zhost_exchange::{Act, Origin, StoreError, WorkerCommand, WorkerEvent};
 use zhost_gossip::{
     document::DataLife,
     row::{Row, RowKey, SpaceRow},
@@ -55,34 +55,42 @@ impl Node {
     }
 
     /// Has a concern of that part take something in, and carries out what it wants done. A panic costs what this would have
-    /// come to, and the part begins again before the input at hand is worked off; until then, and while it is held,
-    /// nothing comes of its work.
+    /// come to, and the part begins again before the input at hand is worked off; until then nothing comes of its work.
     pub(crate) fn run<T: Default>(
         &mut self,
         now: Instant,
         part: Part,
         work: impl FnOnce(&mut Self, &mut Effects) -> T,
     ) -> T {
-        let scope = (part, self.about);
-        if self.faults.is_out(scope) {
-            return T::default();
+        let (mut work, mut outcome) = (Some(work), None);
+        let is_done = self.guard(now, part, &mut |node, effects| {
+            outcome = work.take().map(|work| work(node, effects));
+        });
+        outcome.filter(|_| is_done).unwrap_or_default()
+    }
+
+    /// The one catch; whether the work was done. It takes that by reference, so that the program has this but once.
+    fn guard(&mut self, now: Instant, part: Part, work: &mut dyn FnMut(&mut Self, &mut Effects)) -> bool {
+        let about = self.about;
+        if self.faults.is_broken(part) {
+            return false;
         }
         let mut effects = self.spare.take();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             self.strike(part, true);
-            let outcome = work(self, &mut effects);
+            work(self, &mut effects);
             self.strike(part, false);
-            outcome
         }));
         match outcome {
-            Ok(outcome) => {
+            Ok(()) => {
                 self.carry_out_all(now, effects);
-                outcome
+                true
             }
             Err(panic) => {
-                let about = effects.take_about().or(self.about);
-                self.handle_panic(now, (part, about), panic);
-                T::default()
+                let scope = (part, effects.take_about().or(self.about));
+                self.about = about;
+                self.handle_panic(now, scope, panic);
+                false
             }
         }
     }
@@ -95,13 +103,15 @@ impl Node {
         outcome
     }
 
-    /// A part panicked: it is to begin again. If it did so in what belongs to no part, the agent ends.
+    /// A part panicked: it is to begin again. If it did so in what belongs to no part, or too often, the agent ends.
     fn handle_panic(&mut self, now: Instant, scope: Scope, panic: Box<dyn Any + Send>) {
         if self.is_in_cluster {
             resume_unwind(panic);
         }
-        let text = self.faults.handle_panic(now, scope, panic_message(panic.as_ref()));
-        self.log(Level::Warn, text);
+        match self.faults.handle_panic(now, scope, panic_message(panic.as_ref())) {
+            Outcome::Again(text) => self.log(Level::Warn, text),
+            Outcome::End(_) => resume_unwind(panic),
+        }
     }
 
     /// A panic, if one is planted here.
@@ -293,23 +303,16 @@ impl Node {
         }
     }
 
-    /// A space here sent messages along a path. While nothing is done for it they are lost; if that is so because of a panic,
-    /// its worker tells it of all that it has under way.
+    /// A space here sent messages along a path. If that panics, its worker tells it of all that it has under way.
     fn emit(&mut self, now: Instant, key: &SpaceKey, path: u8, payloads: Batch) {
-        let (messages, bytes) = measure(&payloads);
         self.run_messages(now, |messages, local| messages.handle_emitted(local, key, path, payloads));
-        if self.faults.is_held((Part::Spaces, Some(key.topology))) {
-            let (key, undelivered) = (key.clone(), Undelivered { lost: messages, unknown: 0 });
-            let told = WorkerCommand::Undelivered { key, path, undelivered, credit_bytes: Some(bytes) };
-            self.output(Output::Worker(told));
-        }
     }
 
     /// A space here did something to others. If nothing is done for it, it is told of ends that it would wait for in vain.
     fn act(&mut self, now: Instant, (key, number): (&SpaceKey, u32), act: Act) {
         let wish = Wish::of(&act);
         self.run_actors(now, |actors, cx, effects| actors.handle_act(cx, (key, number), act, effects));
-        let is_done = !self.faults.is_out((Part::Spaces, Some(key.topology)));
+        let is_done = !self.faults.is_broken(Part::Spaces);
         if let Some(signal) =
             wish.filter(|_| !is_done).and_then(|wish| self.actors.bonds.refuse(number, wish))
         {
@@ -320,7 +323,9 @@ impl Node {
 
     /// Takes another agent up, or keeps the one on trial, if it is time.
     pub(crate) fn refresh_firmware(&mut self, now: Instant) {
-        let stays = !self.is_shutting_down();
+        // An agent on trial whose parts panic is given up when its trial ends.
+        let is_sound = !self.firmware.is_on_trial() || self.faults.panics().next().is_none();
+        let stays = !self.is_shutting_down() && is_sound;
         self.run(now, Part::Firmware, |node, effects| {
             node.firmware.refresh(now, &node.facts, &node.blobs, stays, effects);
         });

@@ -332,7 +332,7 @@ impl Node {
             None => self.facts.membership.peers().map(|peer| peer.id).collect(),
         };
         for peer in &peers {
-            self.streams.echo(now, &self.facts, *peer);
+            self.run_mesh(now, |_, streams, facts| streams.echo(now, facts, *peer));
         }
         self.commands.begin(asker, now + Duration::from_millis(PING_PATIENCE_MS), Waiting::Pings(peers));
         Ok(())
@@ -341,7 +341,7 @@ impl Node {
     /// What is shown of the links is what they say now: each is asked, and those that do not answer are silent.
     fn ask_links(&mut self, now: Instant, asker: Asker) {
         let peers: Vec<ZhostId> = self.mesh.links.peers().collect();
-        peers.into_iter().for_each(|peer| self.mesh.links.ping(now, peer));
+        self.run_mesh(now, |mesh, _, _| peers.into_iter().for_each(|peer| mesh.links.ping(now, peer)));
         self.commands.begin(asker, now + LINKS_ANSWER_WITHIN, Waiting::Links);
         self.answer_about_links(now);
     }

@@ -73,10 +73,11 @@ impl Quorum {
         Self { floors: promises.clone(), asked: promises.clone(), kept: promises, ..Self::default() }
     }
 
-    /// What was under way is lost. What is promised is on flash; who asks in vain asks again.
+    /// What was under way is lost; who asks in vain asks again. What was refused stays so: a lower promise that came to the flash
+    /// after a higher one would take that back.
     pub fn begin_again(&mut self) {
-        let kept = std::mem::take(&mut self.kept);
-        *self = Self { serial: self.serial, news: true, ..Self::new(kept) };
+        let (floors, kept) = (std::mem::take(&mut self.floors), std::mem::take(&mut self.kept));
+        *self = Self { serial: self.serial, news: true, floors, ..Self::new(kept) };
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

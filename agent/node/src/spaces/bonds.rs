@@ -123,10 +123,16 @@ impl Bonds {
     }
 
     /// What was under way about ties of local spaces is lost: those that do not stand on both sides, or belong to spaces
-    /// that are here no more, are broken. Those to other zhosts break when the streams to these are given up.
+    /// that are here no more, are broken, and all to other zhosts, which are told by the streams that are given up.
     pub fn begin_again(&mut self, cx: &Context<'_>, effects: &mut Effects) {
         let lives = |number: u32| cx.host.key_of(number).is_some();
         self.zhosts.retain(|(watcher, _)| lives(*watcher));
+        let is_dead = |zhost: ZhostId| cx.facts.membership.generation(zhost).is_none();
+        for (number, zhost) in self.zhosts.extract_if(.., |(_, zhost)| is_dead(*zhost)) {
+            if let Some(name) = cx.facts.name_of(zhost).cloned() {
+                cx.signal(number, Signal::ZhostDown(name), effects);
+            }
+        }
         self.ties.retain(|(number, ..), ()| lives(*number));
         let stands = |(number, other, tie): &(u32, Pid, Tie)| {
             let opposite = match tie {
@@ -135,7 +141,7 @@ impl Bonds {
                 Tie::WatchedBy => Tie::Watches,
             };
             let is_here = *other == cx.facts.pid(other.number);
-            !is_here || self.ties.contains_key(&(other.number, cx.facts.pid(*number), opposite))
+            is_here && self.ties.contains_key(&(other.number, cx.facts.pid(*number), opposite))
         };
         let broken: Vec<_> = self.ties.keys().filter(|tie| !stands(tie)).copied().collect();
         for (number, other, tie) in broken {

@@ -139,15 +139,16 @@ impl Cluster {
                     });
                 }
             }
-            (DiskRequest::Scan { from, .. }, Purpose::BlobIndex) => {
+            (DiskRequest::Scan { from, .. }, Purpose::BlobIndex(lookup)) => {
                 // One entry at a time.
                 let mut entries = self.sites[index].index.range(from..);
                 let first = entries.next().map(|(key, value)| (key.clone(), value.clone()));
                 let next = entries.next().map(|(key, _)| key.clone());
                 let reply = DiskReply::Entries(first.into_iter().collect(), next);
                 let result = if is_refused { Err(StoreError::Busy) } else { Ok(reply) };
+                let now = self.now;
                 self.run(index, |site, effects| {
-                    site.blobs.handle_index(result, effects);
+                    site.blobs.handle_index(now, lookup, result, effects);
                 });
             }
             (DiskRequest::Read { key, .. }, Purpose::BlobRead { digest, index: number, peer }) => {

@@ -289,7 +289,7 @@ fn after_a_panic_workers_are_asked_how_spaces_are_and_they_run_on() {
 }
 
 #[test]
-fn a_topology_that_is_held_keeps_what_runs_and_gets_nothing_new() {
+fn of_a_topology_that_is_left_alone_nothing_starts_and_what_is_to_be_elsewhere_goes() {
     let mut site = Site::new(vec![space(0), space(1)]);
     site.reconcile();
     site.started();
@@ -301,6 +301,9 @@ fn a_topology_that_is_held_keeps_what_runs_and_gets_nothing_new() {
     site.know(documents(2, 2, vec![space(0), space(1)]));
     site.reconcile();
     assert_eq!((site.started.len(), site.stopped.len(), site.state(0)), (0, 0, Some(SpaceState::Running)));
+    site.facts = fixture::facts(&[ME, ZhostId(2)], []);
+    site.reconcile();
+    assert_eq!(site.stopped, [key(0)], "it is deleted");
 }
 
 #[test]
