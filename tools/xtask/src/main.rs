@@ -71,7 +71,7 @@ enum Task {
         /// Print the whole trace of every seed.
         #[arg(long)]
         trace: bool,
-        /// What happens to the cluster: faults, vault, family, purge, rollout or loss.
+        /// What happens to the cluster: faults, vault, family, purge, rollout, loss or panics.
         #[arg(long, default_value = "faults")]
         scenario: String,
         /// Instead of these: all seeds that ever failed, each in its scenario and at its size.

@@ -218,3 +218,27 @@ fn note_life(facts: &Facts, key: SpaceKey, effects: &mut Effects) {
     let write = data_life_write(&key, life);
     effects.disk(DiskRequest::Commit(vec![write]), Purpose::Life(Waste::Space(key), life));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_panic_nothing_is_told_twice_before_the_flash_has_answered_what_it_was_told() {
+        let key = |name: &str| SpaceKey { topology: TopologyId([1; 16]), space: name.parse().unwrap() };
+        let (answered, lost, waits) = (key("answered"), key("lost"), key("waits"));
+        let mut disposal = Disposal::default();
+        for (key, step) in [(&answered, Step::Told), (&lost, Step::Told), (&waits, Step::Waits)] {
+            disposal.going.insert(Waste::Space(key.clone()), step);
+        }
+        disposal.begin_again();
+        assert!([&answered, &lost, &waits].iter().all(|key| disposal.holds(key)), "no space starts yet");
+        // The flash has answered about one, which is on its way again.
+        let waste = Waste::Space(answered.clone());
+        disposal.handle_life_noted(&waste, Some(DataLife { deletions: 1, drops: 0 }), true);
+        disposal.going.insert(waste, Step::Told);
+        disposal.end_doubts();
+        let held = [&answered, &lost, &waits].map(|key| disposal.holds(key));
+        assert_eq!(held, [true, false, true], "what was answered, or never told, is under way");
+    }
+}
