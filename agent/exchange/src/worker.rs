@@ -256,6 +256,11 @@ pub enum WorkerEvent {
 }
 
 impl WorkerEvent {
+    /// Whether the space did something to others, or with what came from them.
+    pub fn does_something(&self) -> bool {
+        matches!(self, Self::Emitted(..) | Self::Acted(..) | Self::Consumed(..))
+    }
+
     /// The space it is about.
     pub fn key(&self) -> &SpaceKey {
         match self {

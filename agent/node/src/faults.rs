@@ -1,10 +1,10 @@
 //! Faults stay local: what is remembered of the parts of a node that panicked, and which topologies they leave alone.
 //!
 //! A part whose work panics begins again ([`crate::node`] has how each does); what it wanted done in that work is dropped.
-//! What panics again and again while spaces are started, or placed, is the fault of a topology if it was always about that:
-//! then the part starts, or places, nothing more of it for a while, which begins with a minute and doubles. Anything else
-//! that panics so often ends the agent, and so does a topology that panics although it is left alone: a zhost that looks
-//! alive and does nothing would be in the way of those that could take over.
+//! If the spaces, or their placement, panic again and again over the same topology, that is left alone for a while, which
+//! begins with a minute and doubles: it is placed nowhere else, or what runs of it here is closed. Anything else that panics
+//! so often ends the agent, and so does a topology that panics although it is left alone: a zhost that looks alive and does
+//! nothing would be in the way of those that could take over.
 
 use litemap::LiteMap;
 use std::{collections::VecDeque, time::Duration};
@@ -71,6 +71,16 @@ pub enum Moment {
     After,
 }
 
+/// Panics that a test has planted.
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// In the next work of a part.
+    Once(Part, Moment),
+    /// Whenever a part has to do with a topology that it does not leave alone.
+    Over(Part, TopologyId),
+}
+
 /// What became of one part so far.
 #[derive(Clone, Debug, Default)]
 struct Record {
@@ -93,15 +103,6 @@ struct Hold {
 /// A part, and the topology that its work was about, if it was about one.
 pub(crate) type Scope = (Part, Option<TopologyId>);
 
-/// What comes of a panic, in a sentence.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The part begins again.
-    Again(String),
-    /// The agent ends.
-    End(String),
-}
-
 /// All parts.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -109,7 +110,7 @@ pub(crate) struct Faults {
     recent: VecDeque<(Instant, Scope)>,
     holds: LiteMap<(Part, TopologyId), Hold>,
     #[cfg(debug_assertions)]
-    planted: Option<(Part, Moment)>,
+    planted: Option<Planted>,
 }
 
 impl Faults {
@@ -118,9 +119,10 @@ impl Faults {
         self.holds.get(&(part, topology)).is_some_and(|hold| hold.is_on)
     }
 
-    /// A part panicked.
-    pub fn handle_panic(&mut self, now: Instant, scope: Scope, text: &str) -> Outcome {
-        let (part, about) = scope;
+    /// A part panicked: what comes of it, in a sentence. Nothing, if the agent is to end.
+    pub fn handle_panic(&mut self, now: Instant, (part, about): Scope, text: &str) -> Option<String> {
+        // Elsewhere nothing can be left alone.
+        let about = about.filter(|_| matches!(part, Part::Spaces | Part::Placement));
         let text: String = text.chars().take(TEXT_MAX).collect();
         let record = &mut self.records[part as usize];
         record.restarts = record.restarts.saturating_add(1);
@@ -129,30 +131,27 @@ impl Faults {
         if self.recent.len() >= RECENT_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back((now, scope));
+        self.recent.push_back((now, (part, about)));
         self.recent.retain(|(at, _)| now.since(*at) < PANICS_WITHIN);
         self.holds.retain(|_, hold| hold.is_on || now.since(hold.until) < FORGET_AFTER);
-        let again = self.recent.iter().filter(|(_, other)| *other == scope).count();
+        let again = self.recent.iter().filter(|(_, other)| *other == (part, about)).count();
         let known = about.and_then(|topology| self.holds.get(&(part, topology)).copied());
-        // Whoever was held before is held again at the first relapse. What operators ask is one thing at a time, and each is told
-        // what came of it.
+        // What was left alone before is so again at the first relapse. What operators ask is one thing at a time, and each
+        // is told what came of it.
         let is_enough = again >= PANICS_MAX || known.is_some();
         if !is_enough || part == Part::Operators {
-            return Outcome::Again(format!("{} panicked, and begins again: {text}", part.name()));
+            return Some(format!("{} panicked, and begins again: {text}", part.name()));
         }
-        let may_hold = matches!(part, Part::Spaces | Part::Placement)
-            && !known.is_some_and(|hold| hold.is_on)
-            && (known.is_some() || self.holds.len() < HOLDS_MAX);
-        let Some(topology) = about.filter(|_| may_hold) else {
-            return Outcome::End(format!("{} panics again and again: {text}", part.name()));
-        };
-        self.recent.retain(|(_, other)| *other != scope);
+        let topology = about.filter(|_| !known.is_some_and(|hold| hold.is_on))?;
+        if known.is_none() && self.holds.len() >= HOLDS_MAX {
+            return None;
+        }
+        self.recent.retain(|(_, other)| *other != (part, about));
         let lasts = known.map_or(HOLD_MIN, |hold| (hold.lasts * 2).min(HOLD_MAX));
         self.holds.insert((part, topology), Hold { until: now + lasts, lasts, is_on: true });
-        Outcome::Again(format!(
-            "{} panics again and again over one topology, and leaves it alone for {} s: {text}",
-            part.name(),
-            lasts.as_secs()
+        let (part, seconds) = (part.name(), lasts.as_secs());
+        Some(format!(
+            "{part} panics again and again over one topology, and leaves it alone for {seconds} s: {text}"
         ))
     }
 
@@ -229,19 +228,22 @@ impl Faults {
         self.holds.len()
     }
 
-    /// Has the next work of a part panic, or none.
+    /// Plants a panic, or takes it out again.
     #[cfg(debug_assertions)]
-    pub fn plant(&mut self, planted: Option<(Part, Moment)>) {
+    pub fn plant(&mut self, planted: Option<Planted>) {
         self.planted = planted;
     }
 
     /// Panics if that is planted.
     #[cfg(debug_assertions)]
-    pub fn strike(&mut self, part: Part, moment: Moment) {
-        if self.planted == Some((part, moment)) {
-            self.planted = None;
-            panic!("planted in {}", part.name());
+    pub fn strike(&mut self, (part, about): Scope, moment: Moment) {
+        match self.planted {
+            Some(Planted::Once(of, at)) if (of, at) == (part, moment) => self.planted = None,
+            Some(Planted::Over(of, topology))
+                if (of, Some(topology)) == (part, about) && !self.is_held(part, topology) => {}
+            _ => return,
         }
+        panic!("planted in {}", part.name());
     }
 }
 
@@ -261,14 +263,14 @@ mod tests {
     fn panic(faults: &mut Faults, second: u64, scope: Scope) -> bool {
         let outcome = faults.handle_panic(at(second), scope, "boom");
         faults.take_broken();
-        matches!(outcome, Outcome::Again(_))
+        outcome.is_some()
     }
 
     #[test]
     fn a_part_that_panicked_is_broken_until_it_has_begun_again_and_no_other_is() {
         let mut faults = Faults::default();
-        let again = Outcome::Again("zrun panicked, and begins again: boom".into());
-        assert_eq!(faults.handle_panic(at(0), WHOLE, "boom"), again);
+        let sentence = faults.handle_panic(at(0), WHOLE, "boom");
+        assert_eq!(sentence.as_deref(), Some("zrun panicked, and begins again: boom"));
         assert!(faults.is_broken(Part::Spaces) && !faults.is_broken(Part::Data));
         assert_eq!(faults.take_broken(), [Part::Spaces]);
         assert!(!faults.is_broken(Part::Spaces) && faults.take_broken().is_empty());
@@ -301,8 +303,9 @@ mod tests {
         }
         for part in [Part::Mesh, Part::Data, Part::Firmware] {
             let mut faults = Faults::default();
-            assert!((0..2).all(|second| panic(&mut faults, second, (part, Some(ONE)))));
-            assert!(!panic(&mut faults, 2, (part, Some(ONE))));
+            let over = |number: u8| (part, Some(TopologyId([number; 16])));
+            assert!(panic(&mut faults, 0, over(1)) && panic(&mut faults, 1, over(2)));
+            assert!(!panic(&mut faults, 2, over(3)), "over whatever it is");
         }
     }
 
@@ -334,7 +337,7 @@ mod tests {
         for number in 0..=HOLDS_MAX as u8 {
             for _ in 0..PANICS_MAX {
                 let scope = (Part::Placement, Some(TopologyId([number; 16])));
-                goes_on = matches!(faults.handle_panic(at(0), scope, &"x".repeat(9999)), Outcome::Again(_));
+                goes_on = faults.handle_panic(at(0), scope, &"x".repeat(9999)).is_some();
             }
         }
         assert!(!goes_on, "too many topologies: the part is at fault");

@@ -86,8 +86,7 @@ pub enum Input {
     /// The process was asked to end: closes the spaces, leaves the cluster, then says
     /// [`Output::Finished`](crate::Output::Finished).
     Shutdown,
-    /// The next work of this part is to panic; or of none any more. Where assertions of debugging are off there is no such
-    /// thing.
+    /// A test has panics planted, or taken out again. Where assertions of debugging are off there is no such thing.
     #[cfg(debug_assertions)]
-    Planted(Option<(crate::Part, crate::Moment)>),
+    Planted(Option<crate::Planted>),
 }

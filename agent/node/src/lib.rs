@@ -35,9 +35,9 @@ pub use cluster::clock::ClockTrust;
 pub use cluster::founding::{DEFAULT_PORT, Named};
 pub use config::{NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
-#[cfg(debug_assertions)]
-pub use faults::Moment;
 pub use faults::Part;
+#[cfg(debug_assertions)]
+pub use faults::{Moment, Planted};
 pub use firmware::{FirmwareOrder, INSTALLED_WITHIN, Slots};
 pub use input::{Input, Load};
 pub use inspection::{Agreement, Inspection};

@@ -100,8 +100,8 @@ pub struct Node {
     pub(crate) services: Vec<Service>,
     steady: Steady,
     pub(crate) faults: Faults,
-    /// Whether what is being worked on belongs to no part in which faults stay.
-    is_in_cluster: bool,
+    /// Whether what is being done belongs to no part in which faults stay: a panic ends the agent.
+    is_fatal: bool,
     /// The topology that the work at hand is about, should it panic.
     about: Option<TopologyId>,
     pub(crate) solitude: Solitude,
@@ -217,7 +217,7 @@ impl Node {
             services: Vec::new(),
             steady: Steady::default(),
             faults: Faults::default(),
-            is_in_cluster: false,
+            is_fatal: false,
             about: None,
             solitude: Solitude::new(now),
             rivals: Rivals::default(),
@@ -265,9 +265,7 @@ impl Node {
 
     /// Writes a row of our own; a row that does not fit is reported, not kept.
     pub(crate) fn set_row(&mut self, now: Instant, key: RowKey, row: Row) {
-        let was_in_cluster = std::mem::replace(&mut self.is_in_cluster, true);
-        let written = self.facts.registry.set(now, key.clone(), row);
-        self.is_in_cluster = was_in_cluster;
+        let written = self.do_fatally(|node| node.facts.registry.set(now, key.clone(), row));
         if let Err(error) = written {
             let what = match &key {
                 RowKey::Space(key) => format!("of the space {}", key.space),

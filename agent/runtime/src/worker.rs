@@ -25,6 +25,9 @@ use zhost_mex::{Assets, PublicKey};
 /// How often a running guest's use of its budgets is told.
 const USAGE_PERIOD: Duration = Duration::from_secs(1);
 
+/// Ends of spaces that are remembered.
+const ENDED_MAX: usize = 64;
+
 /// What kind of slice to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slice {
@@ -64,6 +67,8 @@ pub struct Worker {
     commanding: VecDeque<SpaceKey>,
     launches: VecDeque<Launch>,
     events: VecDeque<WorkerEvent>,
+    /// The last ends, should the node have to be told again.
+    ended: VecDeque<(SpaceKey, u32, Exit)>,
 }
 
 impl Worker {
@@ -93,6 +98,7 @@ impl Worker {
             commanding: VecDeque::new(),
             launches: VecDeque::new(),
             events: VecDeque::new(),
+            ended: VecDeque::new(),
         }
     }
 
@@ -416,8 +422,16 @@ impl Worker {
             self.ready.retain(|ready| ready != key);
             self.busy.retain(|busy| busy != key);
             self.storing.retain(|storing| storing != key);
-            self.events.push_back(WorkerEvent::Exited(key.clone(), task.pid.number, exit));
+            self.tell_exit(key.clone(), task.pid.number, exit);
         }
+    }
+
+    fn tell_exit(&mut self, key: SpaceKey, number: u32, exit: Exit) {
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((key.clone(), number, exit.clone()));
+        self.events.push_back(WorkerEvent::Exited(key, number, exit));
     }
 
     /// Fuel that all guests together have burnt so far.

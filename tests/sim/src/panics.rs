@@ -9,16 +9,22 @@ use crate::{
 };
 use std::{collections::VecDeque, sync::Once, time::Duration};
 use zhost_base::{Instant, Rng};
-use zhost_node::{Moment, Part};
+use zhost_node::{Moment, Part, Planted};
 
 /// Between two panics pass at most so many milliseconds.
 const PAUSE_MAX_MS: u64 = 6000;
 /// How soon after a panic a part is to have begun again, of the time of its node.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
+/// How long a topology makes boards panic.
+const POISONED: Duration = Duration::from_secs(240);
+/// So many panics over a topology, and it is left alone.
+const PANICS_HOLD: u32 = 3;
+/// For at most so long, after so few relapses.
+const LEFT_ALONE_MAX: Duration = Duration::from_secs(500);
 /// How long it is waited for a part to have something to do.
 const BUSY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Of one part of a board so many within so long are not planted: it would be held.
+/// Of one part of a board no more are planted within so long: its agent would end.
 const PANICS_MAX: usize = 2;
 const WITHIN: Duration = Duration::from_secs(70);
 
@@ -35,8 +41,8 @@ impl Panics {
         Self { rng: Rng::from_number(seed), due: now, recent: VecDeque::new() }
     }
 
-    /// Which of these boards is struck next, where and when.
-    pub fn draw(&mut self, now: Instant, live: &[usize]) -> Option<(usize, Part, Moment)> {
+    /// Which of these boards is struck next, and how.
+    pub fn draw(&mut self, now: Instant, live: &[usize]) -> Option<(usize, Planted)> {
         self.due = now + Duration::from_millis(self.rng.below(PAUSE_MAX_MS));
         let board = *self.rng.pick(live)?;
         let part = *self.rng.pick(&Part::ALL)?;
@@ -44,7 +50,7 @@ impl Panics {
         self.recent.retain(|(at, ..)| now.since(*at) < WITHIN);
         let again = self.recent.iter().filter(|(_, other, of)| (*other, *of) == (board, part)).count();
         self.recent.push_back((now, board, part));
-        (again < PANICS_MAX).then_some((board, part, moment))
+        (again < PANICS_MAX).then_some((board, Planted::Once(part, moment)))
     }
 }
 
@@ -103,10 +109,46 @@ pub fn alone(seed: u64, zhosts: usize) -> Report {
     run.report(Some(Duration::ZERO))
 }
 
+/// Two topologies, of which one makes a part of every board panic whenever that has to do with it, and no more after some
+/// minutes. No board ends, the other topology runs on without a further start, and the first runs again by itself.
+pub fn poisoned(seed: u64, zhosts: usize, part: Part) -> Report {
+    hush();
+    let world = World::new(seed, Machines { zhosts, cameras: 2, measured: false }, network(20, 20));
+    let mut run = Run::new(world);
+    run.power_on();
+    run.submit("alpha", 1, "sensors.camera");
+    run.submit("beta", 1, "data.read");
+    run.wait_for_quiet("after the submits");
+    let starts = |run: &Run| run.world.starts_of("beta");
+    let before = starts(&run);
+    let alpha = zhost_mex::topology_id(&"alpha".parse().expect("a name"));
+    for board in run.world.live() {
+        run.world.plant(board, Some(Planted::Over(part, alpha)));
+    }
+    // Something has to be done about it.
+    run.submit("alpha", 2, "sensors.camera");
+    run.world.run_for(POISONED);
+    if !run.world.live().iter().any(|board| run.world.panics(*board, part) >= PANICS_HOLD) {
+        run.object(Promise::Sanity, format!("{} has nothing to do", part.name()));
+    }
+    let after = starts(&run);
+    if after != before {
+        run.object(Promise::Running, format!("beta was started {after} times, and {before} before"));
+    }
+    for board in run.world.live() {
+        run.world.plant(board, None);
+    }
+    // It was left alone for ever longer.
+    run.world.run_for(LEFT_ALONE_MAX);
+    let quiet = run.wait_for_quiet("after the panics");
+    run.check_flow();
+    run.report(quiet.then_some(Duration::ZERO))
+}
+
 /// Has a part of a board panic, and sees that it begins again.
 fn strike(run: &mut Run, board: usize, part: Part, moment: Moment) {
     let before = run.world.panics(board, part);
-    run.world.plant(board, Some((part, moment)));
+    run.world.plant(board, Some(Planted::Once(part, moment)));
     // Some parts have something to do only when they are asked.
     if part == Part::Operators {
         run.world.ask(board, &zhost_control::protocol::Request::Status);

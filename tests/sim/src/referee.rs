@@ -27,6 +27,8 @@ pub struct Referee {
     executed: BTreeMap<(usize, TopologyId, Slot), PlacementVersion>,
     /// The number of the last start of each board, as long as its flash is the same.
     starts: BTreeMap<usize, Generation>,
+    /// How often spaces of each topology were started.
+    space_starts: BTreeMap<TopologyId, usize>,
     /// By start of a sender, what arrived of its messages.
     senders: BTreeMap<u64, Sender>,
     delivered: u64,
@@ -98,9 +100,17 @@ impl Referee {
 
     /// A zhost tells the workers of its board something.
     pub fn see_command(&mut self, now: Instant, index: usize, command: &WorkerCommand) {
+        if let WorkerCommand::Start(launch) = command {
+            *self.space_starts.entry(launch.key.topology).or_default() += 1;
+        }
         if let Some(flaw) = self.cast.see_command(now, index, command) {
             self.object(flaw);
         }
+    }
+
+    /// How often spaces of a topology were started.
+    pub fn starts_of(&self, topology: TopologyId) -> usize {
+        self.space_starts.get(&topology).copied().unwrap_or_default()
     }
 
     /// A message reached a mailbox: never a second time anywhere, and never after a later one at the same place.

@@ -180,6 +180,13 @@ impl World {
         Some(u32::from_le_bytes(value.try_into().ok()?))
     }
 
+    /// How often spaces of a topology were started.
+    pub fn starts_of(&self, topology: &str) -> usize {
+        let Ok(topology) = topology.parse() else { return 0 };
+        let id = zhost_mex::topology_id(&topology);
+        self.referee.starts_of(id)
+    }
+
     /// What a space has in its store on a board.
     pub fn stored(&self, index: usize, topology: &str, space: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let (Ok(topology), Ok(space)) = (topology.parse(), space.parse()) else { return BTreeMap::new() };
@@ -453,8 +460,8 @@ impl World {
     fn panic_if_due(&mut self) {
         let live = self.live();
         let due = self.panics.as_mut().filter(|panics| panics.due <= self.now);
-        if let Some((board, part, moment)) = due.and_then(|panics| panics.draw(self.now, &live)) {
-            self.plant(board, Some((part, moment)));
+        if let Some((board, planted)) = due.and_then(|panics| panics.draw(self.now, &live)) {
+            self.plant(board, Some(planted));
         }
     }
 

@@ -165,7 +165,6 @@ impl Replicas {
                 continue;
             }
             let wanted: BTreeSet<ZhostId> = set.replicas.iter().chain(&set.joining).copied().collect();
-            here.effects.about(key.topology);
             // Others act upon what we have told: those of whom we said that they have everything must go on to have it.
             let told = here.facts.space_row(here.facts.id, &key);
             let told = told.filter(|row| (row.incarnation, row.placement) == (number, version));

@@ -15,7 +15,7 @@ use crate::{
     disk::DiskReply,
     effects::{Effect, Effects},
     facts::Facts,
-    faults::{Outcome, Part, Scope},
+    faults::{Part, Scope},
     mesh::{links::Links, neighbours::Mesh, streams::Streams},
     output::{Level, Output},
     spaces::{
@@ -47,10 +47,16 @@ impl Node {
         work: impl FnOnce(&mut Self, &mut Effects) -> T,
     ) -> T {
         let mut effects = self.spare.take();
-        self.is_in_cluster = true;
-        let outcome = work(self, &mut effects);
-        self.is_in_cluster = false;
+        let outcome = self.do_fatally(|node| work(node, &mut effects));
         self.carry_out_all(now, effects);
+        outcome
+    }
+
+    /// Does what belongs to no part: a panic in it ends the agent, whoever catches it.
+    pub(crate) fn do_fatally<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.is_fatal, true);
+        let outcome = work(self);
+        self.is_fatal = before;
         outcome
     }
 
@@ -77,9 +83,9 @@ impl Node {
         }
         let mut effects = self.spare.take();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            self.strike(part, true);
+            self.strike((part, about), true);
             work(self, &mut effects);
-            self.strike(part, false);
+            self.strike((part, about), false);
         }));
         match outcome {
             Ok(()) => {
@@ -105,20 +111,21 @@ impl Node {
 
     /// A part panicked: it is to begin again. If it did so in what belongs to no part, or too often, the agent ends.
     fn handle_panic(&mut self, now: Instant, scope: Scope, panic: Box<dyn Any + Send>) {
-        if self.is_in_cluster {
-            resume_unwind(panic);
-        }
-        match self.faults.handle_panic(now, scope, panic_message(panic.as_ref())) {
-            Outcome::Again(text) => self.log(Level::Warn, text),
-            Outcome::End(_) => resume_unwind(panic),
+        let is_fatal = self.is_fatal;
+        match self.faults.handle_panic(now, scope, panic_message(panic.as_ref())).filter(|_| !is_fatal) {
+            Some(text) => self.log(Level::Warn, text),
+            None => {
+                self.is_fatal = true;
+                resume_unwind(panic);
+            }
         }
     }
 
     /// A panic, if one is planted here.
-    fn strike(&mut self, part: Part, is_before: bool) {
+    fn strike(&mut self, scope: Scope, is_before: bool) {
         #[cfg(debug_assertions)]
-        self.faults.strike(part, if is_before { Moment::Before } else { Moment::After });
-        let _ = (part, is_before);
+        self.faults.strike(scope, if is_before { Moment::Before } else { Moment::After });
+        let _ = (scope, is_before);
     }
 
     fn carry_out_all(&mut self, now: Instant, mut effects: Effects) {
@@ -169,6 +176,8 @@ impl Node {
             Effect::Actor(to, topology, actor_message) => {
                 self.send_actor_message(now, to, topology, actor_message);
             }
+            // It may be left alone since somebody asked for it.
+            Effect::Host(launch, ..) if self.faults.is_held(Part::Spaces, launch.key.topology) => {}
             Effect::Host(launch, revision, spawner) => self.run(now, Part::Spaces, |node, effects| {
                 node.host.take_in_spawned(now, &node.facts, (launch, revision), spawner, effects);
             }),
@@ -239,7 +248,12 @@ impl Node {
 
     /// A worker reports.
     pub(super) fn handle_worker_event(&mut self, now: Instant, event: WorkerEvent) {
-        self.do_about(event.key().topology, |node| node.take_worker_event(now, event));
+        let topology = event.key().topology;
+        // What is left alone is being closed: what it still does to others is not looked at.
+        if event.does_something() && self.faults.is_held(Part::Spaces, topology) {
+            return;
+        }
+        self.do_about(topology, |node| node.take_worker_event(now, event));
     }
 
     fn take_worker_event(&mut self, now: Instant, event: WorkerEvent) {

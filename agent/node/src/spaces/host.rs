@@ -302,8 +302,7 @@ impl Host {
     pub fn reconcile(&mut self, at: &Situation<'_>, effects: &mut Effects) {
         let wishes = at.wishes();
         let is_surplus = |key: &SpaceKey, space: &LocalSpace| match wishes.get(key) {
-            // Of one that is left alone it is not known here what is wished for; it goes if it is to be elsewhere.
-            _ if at.is_held(key.topology) && !space.is_spawned() => !at.is_placed_here(key),
+            _ if at.is_held(key.topology) => true,
             _ if space.is_spawned() => !at.is_spawn_wanted(key, space.revision),
             Some(wish) => !wish.is_of(space.revision, space.launch.package),
             None => !at.is_undecided(key) && !planted::has(Bug::IgnoreMove),

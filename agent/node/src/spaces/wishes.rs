@@ -98,19 +98,7 @@ impl Situation<'_> {
         topology.wanted == Wanted::Running && !placed && self.stays()
     }
 
-    /// Whether a space has its place here by the placement in force, or that is still to come.
-    pub fn is_placed_here(&self, key: &SpaceKey) -> bool {
-        let place = || {
-            let topology = self.facts.ledger.topology(key.topology)?;
-            let placement = self.facts.obeyed_placement(key.topology)?;
-            let index = topology.spec.spaces.iter().position(|space| space.name == key.space)?;
-            (topology.wanted == Wanted::Running)
-                .then_some(placement.homes.get(index)? == &Home::On(self.facts.id))
-        };
-        self.is_undecided(key) || (place() == Some(true) && self.stays())
-    }
-
-    /// Whether nothing more of a topology is started for the time being, since that panics.
+    /// Whether a topology is left alone for the time being, since it panics.
     pub fn is_held(&self, topology: TopologyId) -> bool {
         self.faults.is_held(Part::Spaces, topology)
     }

@@ -99,7 +99,7 @@ impl Worker {
         if let Some(index) = self.launches.iter().position(is_meant) {
             self.launches.remove(index);
             let exit = Exit::Crashed(reason.to_owned());
-            self.events.push_back(WorkerEvent::Exited(key.clone(), number, exit));
+            self.tell_exit(key.clone(), number, exit);
         }
     }
 
@@ -107,10 +107,10 @@ impl Worker {
         if let Some(index) = self.launches.iter().position(|launch| launch.key == *key)
             && let Some(launch) = self.launches.remove(index)
         {
-            self.events.push_back(WorkerEvent::Exited(key.clone(), launch.pid.number, Exit::Closed));
+            self.tell_exit(key.clone(), launch.pid.number, Exit::Closed);
         }
         if let Some(site) = self.sites.remove(key) {
-            self.events.push_back(WorkerEvent::Exited(key.clone(), site.number, Exit::Closed));
+            self.tell_exit(key.clone(), site.number, Exit::Closed);
         }
         let Some(task) = self.tasks.get_mut(key) else { return };
         if task.is_program {
@@ -240,7 +240,7 @@ impl Worker {
                 self.begin_life(&key, Phase::Begin);
                 self.enqueue(&key);
             }
-            Err(reason) => self.events.push_back(WorkerEvent::Exited(key, pid.number, Exit::Crashed(reason))),
+            Err(reason) => self.tell_exit(key, pid.number, Exit::Crashed(reason)),
         }
     }
 

@@ -4,7 +4,7 @@
 use super::Worker;
 use crate::{actor::Until, context::Context, mailbox::Kind};
 use zhost_base::SpaceKey;
-use zhost_exchange::{Changes, Presence, Refusal, Undelivered, WorkerEvent};
+use zhost_exchange::{Changes, Exit, Presence, Refusal, Undelivered, WorkerEvent};
 
 impl Context {
     /// Of all messages under way nobody knows what comes of them. Nothing more goes along paths until their targets are
@@ -28,6 +28,10 @@ impl Worker {
     /// Tells a space that what it had under way with others is lost, and the node how the space is.
     pub(super) fn resume(&mut self, key: SpaceKey, number: u32) {
         let presence = self.presence(&key, number);
+        let is_meant = |(ended, start, _): &&(SpaceKey, u32, Exit)| (ended, *start) == (&key, number);
+        if let Some((_, _, exit)) = self.ended.iter().rfind(is_meant) {
+            self.events.push_back(WorkerEvent::Exited(key.clone(), number, exit.clone()));
+        }
         if let (Presence::Running(_), Some(site)) = (presence, self.sites.get(&key)) {
             self.events.push_back(WorkerEvent::Serves(key.clone(), number, site.assets.clone()));
         }

@@ -38,9 +38,11 @@ fn who_waits_is_told_that_nobody_knows_and_so_is_who_has_sent_something() {
     let events = resume(&mut bench, "caller", 1);
     assert_eq!(events[0], WorkerEvent::Resumed(key("caller"), 1, Presence::Running(0), Some(1)));
     assert_eq!(bench.exit_of("caller"), Some(&Exit::Ended(2)), "two messages of unknown fate");
+    // How it ended is told again.
+    let exited = WorkerEvent::Exited(key("caller"), 1, Exit::Ended(2));
     assert_eq!(
         resume(&mut bench, "caller", 1),
-        [WorkerEvent::Resumed(key("caller"), 1, Presence::Gone, None)]
+        [exited, WorkerEvent::Resumed(key("caller"), 1, Presence::Gone, None)]
     );
 }
 

@@ -4,7 +4,7 @@ use super::{Event, World};
 use crate::{network::End, panics::Panics};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::{BlobDigest, Instant};
-use zhost_node::{Input, Moment, Part};
+use zhost_node::{Input, Part, Planted};
 
 impl World {
     /// Notes what was drawn for this site.
@@ -22,11 +22,9 @@ impl World {
         }
     }
 
-    /// The next work of a part of a board panics, or none any more.
-    pub fn plant(&mut self, index: usize, planted: Option<(Part, Moment)>) {
-        if let Some((part, moment)) = planted {
-            self.note(format!("== {} of z{index} is to panic {moment:?} its work", part.name()));
-        }
+    /// Plants panics in a board, or takes them out again.
+    pub fn plant(&mut self, index: usize, planted: Option<Planted>) {
+        self.note(format!("== panics in z{index}: {planted:?}"));
         let now = self.machines[index].clock.show(self.now);
         if self.paused(index).is_none()
             && let Some(running) = &mut self.machines[index].running
@@ -43,7 +41,7 @@ impl World {
         all.find(|(other, ..)| *other == part).map_or(0, |(_, count, _)| count)
     }
 
-    /// Whether a part of a board works, which is neither broken nor held.
+    /// Whether a part of a board works, and leaves nothing alone.
     pub fn works(&self, index: usize, part: Part) -> bool {
         self.machines[index].running.as_ref().is_some_and(|running| running.node.inspect_works(part))
     }

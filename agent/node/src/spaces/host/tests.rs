@@ -289,21 +289,22 @@ fn after_a_panic_workers_are_asked_how_spaces_are_and_they_run_on() {
 }
 
 #[test]
-fn of_a_topology_that_is_left_alone_nothing_starts_and_what_is_to_be_elsewhere_goes() {
+fn a_topology_that_is_left_alone_is_closed_and_not_started() {
     let mut site = Site::new(vec![space(0), space(1)]);
     site.reconcile();
     site.started();
-    site.exit(1, Exit::Ended(0));
-    site.host.remove(&key(1));
     for _ in 0..3 {
         site.faults.handle_panic(site.now, (Part::Spaces, Some(ID)), "boom");
     }
-    site.know(documents(2, 2, vec![space(0), space(1)]));
     site.reconcile();
-    assert_eq!((site.started.len(), site.stopped.len(), site.state(0)), (0, 0, Some(SpaceState::Running)));
-    site.facts = fixture::facts(&[ME, ZhostId(2)], []);
+    assert_eq!(site.stopped, [key(0), key(1)]);
+    site.exit(0, Exit::Closed);
+    site.exit(1, Exit::Closed);
+    assert!(site.host.is_empty() && site.started.is_empty());
+    let (due, _) = site.faults.poll_timeout().unwrap();
+    site.faults.handle_timeout(due);
     site.reconcile();
-    assert_eq!(site.stopped, [key(0)], "it is deleted");
+    assert_eq!(site.started(), 2, "it is tried again");
 }
 
 #[test]
