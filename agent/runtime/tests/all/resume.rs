@@ -21,6 +21,16 @@ const CALLER: &str = r#"(import "net" "emit_to" (func $emit (param i32 i32 i32 i
         (drop (call $undelivered (i32.const 64) (i32.const 64)))
         (i32.load (i32.const 68)))"#;
 
+/// A caller that waits for its answer.
+fn calling() -> Bench {
+    let mut bench = Bench::new();
+    bench.start("caller", &[], CALLER);
+    bench.run_for(Duration::from_millis(5));
+    bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("caller"), path: 0, up: true });
+    bench.run_for(Duration::from_millis(1000));
+    bench
+}
+
 fn resume(bench: &mut Bench, space: &str, number: u32) -> Vec<WorkerEvent> {
     let seen = bench.events.len();
     bench.worker.handle_command(bench.now, WorkerCommand::Resume { key: key(space), number });
@@ -30,11 +40,7 @@ fn resume(bench: &mut Bench, space: &str, number: u32) -> Vec<WorkerEvent> {
 
 #[test]
 fn who_waits_is_told_that_nobody_knows_and_so_is_who_has_sent_something() {
-    let mut bench = Bench::new();
-    bench.start("caller", &[], CALLER);
-    bench.run_for(Duration::from_millis(5));
-    bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("caller"), path: 0, up: true });
-    bench.run_for(Duration::from_millis(1000));
+    let mut bench = calling();
     let events = resume(&mut bench, "caller", 1);
     assert_eq!(events[0], WorkerEvent::Resumed(key("caller"), 1, Presence::Running(0), Some(1)));
     assert_eq!(bench.exit_of("caller"), Some(&Exit::Ended(2)), "two messages of unknown fate");
@@ -48,11 +54,7 @@ fn who_waits_is_told_that_nobody_knows_and_so_is_who_has_sent_something() {
 
 #[test]
 fn what_was_credited_or_told_is_not_told_again() {
-    let mut bench = Bench::new();
-    bench.start("caller", &[], CALLER);
-    bench.run_for(Duration::from_millis(5));
-    bench.worker.handle_command(bench.now, WorkerCommand::Target { key: key("caller"), path: 0, up: true });
-    bench.run_for(Duration::from_millis(1000));
+    let mut bench = calling();
     let credit = WorkerCommand::Credit { key: key("caller"), path: 0, messages: 1, bytes: 1 };
     bench.worker.handle_command(bench.now, credit);
     resume(&mut bench, "caller", 1);

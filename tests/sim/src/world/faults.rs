@@ -4,7 +4,7 @@ use super::{Event, World};
 use crate::{network::End, panics::Panics};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::{BlobDigest, Instant};
-use zhost_node::{Input, Part, Planted};
+use zhost_node::{Input, Planted};
 
 impl World {
     /// Notes what was drawn for this site.
@@ -32,18 +32,6 @@ impl World {
             running.node.handle(now, Input::Planted(planted));
             self.after(index);
         }
-    }
-
-    /// How often a part of a board panicked since its start.
-    pub fn panics(&self, index: usize, part: Part) -> u32 {
-        let running = self.machines[index].running.as_ref();
-        let mut all = running.into_iter().flat_map(|running| running.node.inspect_panics());
-        all.find(|(other, ..)| *other == part).map_or(0, |(_, count, _)| count)
-    }
-
-    /// Whether a part of a board works, and leaves nothing alone.
-    pub fn works(&self, index: usize, part: Part) -> bool {
-        self.machines[index].running.as_ref().is_some_and(|running| running.node.inspect_works(part))
     }
 
     /// Ends a board's zhost, perhaps in the middle of a write; its kernel hangs up for it.
