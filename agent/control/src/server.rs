@@ -6,6 +6,7 @@ use crate::{
     transfer::{Received, Receiver, Sender},
 };
 use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
 use snow::HandshakeState;
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use zhost_base::{
@@ -61,7 +62,7 @@ impl Trust {
 }
 
 /// A session, as its client named it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(u64);
 
 enum State {

@@ -10,4 +10,4 @@ pub mod stream;
 pub mod tunnel;
 
 pub use identity::Identity;
-pub use link::{FRAME_SIZE_MAX_BYTES, Link, LinkError};
+pub use link::{FRAME_SIZE_MAX_BYTES, Link, LinkError, push_frame};

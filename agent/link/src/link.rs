@@ -5,12 +5,10 @@ use crate::{
     identity::zhost_id,
     noise::{self, HANDSHAKE_MESSAGE_MAX_BYTES, NOISE_MESSAGE_MAX_BYTES, NOISE_TAG_BYTES, Role},
 };
+use serde::{Deserialize, Serialize};
 use snow::{HandshakeState, TransportState};
 use std::{collections::VecDeque, fmt};
-use zhost_base::{
-    Instant, Rng, ZhostId,
-    limits::{LINK_HANDSHAKE_TIMEOUT, LINK_QUEUE_MAX_BYTES},
-};
+use zhost_base::{Rng, ZhostId, limits::LINK_QUEUE_MAX_BYTES};
 
 /// Size of one frame; a peer that announces a larger one is cut off.
 pub const FRAME_SIZE_MAX_BYTES: usize = 256 * 1024;
@@ -23,12 +21,10 @@ const REKEY_AFTER_MESSAGES: u64 = 1 << 16;
 const PROLOGUE: &[u8] = b"zhost link v1";
 
 /// Why a link has to be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkError {
     /// The other side does not have the cluster's secret.
     WrongSecret,
-    /// The handshake took too long.
-    TooSlow,
     /// Bytes arrived that the other side's key did not seal.
     Forged,
     /// A frame or message larger than allowed.
@@ -41,7 +37,6 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WrongSecret => "the other side does not have this cluster's secret",
-            Self::TooSlow => "the handshake took too long",
             Self::Forged => "the other side sent bytes its key did not seal",
             Self::TooLarge => "the other side announced more than a frame may have",
             Self::Congested => "the other side does not take what is sent",
@@ -59,20 +54,17 @@ enum Session {
 pub struct Link {
     session: Session,
     remote: Option<ZhostId>,
-    deadline: Option<Instant>,
     /// Received and not yet decrypted.
     sealed_in: Vec<u8>,
     /// Decrypted and not yet cut into frames.
     plain_in: Vec<u8>,
     frames_in: VecDeque<Vec<u8>>,
-    /// Frames waiting to be sealed, each behind its length.
-    plain_out: Vec<u8>,
     sealed_out: Vec<u8>,
 }
 
 impl Link {
     /// A new link of the zhost with this identity in the cluster with this link key.
-    pub fn new(now: Instant, role: Role, identity: &Identity, key: &[u8; 32], rng: Rng) -> Self {
+    pub fn new(role: Role, identity: &Identity, key: &[u8; 32], rng: Rng) -> Self {
         let session = match noise::handshake(role, identity, key, PROLOGUE, rng) {
             Ok(handshake) => Session::Handshake(Box::new(handshake)),
             Err(_) => Session::Dead,
@@ -80,11 +72,9 @@ impl Link {
         let mut link = Self {
             session,
             remote: None,
-            deadline: Some(now + LINK_HANDSHAKE_TIMEOUT),
             sealed_in: Vec::new(),
             plain_in: Vec::new(),
             frames_in: VecDeque::new(),
-            plain_out: Vec::new(),
             sealed_out: Vec::new(),
         };
         if role == Role::Initiator {
@@ -162,7 +152,6 @@ impl Link {
             self.remote = handshake.get_remote_static().map(zhost_id);
             let transport = handshake.into_transport_mode().map_err(|_| LinkError::WrongSecret)?;
             self.session = Session::Open(Box::new(transport));
-            self.deadline = None;
         }
         Ok(())
     }
@@ -184,55 +173,44 @@ impl Link {
         Ok(())
     }
 
-    /// Queues a frame; it leaves with [`Self::poll_bytes`], batched with others. Refused without change when it is
-    /// larger than [`FRAME_SIZE_MAX_BYTES`] or too much is queued already.
-    pub fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
-        if frame.len() > FRAME_SIZE_MAX_BYTES {
-            return Err(LinkError::TooLarge);
-        }
-        if self.plain_out.len() + frame.len() > LINK_QUEUE_MAX_BYTES {
-            return Err(LinkError::Congested);
-        }
-        self.plain_out.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-        self.plain_out.extend_from_slice(frame);
-        Ok(())
-    }
-
     /// The next frame that arrived.
     pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
         self.frames_in.pop_front()
     }
 
+    /// Seals frames, each as [`push_frame`] has put it there; before the handshake is finished they are dropped.
+    pub fn seal(&mut self, frames: &[u8]) {
+        let Session::Open(transport) = &mut self.session else { return };
+        for plain in frames.chunks(PLAIN_MAX_BYTES) {
+            let mut message = vec![0; plain.len() + NOISE_TAG_BYTES];
+            // Fails only for messages over the limit or after 2^64 of them.
+            if transport.write_message(plain, &mut message).is_ok() {
+                push_message(&mut self.sealed_out, &message);
+            }
+            if transport.sending_nonce() % REKEY_AFTER_MESSAGES == 0 {
+                transport.rekey_outgoing();
+            }
+        }
+    }
+
     /// Everything that is to be written to the connection now.
     pub fn poll_bytes(&mut self) -> Option<Vec<u8>> {
-        if let Session::Open(transport) = &mut self.session {
-            for plain in self.plain_out.chunks(PLAIN_MAX_BYTES) {
-                let mut message = vec![0; plain.len() + NOISE_TAG_BYTES];
-                // Fails only for messages over the limit or after 2^64 of them.
-                if transport.write_message(plain, &mut message).is_ok() {
-                    push_message(&mut self.sealed_out, &message);
-                }
-                if transport.sending_nonce() % REKEY_AFTER_MESSAGES == 0 {
-                    transport.rekey_outgoing();
-                }
-            }
-            self.plain_out.clear();
-        }
         (!self.sealed_out.is_empty()).then(|| std::mem::take(&mut self.sealed_out))
     }
+}
 
-    /// Ends handshakes that take too long.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkError> {
-        match self.deadline {
-            Some(deadline) if deadline <= now => Err(LinkError::TooSlow),
-            _ => Ok(()),
-        }
+/// Puts a frame behind those that are to be sealed together. Refused without change when it is larger than
+/// [`FRAME_SIZE_MAX_BYTES`] or too much is there already.
+pub fn push_frame(frames: &mut Vec<u8>, frame: &[u8]) -> Result<(), LinkError> {
+    if frame.len() > FRAME_SIZE_MAX_BYTES {
+        return Err(LinkError::TooLarge);
     }
-
-    /// When [`Self::handle_timeout`] has something to do.
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.deadline.map(|deadline| (deadline, "link handshake"))
+    if frames.len() + frame.len() > LINK_QUEUE_MAX_BYTES {
+        return Err(LinkError::Congested);
     }
+    frames.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+    frames.extend_from_slice(frame);
+    Ok(())
 }
 
 fn push_message(out: &mut Vec<u8>, message: &[u8]) {
@@ -249,7 +227,7 @@ mod tests {
 
     fn link(role: Role, seed: u8, key: &[u8; 32]) -> Link {
         let identity = Identity::from_private([seed; 32]);
-        Link::new(Instant::ZERO, role, &identity, key, Rng::from_number(u64::from(seed)))
+        Link::new(role, &identity, key, Rng::from_number(u64::from(seed)))
     }
 
     fn pump(a: &mut Link, b: &mut Link, chunk: usize) -> Result<(), LinkError> {
@@ -269,12 +247,22 @@ mod tests {
         }
     }
 
+    fn send(link: &mut Link, frame: &[u8]) {
+        let mut frames = Vec::new();
+        push_frame(&mut frames, frame).unwrap();
+        link.seal(&frames);
+    }
+
     #[test]
     fn frames_cross_in_order_however_the_bytes_are_cut() {
         for chunk in [1, 7, 65_537, usize::MAX] {
             let (mut a, mut b) = (link(Role::Initiator, 1, &KEY), link(Role::Responder, 2, &KEY));
+            send(&mut a, b"before the handshake nobody may read this");
+            pump(&mut a, &mut b, chunk).unwrap();
             let frames: Vec<Vec<u8>> = (0..40).map(|i| vec![i as u8; i * i * 60]).collect();
-            frames.iter().for_each(|frame| a.send(frame).unwrap());
+            let mut together = Vec::new();
+            frames.iter().for_each(|frame| push_frame(&mut together, frame).unwrap());
+            a.seal(&together);
             pump(&mut a, &mut b, chunk).unwrap();
             let got: Vec<_> = std::iter::from_fn(|| b.poll_frame()).collect();
             assert!(got == frames, "chunk {chunk}");
@@ -293,7 +281,7 @@ mod tests {
     fn a_flipped_byte_ends_the_link() {
         let (mut a, mut b) = (link(Role::Initiator, 1, &KEY), link(Role::Responder, 2, &KEY));
         pump(&mut a, &mut b, 1000).unwrap();
-        a.send(b"hello").unwrap();
+        send(&mut a, b"hello");
         let mut bytes = a.poll_bytes().unwrap();
         bytes[5] ^= 1;
         assert_eq!(b.handle_bytes(&bytes), Err(LinkError::Forged));
@@ -301,20 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_handshake_is_given_up() {
-        let mut a = link(Role::Responder, 1, &KEY);
-        let (due, _) = a.poll_timeout().unwrap();
-        assert_eq!(a.handle_timeout(Instant::ZERO), Ok(()));
-        assert_eq!(a.handle_timeout(due), Err(LinkError::TooSlow));
-    }
-
-    #[test]
     fn queues_are_bounded() {
-        let mut a = link(Role::Initiator, 1, &KEY);
-        assert_eq!(a.send(&vec![0; FRAME_SIZE_MAX_BYTES + 1]), Err(LinkError::TooLarge));
+        let mut frames = Vec::new();
+        assert_eq!(push_frame(&mut frames, &vec![0; FRAME_SIZE_MAX_BYTES + 1]), Err(LinkError::TooLarge));
         let frame = vec![0; FRAME_SIZE_MAX_BYTES];
-        let refused = (0..100).find_map(|_| a.send(&frame).err());
+        let refused = (0..100).find_map(|_| push_frame(&mut frames, &frame).err());
         assert_eq!(refused, Some(LinkError::Congested));
+        assert!(frames.len() <= LINK_QUEUE_MAX_BYTES + 100);
     }
 
     #[test]
@@ -322,7 +303,7 @@ mod tests {
         let (mut a, mut b) = (link(Role::Initiator, 1, &KEY), link(Role::Responder, 2, &KEY));
         pump(&mut a, &mut b, 1000).unwrap();
         for i in 0..REKEY_AFTER_MESSAGES + 10 {
-            a.send(&i.to_be_bytes()).unwrap();
+            send(&mut a, &i.to_be_bytes());
             b.handle_bytes(&a.poll_bytes().unwrap()).unwrap();
             assert_eq!(b.poll_frame().unwrap(), i.to_be_bytes());
         }

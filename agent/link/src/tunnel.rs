@@ -11,12 +11,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use snow::{HandshakeState, StatelessTransportState};
-use std::{collections::VecDeque, time::Duration};
-use zhost_base::{Instant, Rng, ZhostId, limits::TUNNELS_MAX};
+use std::collections::VecDeque;
+use zhost_base::{Rng, ZhostId, limits::TUNNELS_MAX};
 
 const PROLOGUE: &[u8] = b"zhost tunnel v1";
-/// How long the other side may take to answer the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// What travels through relays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +39,7 @@ pub enum Envelope {
 }
 
 enum State {
-    Opening(Box<HandshakeState>, Instant),
+    Opening(Box<HandshakeState>),
     Open { transport: Box<StatelessTransportState>, finish: Option<Vec<u8>>, next_nonce: u64 },
     Dead,
 }
@@ -55,17 +53,11 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Opens a tunnel to a zhost; the envelope goes there.
-    pub fn open(
-        now: Instant,
-        to: ZhostId,
-        identity: &Identity,
-        key: &[u8; 32],
-        mut rng: Rng,
-    ) -> Option<(Self, Envelope)> {
+    pub fn open(to: ZhostId, identity: &Identity, key: &[u8; 32], mut rng: Rng) -> Option<(Self, Envelope)> {
         let number = rng.number();
         let mut handshake = noise::handshake(Role::Initiator, identity, key, PROLOGUE, rng).ok()?;
         let message = write_handshake(&mut handshake)?;
-        let state = State::Opening(Box::new(handshake), now + HANDSHAKE_TIMEOUT);
+        let state = State::Opening(Box::new(handshake));
         Some((Self { number, to, state }, Envelope::Open(number, message)))
     }
 
@@ -74,18 +66,10 @@ impl Tunnel {
         matches!(self.state, State::Open { .. })
     }
 
-    /// When the other side has taken too long to answer.
-    pub fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            State::Opening(_, deadline) => Some(deadline),
-            State::Open { .. } | State::Dead => None,
-        }
-    }
-
     /// The other side answers the handshake. What is not its answer, or not from it, ends the tunnel.
     pub fn handle_accept(&mut self, number: u64, message: &[u8]) {
         if number == self.number
-            && let State::Opening(handshake, _) = std::mem::replace(&mut self.state, State::Dead)
+            && let State::Opening(handshake) = std::mem::replace(&mut self.state, State::Dead)
         {
             self.state = finish_handshake(*handshake, self.to, message).unwrap_or(State::Dead);
         }
@@ -208,7 +192,7 @@ mod tests {
 
     fn open(key: &[u8; 32], to: &Identity) -> (Tunnel, u64, Vec<u8>) {
         let rng = Rng::from_number(1);
-        let (tunnel, envelope) = Tunnel::open(Instant::ZERO, to.zhost_id(), &identity(1), key, rng).unwrap();
+        let (tunnel, envelope) = Tunnel::open(to.zhost_id(), &identity(1), key, rng).unwrap();
         let Envelope::Open(number, message) = envelope else { panic!("not an opening") };
         (tunnel, number, message)
     }
@@ -271,8 +255,7 @@ mod tests {
         assert!(arrivals.handle_open(number, &message, &identity(2), &KEY, Rng::from_number(2)).is_none());
         for seed in 0..TUNNELS_MAX as u64 + 10 {
             let rng = Rng::from_number(seed);
-            let (_, envelope) =
-                Tunnel::open(Instant::ZERO, identity(2).zhost_id(), &identity(1), &KEY, rng).unwrap();
+            let (_, envelope) = Tunnel::open(identity(2).zhost_id(), &identity(1), &KEY, rng).unwrap();
             if let Envelope::Open(number, message) = envelope {
                 arrivals.handle_open(number, &message, &identity(2), &KEY, Rng::from_number(seed));
             }

@@ -5,7 +5,7 @@ use crate::{
     firmware::Slots,
 };
 use std::{net::SocketAddr, time::Duration};
-use zhost_base::Name;
+use zhost_base::{Name, ZhostId};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_mex::PublicKey;
@@ -15,10 +15,8 @@ use zhost_mex::PublicKey;
 pub struct NodeConfig {
     /// The cluster's name.
     pub cluster: Name,
-    /// What all zhosts of the cluster share.
-    pub secret: ClusterSecret,
-    /// The zhost's static key.
-    pub identity: Identity,
+    /// Who it is: the public half of its static key.
+    pub id: ZhostId,
     /// What people call it.
     pub name: Name,
     /// Where it stands.
@@ -45,8 +43,6 @@ pub struct NodeConfig {
     pub memory_bytes: u32,
     /// Capabilities of its hardware; the base capabilities come by themselves.
     pub capabilities: Vec<Name>,
-    /// The key under which operators speak to it.
-    pub control_key: [u8; 32],
     /// Public keys of the operators it obeys.
     pub operators: Vec<[u8; 32]>,
     /// Publishers whose packages it runs.
@@ -61,6 +57,17 @@ pub struct NodeConfig {
     pub version: Name,
     /// Where the board keeps agents, if it does.
     pub slots: Option<Slots>,
+}
+
+/// What nobody else may know. The node never sees it.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// What all zhosts of the cluster share.
+    pub secret: ClusterSecret,
+    /// The zhost's static key.
+    pub identity: Identity,
+    /// The key under which operators speak to it.
+    pub control: [u8; 32],
 }
 
 /// Periods and timeouts an operator may set.

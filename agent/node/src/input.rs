@@ -1,13 +1,20 @@
 //! What happens to a zhost: everything a node is ever told comes as one of these, through [`Node::handle`](crate::Node::handle).
 
 use crate::{
-    disk::DiskReply, firmware::FirmwareOrder, mesh::links::ConnectionId, operators::examination::Findings,
-    output::Port, spaces::web::WebId,
+    disk::DiskReply,
+    firmware::FirmwareOrder,
+    mesh::{
+        links::{ConnectionId, Received},
+        tunnels::TunnelNews,
+    },
+    operators::{commands::Asker, examination::Findings},
+    spaces::web::WebId,
 };
 use std::net::SocketAddr;
 use zhost_base::Name;
-use zhost_control::protocol::Service;
+use zhost_control::{SessionId, protocol::Service};
 use zhost_exchange::{StoreError, WorkerEvent};
+use zhost_link::LinkError;
 use zhost_web::Request;
 
 /// What the shell measured about its machine, in percent.
@@ -28,16 +35,20 @@ pub struct Load {
 pub enum Input {
     /// Time passed; spurious ones are harmless.
     Timeout,
-    /// A datagram arrived at a socket.
-    Datagram(Port, SocketAddr, Vec<u8>),
-    /// Bytes came from the serial line, where operators may be.
-    Serial(Vec<u8>),
+    /// A datagram arrived that a zhost of the cluster has sealed.
+    Gossip(SocketAddr, Vec<u8>),
+    /// A datagram arrived that is sealed with another secret, or for another cluster.
+    Foreign(SocketAddr),
+    /// An operator asks this, in a session of his.
+    Requested(SessionId, u32, Vec<u8>),
     /// Somebody connected; the shell gives the connection an odd number.
     Accepted(ConnectionId, SocketAddr),
     /// A connection asked for with [`Output::Connect`](crate::Output::Connect) is open.
     Connected(ConnectionId),
-    /// Bytes arrived on a connection.
-    Bytes(ConnectionId, Vec<u8>),
+    /// Something arrived on a connection.
+    Received(ConnectionId, Result<Received, LinkError>),
+    /// Something happened in a tunnel.
+    Tunnel(TunnelNews),
     /// A connection ended, or could not be made.
     Closed {
         /// Which.
@@ -64,7 +75,16 @@ pub enum Input {
         broadcasts: Vec<SocketAddr>,
     },
     /// A browser asks.
-    Asked(WebId, Request),
+    Asked {
+        /// Which.
+        id: WebId,
+        /// For what.
+        request: Request,
+        /// Until when the ticket is good that it shows, seconds since 1970, if it shows a true one for this space.
+        good_until_s: Option<u64>,
+    },
+    /// The address of the page that was asked for, with a ticket.
+    Page(Asker, String),
     /// A browser is gone.
     Left(WebId),
     /// Devices have come or gone: the machine offers these capabilities.

@@ -11,6 +11,8 @@
 //! done; `node/run` carries it out), `disk` and `flash` (requests to the shell), `wire` (what goes between zhosts),
 //! `steady` (time that stands still while the loop does not run), `inspection` (what a referee sees).
 
+mod agent;
+mod channels;
 mod cluster;
 mod config;
 mod data;
@@ -31,9 +33,10 @@ mod spaces;
 mod steady;
 mod wire;
 
+pub use agent::Agent;
 pub use cluster::clock::ClockTrust;
 pub use cluster::founding::{DEFAULT_PORT, Named};
-pub use config::{NodeConfig, Timing};
+pub use config::{Keys, NodeConfig, Timing};
 pub use disk::{DiskReply, DiskRequest, Recovered};
 pub use faults::Part;
 #[cfg(debug_assertions)]
@@ -41,10 +44,12 @@ pub use faults::{Moment, Planted};
 pub use firmware::{FirmwareOrder, INSTALLED_WITHIN, Slots};
 pub use input::{Input, Load};
 pub use inspection::{Agreement, Inspection};
-pub use mesh::links::ConnectionId;
+pub use mesh::links::{ConnectionId, Received};
+pub use mesh::tunnels::{TunnelNews, TunnelOrder};
 pub use node::Node;
+pub use operators::commands::Asker;
 pub use operators::examination::{Examination, Findings};
-pub use output::{Ending, Level, Output, Port};
+pub use output::{Ending, Level, Outgoing, Output, Plain, Port};
 pub use placement::topology_state::TopologyState;
-pub use spaces::web::WebId;
+pub use spaces::web::{Page, WebId};
 pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

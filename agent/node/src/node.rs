@@ -32,32 +32,27 @@ use crate::{
     flash::Flash,
     input::{Input, Load},
     mesh::{links::Links, neighbours::Mesh, streams::Streams},
-    operators::commands::Commands,
-    output::{Ending, Level, Output, Port},
+    operators::commands::{Asker, Commands},
+    output::{Ending, Level, Outgoing, Output, Plain},
     placement::{quorum::Quorum, topology_state::Histories},
     spaces::{
         actors::Actors,
         host::Host,
         messages::Messages,
-        web::{Tickets, Web},
+        web::{Visit, Web},
     },
     steady::Steady,
 };
 use litemap::LiteMap;
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use zhost_base::{Generation, Instant, Rng, TopologyId, ZhostId};
-use zhost_control::{
-    Caller, Server, Trust,
-    line::LineReader,
-    protocol::{Reply, Service},
-};
+use zhost_control::protocol::{Reply, Service};
 use zhost_gossip::{
     election::Election,
     ledger::Ledger,
     membership::{Membership, Peer},
     registry::Registry,
     row::{LoadBand, Row, RowKey},
-    seal::Sealer,
 };
 use zhost_web::{Response, Status};
 
@@ -72,7 +67,6 @@ pub struct Node {
     pub(crate) facts: Facts,
     pub(crate) started_at: Instant,
     pub(crate) rng: Rng,
-    pub(crate) sealer: Sealer,
     pub(crate) gossip: Gossip,
     pub(crate) documents: Documents,
     /// Whether what we knew of topologies was dropped since we were taken off the roster.
@@ -94,8 +88,6 @@ pub struct Node {
     pub(crate) firmware: Firmware,
     pub(crate) time_of_day: TimeOfDay,
     pub(crate) histories: Histories,
-    pub(crate) control: Server,
-    line: LineReader,
     pub(crate) load: Load,
     pub(crate) services: Vec<Service>,
     steady: Steady,
@@ -127,7 +119,7 @@ pub struct Node {
     seen: Option<(u64, u64, u64, bool)>,
     pub(crate) flash: Flash,
     spare: Spare,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<Outgoing>,
 }
 
 /// How a zhost looks for others of its cluster.
@@ -143,7 +135,7 @@ impl Node {
 
     /// A zhost that starts now with what it found on its flash.
     pub fn new(now: Instant, config: NodeConfig, recovered: Recovered, mut rng: Rng) -> Self {
-        let id = config.identity.zhost_id();
+        let id = config.id;
         let generation = recovered.generation;
         let me = Peer {
             id,
@@ -174,7 +166,6 @@ impl Node {
         let mut node = Self {
             facts,
             started_at: now,
-            sealer: Sealer::new(&config.secret),
             gossip: Gossip::new(now),
             documents: Documents::default(),
             starts_over: false,
@@ -187,32 +178,14 @@ impl Node {
             disposal: Disposal::new(recovered.data_lives),
             replicas: Replicas::new(rng.fork()),
             copies: Copies::new(recovered.data_versions),
-            mesh: Mesh::new(Links::new(
-                now,
-                config.identity.clone(),
-                config.secret.derive("zhost link v1"),
-                rng.fork(),
-            )),
-            streams: Streams::new(
-                config.identity.clone(),
-                config.secret.derive("zhost tunnel v1"),
-                generation,
-                rng.fork(),
-            ),
+            mesh: Mesh::new(Links::new(now, id)),
+            streams: Streams::new(generation, rng.fork()),
             messages: Messages::default(),
             web: Web::default(),
             commands: Commands::new(generation),
             firmware: Firmware::new(now, config.slots.clone()),
             time_of_day: TimeOfDay::new(now, config.clock_trust, config.unix_origin_ms),
             histories: Histories::default(),
-            control: Server::new(
-                now,
-                config.identity.clone(),
-                config.control_key,
-                Trust::Operators(config.operators.clone()),
-                rng.fork(),
-            ),
-            line: LineReader::default(),
             load: Load::default(),
             services: Vec::new(),
             steady: Steady::default(),
@@ -277,11 +250,16 @@ impl Node {
     }
 
     pub(crate) fn log(&mut self, level: Level, text: String) {
-        self.outputs.push_back(Output::Log(level, text));
+        self.output(Output::Log(level, text));
     }
 
     pub(crate) fn output(&mut self, output: Output) {
-        self.outputs.push_back(output);
+        self.outputs.push_back(Outgoing::Shell(output));
+    }
+
+    /// Says something that is sealed on its way out.
+    pub(crate) fn say(&mut self, plain: Plain) {
+        self.outputs.push_back(Outgoing::Plain(plain));
     }
 
     /// The node's own time, which stands still while the loop does not run.
@@ -298,19 +276,22 @@ impl Node {
         let now = self.enter(now);
         match input {
             Input::Timeout => self.handle_timeout(now),
-            Input::Datagram(Port::Gossip, from, bytes) => self.handle_gossip(now, from, &bytes),
-            Input::Datagram(Port::Control, from, bytes) => {
-                self.control.handle_datagram(now, Caller::Network(from), &bytes);
+            Input::Gossip(from, datagram) => self.handle_gossip(now, from, &datagram),
+            Input::Foreign(from) => self.handle_foreign(from),
+            Input::Requested(session, message, request) => {
+                self.handle_requested(now, Asker::Operator(session, message), &request);
             }
-            Input::Serial(bytes) => self.handle_serial(now, &bytes),
             Input::Accepted(connection, from) => {
                 self.run_mesh(now, |mesh, _, _| mesh.links.handle_accepted(now, connection, from))
             }
             Input::Connected(connection) => {
                 self.run_mesh(now, |mesh, _, _| mesh.links.handle_connected(connection))
             }
-            Input::Bytes(connection, bytes) => {
-                self.run_mesh(now, |mesh, _, _| mesh.links.handle_bytes(now, connection, &bytes))
+            Input::Received(connection, received) => {
+                self.run_mesh(now, |mesh, _, _| mesh.links.handle_received(now, connection, received))
+            }
+            Input::Tunnel(news) => {
+                self.run_mesh(now, |mesh, streams, facts| streams.handle_tunnel(now, facts, mesh, news));
             }
             Input::Closed { connection, refused } => {
                 self.run_mesh(now, |mesh, _, _| mesh.links.handle_closed(now, connection, refused))
@@ -325,17 +306,22 @@ impl Node {
             }),
             Input::Resolved(found) => self.handle_resolved(now, found),
             Input::Network { addrs, broadcasts } => self.handle_network(now, &addrs, broadcasts),
-            Input::Asked(id, request) => {
-                let unix_s = self.unix_ms(now) / 1000;
+            Input::Asked { id, request, good_until_s } => {
+                let is_admitted = good_until_s.is_some_and(|until_s| self.unix_ms(now) / 1000 <= until_s);
                 self.run(now, Part::Spaces, |node, effects| {
-                    let (tickets, asked) = (Tickets { secret: &node.config.secret, unix_s }, (id, &request));
-                    node.web.handle_request(&node.facts, &node.messages, tickets, asked, effects);
+                    let visit = Visit { id, request: &request, is_admitted };
+                    node.web.handle_visit(&node.facts, &node.messages, visit, effects);
                 });
                 if self.faults.is_broken(Part::Spaces) {
                     let sentence = "This zhost could not answer that; try again in a moment.";
                     let (bytes, content) = Response::sentence(Status::Unavailable, sentence).into_parts(true);
                     self.output(Output::Web { id, bytes, content, is_last: true });
                 }
+            }
+            Input::Page(asker, address) => {
+                self.run(now, Part::Operators, |node, _| {
+                    node.answer(now, asker, Reply::Address(address));
+                });
             }
             Input::Left(id) => self.run(now, Part::Spaces, |node, _| node.web.handle_left(id)),
             Input::Capabilities(capabilities) => self.handle_capabilities(now, capabilities),
@@ -355,15 +341,6 @@ impl Node {
             Input::Planted(planted) => self.faults.plant(planted),
         }
         self.settle(now);
-    }
-
-    fn handle_serial(&mut self, now: Instant, bytes: &[u8]) {
-        self.line.handle_bytes(bytes);
-        // What is no datagram is somebody typing at the console, or noise.
-        self.line.take_text();
-        while let Some(datagram) = self.line.poll_datagram() {
-            self.control.handle_datagram(now, Caller::Serial, &datagram);
-        }
     }
 
     fn shut_down(&mut self, now: Instant) {
@@ -404,7 +381,6 @@ impl Node {
         self.streams.traffic.handle_timeout(now);
         self.gossip.traffic.handle_timeout(now);
         self.facts.registry.collect_tombstones(now);
-        self.control.handle_timeout(now);
         self.gossip_timeout(now);
         self.founding_timeout(now);
         self.collect_tombstones(now);
@@ -487,7 +463,6 @@ impl Node {
             self.facts.membership.poll_timeout(),
             self.facts.election.poll_timeout(),
             self.facts.registry.poll_timeout(),
-            self.control.poll_timeout(),
             self.gossip.poll_timeout(),
             self.heartbeats.poll_timeout(),
             self.time_of_day.poll_timeout(),
@@ -514,8 +489,8 @@ impl Node {
         own.into_iter().flatten().min()
     }
 
-    /// The next thing for the shell to do.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    /// What it says next.
+    pub fn poll_output(&mut self) -> Option<Outgoing> {
         self.outputs.pop_front()
     }
 

@@ -1,11 +1,16 @@
-//! What a zhost wants of its shell: everything a node ever does to the world comes as one of these, from
-//! [`Node::poll_output`](crate::Node::poll_output).
+//! What a zhost wants: everything a node ever does to the world comes as one of these, from
+//! [`Node::poll_output`](crate::Node::poll_output), and what is not to be sealed from
+//! [`Agent::poll_output`](crate::Agent::poll_output).
 
 use crate::{
-    disk::DiskRequest, firmware::FirmwareOrder, mesh::links::ConnectionId,
-    operators::examination::Examination, spaces::web::WebId,
+    disk::DiskRequest,
+    firmware::FirmwareOrder,
+    mesh::{links::ConnectionId, tunnels::TunnelOrder},
+    operators::{commands::Asker, examination::Examination},
+    spaces::web::{Page, WebId},
 };
 use std::{net::SocketAddr, sync::Arc};
+use zhost_control::SessionId;
 use zhost_exchange::WorkerCommand;
 
 /// Which of the zhost's UDP sockets.
@@ -15,6 +20,38 @@ pub enum Port {
     Gossip,
     /// Operators.
     Control,
+}
+
+/// What a node says: what is to be sealed first, and what goes to the shell as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Seal this, and send it.
+    Plain(Plain),
+    /// Do this.
+    Shell(Output),
+}
+
+/// What is sealed on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// A datagram to a zhost, for any of the cluster to read.
+    Gossip(SocketAddr, Vec<u8>),
+    /// Frames of a link, each behind its length.
+    Frames(ConnectionId, Vec<u8>),
+    /// The answer to this request of an operator.
+    Reply(SessionId, u32, Vec<u8>),
+    /// What tunnels are to do; what comes of it is told with [`Input::Tunnel`](crate::Input::Tunnel).
+    Tunnel(TunnelOrder),
+    /// An operator wants to show somebody this page; its address, with a ticket, is told with
+    /// [`Input::Page`](crate::Input::Page).
+    Page {
+        /// Who wants it.
+        asker: Asker,
+        /// Which.
+        page: Page,
+        /// How long the ticket is good, seconds since 1970.
+        until_s: u64,
+    },
 }
 
 /// What the shell is to do.

@@ -41,7 +41,7 @@ use zhost_exchange::{Devices, Store};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_hal::{Board, Machine as Hardware, Wire, replay_camera::ReplayCamera, watchdog::Watchdog};
 use zhost_link::Identity;
-use zhost_node::{ClockTrust, Ending, Node, NodeConfig, Timing};
+use zhost_node::{Agent, ClockTrust, Ending, Keys, NodeConfig, Timing};
 
 /// The allocator of musl returns every large buffer to the kernel at once, which halves the messages a zhost carries.
 #[global_allocator]
@@ -102,13 +102,14 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     let (listen, control_addr) = (place.listen, place.control_addr);
     let State { identity, store, recovered } =
         state::open(&data_dir).map_err(|e| settings.complain("data-dir", &e))?;
-    let config = node_config(settings, identity, board.as_ref(), &place, clock.unix_origin_ms())?;
+    let config = node_config(settings, &identity, board.as_ref(), &place, clock.unix_origin_ms())?;
+    let keys = keys(settings, identity)?;
     let store: Arc<dyn Store> = Arc::new(store);
     log::info!(
         "zhost {} {}: id {}, links and gossip at {listen}, zctl at {control_addr}",
         env!("CARGO_PKG_VERSION"),
         config.name,
-        config.identity.zhost_id()
+        config.id
     );
     let publishers = config.publishers.clone();
     let Place { sockets, follower, .. } = place;
@@ -127,8 +128,8 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     });
     let machine =
         Machine { manager, clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
-    let make_node = |rng| Node::new(clock.now(), config, recovered, rng);
-    let ending = shell::run(machine, make_node, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
+    let make_agent = |rng| Agent::new(clock.now(), config, keys, recovered, rng);
+    let ending = shell::run(machine, make_agent, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
     Ok(ending)
 }
@@ -152,22 +153,28 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
     Ok(board)
 }
 
+fn keys(settings: &Settings, identity: Identity) -> Result<Keys, SettingsError> {
+    Ok(Keys {
+        secret: ClusterSecret::new(files::secret(settings, "secret-file")?, settings.parse("cluster")?),
+        identity,
+        control: files::secret(settings, "control-secret-file")?,
+    })
+}
+
 fn node_config(
     settings: &Settings,
-    identity: Identity,
+    identity: &Identity,
     board: &Board,
     place: &Place,
     unix_origin_ms: u64,
 ) -> Result<NodeConfig, SettingsError> {
-    let secret = |name: &str| files::secret(settings, name);
     let millis = |name: &str| settings.number(name).map(Duration::from_millis);
     let operators: Vec<String> = settings.parse_list("operators")?;
     let operators = operators.iter().map(|text| files::parse_operator(text)).collect::<Option<Vec<_>>>();
     let memory_bytes = settings.number("memory-mib")?.saturating_mul(1 << 20);
     Ok(NodeConfig {
         cluster: settings.parse("cluster")?,
-        secret: ClusterSecret::new(secret("secret-file")?, settings.parse("cluster")?),
-        identity,
+        id: identity.zhost_id(),
         name: settings.parse("name")?,
         region: settings.parse("region")?,
         kind: settings.parse("kind")?,
@@ -181,7 +188,6 @@ fn node_config(
         runs_spaces: settings.parse("run-spaces")?,
         memory_bytes: u32::try_from(memory_bytes).unwrap_or(u32::MAX),
         capabilities: board.capabilities(),
-        control_key: secret("control-secret-file")?,
         operators: operators
             .ok_or_else(|| settings.complain("operators", &"expected keys of 64 hexadecimal digits"))?,
         publishers: settings.parse_list("publishers")?,

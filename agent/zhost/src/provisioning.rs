@@ -22,7 +22,6 @@ use zhost_control::{
 };
 use zhost_link::Identity;
 use zhost_mex::PublicKey;
-use zhost_node::Input;
 
 /// What the board was told, in the data directory.
 const SETTINGS_FILE: &str = "provisioned.yaml";
@@ -90,9 +89,7 @@ async fn listen(
                 };
                 None
             };
-            if let Some(Event::Node(Input::Serial(bytes))) =
-                future::or(async { inbox.recv().await.ok() }, timer).await
-            {
+            if let Some(Event::Serial(bytes)) = future::or(async { inbox.recv().await.ok() }, timer).await {
                 reader.handle_bytes(&bytes);
                 reader.take_text();
             }

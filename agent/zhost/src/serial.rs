@@ -8,7 +8,6 @@ use smol::{
     io::{AsyncReadExt, AsyncWriteExt},
 };
 use std::{fs::File, io, path::PathBuf, time::Duration};
-use zhost_node::Input;
 
 /// Frames waiting to be written; more are dropped, and sent again by whoever misses the answer.
 pub const FRAMES_MAX: usize = 64;
@@ -70,7 +69,7 @@ async fn read(mut tty: &Async<File>, events: &Sender<Event>) -> io::Result<()> {
         if size == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if events.send(Event::Node(Input::Serial(buffer[..size].to_vec()))).await.is_err() {
+        if events.send(Event::Serial(buffer[..size].to_vec())).await.is_err() {
             return Ok(());
         }
     }

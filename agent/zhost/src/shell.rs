@@ -36,7 +36,7 @@ use zhost_exchange::{Store, StoreError};
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
 use zhost_node::{
-    ConnectionId, DiskRequest, Ending, Examination, FirmwareOrder, Input, Level, Load, Node, Output, Port,
+    Agent, ConnectionId, DiskRequest, Ending, Examination, FirmwareOrder, Input, Level, Load, Output, Port,
     WebId,
 };
 use zhost_runtime::{Wasmi, examine};
@@ -66,6 +66,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Event {
     /// What is for the node alone.
     Node(Input),
+    /// A datagram arrived.
+    Datagram(Port, SocketAddr, Vec<u8>),
+    /// Bytes came from the serial line.
+    Serial(Vec<u8>),
+    /// Bytes arrived on a connection.
+    Bytes(ConnectionId, Vec<u8>),
     Accepted(TcpStream, SocketAddr, SemaphoreGuardArc),
     Connected(ConnectionId, TcpStream),
     /// With whether the other kernel refused the connection.
@@ -118,7 +124,7 @@ struct Connection {
 }
 
 struct Shell {
-    node: Node,
+    agent: Agent,
     clock: Clock,
     sockets: Rc<Sockets>,
     executor: Rc<LocalExecutor<'static>>,
@@ -139,8 +145,8 @@ struct Shell {
     ending: Option<Ending>,
 }
 
-/// Runs the node until it has finished.
-pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) -> io::Result<Ending> {
+/// Runs the agent until it has finished.
+pub fn run(machine: Machine, make_agent: impl FnOnce(Rng) -> Agent, mut rng: Rng) -> io::Result<Ending> {
     let (events, inbox) = smol::channel::bounded(EVENTS_MAX);
     let Machine { clock, sockets, serial, follower, store, board, watchdog, manager, publishers, data_dir } =
         machine;
@@ -178,7 +184,7 @@ pub fn run(machine: Machine, make_node: impl FnOnce(Rng) -> Node, mut rng: Rng) 
         executor.spawn(tasks::keep("serial", attend)).detach();
     }
     let mut shell = Shell {
-        node: make_node(rng),
+        agent: make_agent(rng),
         clock,
         sockets,
         executor: executor.clone(),
@@ -214,11 +220,7 @@ async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
         match socket_of(&sockets, port).0.recv_from(&mut buffer).await {
             Ok((size, from)) => {
                 let from = network::canonical(from);
-                if events
-                    .send(Event::Node(Input::Datagram(port, from, buffer[..size].to_vec())))
-                    .await
-                    .is_err()
-                {
+                if events.send(Event::Datagram(port, from, buffer[..size].to_vec())).await.is_err() {
                     return;
                 }
             }
@@ -291,8 +293,7 @@ async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Ev
         };
         match future::or(stream.read(&mut buffer), ended).await {
             Ok(size) if size > 0 => {
-                if events.send(Event::Node(Input::Bytes(connection, buffer[..size].to_vec()))).await.is_err()
-                {
+                if events.send(Event::Bytes(connection, buffer[..size].to_vec())).await.is_err() {
                     return;
                 }
                 if size == buffer.len() {
@@ -358,8 +359,8 @@ impl Shell {
                 }
                 self.look_at_network();
             }
-            let node_wake = self.node.poll_timeout().map(|(at, _)| at);
-            let wakes = [Some(load_at), node_wake, self.workers.poll_timeout()];
+            let agent_wake = self.agent.poll_timeout().map(|(at, _)| at);
+            let wakes = [Some(load_at), agent_wake, self.workers.poll_timeout()];
             let wake = wakes.into_iter().flatten().min().unwrap_or(load_at);
             let timer = async {
                 Timer::at(self.clock.system(wake)).await;
@@ -400,11 +401,18 @@ impl Shell {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Node(input) => self.tell(input),
+            Event::Datagram(port, from, bytes) => {
+                self.agent.handle_datagram(self.clock.now(), port, from, &bytes);
+            }
+            Event::Serial(bytes) => self.agent.handle_serial(self.clock.now(), &bytes),
+            Event::Bytes(connection, bytes) => {
+                self.agent.handle_bytes(self.clock.now(), connection, &bytes);
+            }
             Event::Accepted(stream, from, _place) => {
                 self.accepted += 2;
                 let connection = ConnectionId(self.accepted);
                 self.adopt(connection, stream);
-                self.tell(Input::Accepted(connection, from));
+                self.agent.handle_accepted(self.clock.now(), connection, from);
             }
             Event::Connected(connection, stream) => {
                 self.adopt(connection, stream);
@@ -416,7 +424,7 @@ impl Shell {
             }
             Event::Asked(id, request, answers) => {
                 self.browsers.insert(id, answers);
-                self.tell(Input::Asked(id, request));
+                self.agent.handle_asked(self.clock.now(), id, request);
             }
             Event::Left(id) => {
                 self.browsers.remove(&id);
@@ -435,7 +443,7 @@ impl Shell {
 
     /// Tells the node what happens now.
     fn tell(&mut self, input: Input) {
-        self.node.handle(self.clock.now(), input);
+        self.agent.handle(self.clock.now(), input);
     }
 
     /// Starts the tasks of a connection.
@@ -471,7 +479,7 @@ impl Shell {
 
     /// Does what the node wants done.
     async fn drain(&mut self) {
-        while let Some(output) = self.node.poll_output() {
+        while let Some(output) = self.agent.poll_output() {
             match output {
                 Output::Datagram(port, to, bytes) => {
                     let (socket, is_v6) = socket_of(&self.sockets, port);

@@ -133,8 +133,7 @@ fn throw_at_links(rng: &mut Rng, addr: SocketAddr, secret: &[u8; 32]) {
     let mut sent = 0;
     while sent < GARBAGE_BYTES {
         let stranger = Identity::from_private([9; 32]);
-        let mut hello =
-            Link::new(Instant::ZERO, Role::Initiator, &stranger, &key, rng.fork()).poll_bytes().unwrap();
+        let mut hello = Link::new(Role::Initiator, &stranger, &key, rng.fork()).poll_bytes().unwrap();
         match rng.below(3) {
             0 => rng.fill(&mut hello),
             1 => {

@@ -13,7 +13,7 @@ use zhost_node::{Hop, Parcel};
 
 fn link(role: Role, seed: u8) -> Link {
     let identity = Identity::from_private([seed; 32]);
-    Link::new(Instant::ZERO, role, &identity, &[9; 32], Rng::from_number(u64::from(seed)))
+    Link::new(role, &identity, &[9; 32], Rng::from_number(u64::from(seed)))
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! One simulated board: a node, a worker that runs its guests inline, and a disk.
+//! One simulated board: an agent, a worker that runs its guests inline, and a disk.
 
 use crate::{disk::SimDisk, guests, slots::SimSlots};
 use std::{
@@ -12,8 +12,8 @@ use zhost_exchange::{NoDevices, Store};
 use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_node::{
-    ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Input, Named, Node, NodeConfig, Recovered,
-    Timing,
+    Agent, ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Input, Keys, Named, NodeConfig,
+    Recovered, Timing,
 };
 use zhost_runtime::{MemoryStore, RedbStore, Wasmi, Worker, examine};
 
@@ -31,7 +31,7 @@ const HASTY: Timing = Timing {
 
 /// What is running on a board that has power.
 pub struct Running {
-    pub node: Node,
+    pub agent: Agent,
     pub worker: Worker,
     pub store: Arc<dyn Store>,
     /// Disk requests asked for and not yet carried out, in order.
@@ -93,6 +93,7 @@ pub struct Machine {
     /// Its slots for agents.
     pub slots: SimSlots,
     config: NodeConfig,
+    keys: Keys,
     /// Whether it has started before with this identity.
     pub was_here: bool,
     measured: bool,
@@ -119,10 +120,14 @@ impl Machine {
         let mut private = [0; 32];
         Rng::from_number(seed.wrapping_mul(1000) + index as u64).fill(&mut private);
         let name = |text: String| -> Name { text.parse().expect("a fixed name") };
-        let config = NodeConfig {
-            cluster: name("sim".into()),
+        let keys = Keys {
             secret: ClusterSecret::new([1; 32], name("sim".into())),
             identity: Identity::from_private(private),
+            control: CONTROL_KEY,
+        };
+        let config = NodeConfig {
+            cluster: name("sim".into()),
+            id: keys.identity.zhost_id(),
             name: name(format!("z{index}")),
             region: name(["head", "north", "south"][if index == 0 { 0 } else { 1 + index % 2 }].into()),
             kind: name("sim".into()),
@@ -137,7 +142,6 @@ impl Machine {
             runs_spaces: true,
             memory_bytes: 64 << 20,
             capabilities: if has_camera { vec![name("sensors.camera".into())] } else { Vec::new() },
-            control_key: CONTROL_KEY,
             operators: vec![*operator().public()],
             publishers: vec![guests::publisher().public()],
             timing: if measured { Timing::default() } else { HASTY },
@@ -159,6 +163,7 @@ impl Machine {
             life: 0,
             slots: SimSlots::default(),
             config,
+            keys,
             was_here: false,
             measured,
         }
@@ -187,7 +192,7 @@ impl Machine {
         self.config.capabilities =
             capabilities.iter().map(|text| text.parse().expect("a capability")).collect();
         if let Some(running) = &mut self.running {
-            running.node.handle(now, Input::Capabilities(self.config.capabilities.clone()));
+            running.agent.handle(now, Input::Capabilities(self.config.capabilities.clone()));
         }
     }
 
@@ -195,6 +200,7 @@ impl Machine {
     pub fn copy_card(&mut self, of: &Self) {
         let (addrs, control_addr) = (self.config.addrs.clone(), self.config.control_addr);
         self.config = NodeConfig { addrs, control_addr, ..of.config.clone() };
+        self.keys = of.keys.clone();
         self.disk.restore(of.disk.snapshot());
         self.was_here = true;
     }
@@ -204,7 +210,8 @@ impl Machine {
         let mut private = [0; 32];
         rng.fill(&mut private);
         self.disk = SimDisk::default();
-        self.config.identity = Identity::from_private(private);
+        self.keys.identity = Identity::from_private(private);
+        self.config.id = self.keys.identity.zhost_id();
         self.was_here = false;
     }
 
@@ -253,8 +260,8 @@ impl Machine {
             rng.fork(),
             self.config.unix_origin_ms,
         );
-        let node = Node::new(now, self.config.clone(), recovered, rng);
-        self.running = Some(Running { node, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });
+        let agent = Agent::new(now, self.config.clone(), self.keys.clone(), recovered, rng);
+        self.running = Some(Running { agent, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });
     }
 
     /// What was drawn for this start.

@@ -207,7 +207,7 @@ impl World {
         self.machines[index].start(self.now, rng);
         // Those that are measured keep nothing, and count from one.
         if let Some(running) = self.machines[index].running.as_ref().filter(|_| self.is_judged) {
-            self.referee.see_start(index, running.node.generation());
+            self.referee.see_start(index, running.agent.node().generation());
         }
         let agent = self.machines[index].slots.running();
         self.network.isolate(index, agent.is_some_and(|agent| self.bad_agents.contains(&agent)));
@@ -281,8 +281,10 @@ impl World {
     fn measure(&mut self) {
         for (index, machine) in self.machines.iter().enumerate() {
             if let Some(running) = &machine.running {
-                self.referee.measure(index, &running.node);
-                for (part, _, text) in running.node.inspect_panics().filter(|(.., text)| !is_planted(text)) {
+                self.referee.measure(index, running.agent.node());
+                for (part, _, text) in
+                    running.agent.node().inspect_panics().filter(|(.., text)| !is_planted(text))
+                {
                     let flaw = format!("{} of z{index} panicked: {text}", part.name());
                     self.referee.object(Promise::Sanity.broken(flaw));
                 }
@@ -332,7 +334,7 @@ impl World {
             let now = self.machines[index].clock.show(self.now);
             self.set_wake(index, None);
             if let Some(running) = &mut self.machines[index].running {
-                running.node.handle(now, Input::Timeout);
+                running.agent.handle(now, Input::Timeout);
                 running.worker.handle_timeout(now);
             }
             self.after(index);
@@ -381,7 +383,7 @@ impl World {
         match event {
             Event::Datagram { port, to, from, bytes } => {
                 if let Some(running) = &mut self.machines[to].running {
-                    running.node.handle(now, Input::Datagram(port, from, bytes));
+                    running.agent.handle_datagram(now, port, from, &bytes);
                     self.after(to);
                 }
             }
@@ -392,19 +394,19 @@ impl World {
             Event::Connect { from, life, to } => self.happen_connect(from, life, to),
             Event::Connected { end, life } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle(now, Input::Connected(end.1));
+                    running.agent.handle(now, Input::Connected(end.1));
                     self.after(end.0);
                 }
             }
             Event::Bytes { end, life, bytes } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle(now, Input::Bytes(end.1, bytes));
+                    running.agent.handle_bytes(now, end.1, &bytes);
                     self.after(end.0);
                 }
             }
             Event::Closed { end, life, refused } => {
                 if let Some(running) = self.running(end.0, life) {
-                    running.node.handle(now, Input::Closed { connection: end.1, refused });
+                    running.agent.handle(now, Input::Closed { connection: end.1, refused });
                     self.after(end.0);
                 }
             }
@@ -413,14 +415,14 @@ impl World {
                     && let Some(request) = running.disk_queue.remove(&token)
                 {
                     let reply = request.perform(running.store.as_ref());
-                    running.node.handle(now, Input::Disk(token, reply));
+                    running.agent.handle(now, Input::Disk(token, reply));
                     self.after(machine);
                 }
             }
             Event::Examined { machine, life, examination } => {
                 let findings = self.machines[machine].examine(examination);
                 if let Some(running) = self.running(machine, life) {
-                    running.node.handle(now, Input::Examined(findings));
+                    running.agent.handle(now, Input::Examined(findings));
                     self.after(machine);
                 }
             }
@@ -428,7 +430,7 @@ impl World {
                 if self.running(machine, life).is_some() && !self.machines[machine].slots.hangs {
                     let result = self.machines[machine].slots.carry_out(&order);
                     if let Some(running) = &mut self.machines[machine].running {
-                        running.node.handle(now, Input::Firmware(order, result));
+                        running.agent.handle(now, Input::Firmware(order, result));
                     }
                     self.after(machine);
                 }
@@ -464,7 +466,7 @@ impl World {
         let Some(running) = &mut self.machines[to].running else { return };
         let connection = running.accept();
         self.network.connect(from, (to, connection));
-        running.node.handle(now, Input::Accepted(connection, client_addr));
+        running.agent.handle_accepted(now, connection, client_addr);
         self.after(to);
         let at = self.network.stream_arrival(self.now, from, &mut self.rng);
         self.schedule(at, Event::Connected { end: from, life });
@@ -482,10 +484,10 @@ impl World {
             }
             while let Some(event) = running.worker.poll_event() {
                 self.referee.cast.see_event(self.now, index, &event);
-                running.node.handle(now, Input::Worker(event));
+                running.agent.handle(now, Input::Worker(event));
                 progress = true;
             }
-            let outputs: Vec<Output> = std::iter::from_fn(|| running.node.poll_output()).collect();
+            let outputs: Vec<Output> = std::iter::from_fn(|| running.agent.poll_output()).collect();
             progress |= !outputs.is_empty();
             outputs.into_iter().for_each(|output| self.carry_out(index, output));
             if !progress {
@@ -498,9 +500,9 @@ impl World {
             .worker
             .is_ready(Slice::Long)
             .then_some((now + Duration::from_millis(1), "guests have work"));
-        let wakes = [running.node.poll_timeout(), running.worker.poll_timeout(), busy];
+        let wakes = [running.agent.poll_timeout(), running.worker.poll_timeout(), busy];
         let wake = wakes.into_iter().flatten().min().map(|(at, why)| (machine.clock.when(at), why));
-        self.referee.see(index, &running.node);
+        self.referee.see(index, running.agent.node());
         self.set_wake(index, wake);
     }
 
@@ -562,7 +564,7 @@ impl World {
             Output::SetClock(unix_ms) => {
                 let origin = unix_ms.saturating_sub(local.as_millis());
                 if let Some(running) = &mut self.machines[index].running {
-                    running.node.handle(local, Input::Clock(origin));
+                    running.agent.handle(local, Input::Clock(origin));
                     running.worker.handle_clock(origin);
                 }
             }

@@ -4,7 +4,7 @@ use crate::{
     facts::Facts,
     mesh::traffic::Traffic,
     node::Node,
-    output::{Level, Output, Port},
+    output::{Level, Plain},
     wire::{Frame, Hop},
 };
 use litemap::LiteMap;
@@ -14,13 +14,12 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Instant, ZhostId, limits::STRANGERS_MAX};
-use zhost_control::{Caller, line};
 use zhost_gossip::{
     datagram::{Datagram, Readiness},
     election::ElectionOutput,
     registry::{Carrier, RegistryMessage},
     row::{Row, RowKey},
-    seal::OpenError,
+    seal::SEAL_OVERHEAD_BYTES,
 };
 
 /// How often a zhost compares itself with another when nothing happens.
@@ -106,17 +105,14 @@ impl Facts {
 }
 
 impl Node {
-    pub(crate) fn handle_gossip(&mut self, now: Instant, from: SocketAddr, sealed: &[u8]) {
-        let plain = match self.sealer.open(sealed) {
-            Ok(plain) => plain,
-            Err(OpenError::WrongSecret) => {
-                self.gossip.foreign_speaker = Some(from);
-                return self
-                    .note_stranger(from, "a datagram sealed with another secret or of another cluster");
-            }
-            Err(OpenError::Malformed) => return,
-        };
-        match Datagram::decode(&plain) {
+    /// A datagram arrived from somebody of another cluster.
+    pub(crate) fn handle_foreign(&mut self, from: SocketAddr) {
+        self.gossip.foreign_speaker = Some(from);
+        self.note_stranger(from, "a datagram sealed with another secret or of another cluster");
+    }
+
+    pub(crate) fn handle_gossip(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        match Datagram::decode(datagram) {
             Some(datagram) => self.handle_opened(now, from, datagram),
             None => self.note_stranger(from, "a datagram of another version"),
         }
@@ -303,9 +299,9 @@ impl Node {
     }
 
     fn send_to_addr(&mut self, addr: SocketAddr, datagram: &Datagram) {
-        let sealed = self.sealer.seal(&mut self.rng, &datagram.encode());
-        self.gossip.traffic.count(datagram, sealed.len());
-        self.output(Output::Datagram(Port::Gossip, addr, sealed));
+        let bytes = datagram.encode();
+        self.gossip.traffic.count(datagram, SEAL_OVERHEAD_BYTES + bytes.len());
+        self.say(Plain::Gossip(addr, bytes));
     }
 
     pub(crate) fn drain_datagrams(&mut self) {
@@ -314,12 +310,6 @@ impl Node {
                 Some(id) => self.mesh.links.send(id, &Hop::Gossip(datagram.encode())),
                 None => self.send_to_addr(addr, &datagram),
             }
-        }
-        while let Some((caller, datagram)) = self.control.poll_datagram() {
-            self.output(match caller {
-                Caller::Network(addr) => Output::Datagram(Port::Control, addr, datagram),
-                Caller::Serial => Output::Serial(line::frame(&datagram)),
-            });
         }
     }
 

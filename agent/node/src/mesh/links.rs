@@ -4,6 +4,8 @@
 //! kernel that refuses the connection is evidence that the process is gone.
 
 use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -11,10 +13,10 @@ use std::{
     time::Duration,
 };
 use zhost_base::{
-    Instant, Rng, RoundTrip, ZhostId,
-    limits::{LINKS_MAX, LINKS_UNPROVED_MAX, LINKS_UNPROVED_PER_ADDRESS_MAX},
+    Instant, RoundTrip, ZhostId,
+    limits::{LINK_HANDSHAKE_TIMEOUT, LINKS_MAX, LINKS_UNPROVED_MAX, LINKS_UNPROVED_PER_ADDRESS_MAX},
 };
-use zhost_link::{Identity, Link, LinkError, noise::Role};
+use zhost_link::{LinkError, push_frame};
 
 use crate::{mesh::traffic::Traffic, wire::Hop};
 
@@ -42,12 +44,22 @@ const TIDY_PERIOD: Duration = Duration::from_secs(5);
 const ON_DEMAND: Duration = Duration::from_secs(60);
 
 /// A connection of the shell. Those the node asks for are even, those the shell accepts are odd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
+
+/// What came over a connection, opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// Who is at the other end, once that is proved.
+    pub from: Option<ZhostId>,
+    /// The frames that are whole.
+    pub frames: Vec<ByteBuf>,
+}
 
 /// What the links want of the shell, or tell the node.
 pub(crate) enum LinkOutput {
     Connect(ConnectionId, SocketAddr),
+    /// Seal these frames, and write them.
     Write(ConnectionId, Vec<u8>),
     Close(ConnectionId),
     /// A link to this zhost is open (anew).
@@ -63,14 +75,16 @@ pub(crate) enum LinkOutput {
 }
 
 struct Connection {
-    link: Link,
     addr: SocketAddr,
     /// Whom we meant to reach.
     target: Option<ZhostId>,
     /// Made only to see whether somebody listens there.
     is_trial: bool,
     peer: Option<ZhostId>,
-    connected: bool,
+    /// By when it is to be proved who is there.
+    proved_by: Option<Instant>,
+    /// Frames that go out together.
+    outgoing: Vec<u8>,
     /// It took too little for too long: closed at the next timeout, since what is missing now would never come.
     congested: bool,
     heard_at: Instant,
@@ -104,9 +118,7 @@ struct Retry {
 
 /// All links of a zhost.
 pub(crate) struct Links {
-    identity: Identity,
-    key: [u8; 32],
-    rng: Rng,
+    me: ZhostId,
     connections: LiteMap<ConnectionId, Connection>,
     by_peer: LiteMap<ZhostId, ConnectionId>,
     retries: LiteMap<ZhostId, Retry>,
@@ -130,11 +142,9 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub fn new(now: Instant, identity: Identity, key: [u8; 32], rng: Rng) -> Self {
+    pub fn new(now: Instant, me: ZhostId) -> Self {
         Self {
-            identity,
-            key,
-            rng,
+            me,
             connections: LiteMap::new(),
             by_peer: LiteMap::new(),
             retries: LiteMap::new(),
@@ -295,51 +305,37 @@ impl Links {
         }
         self.serial += 2;
         let id = ConnectionId(self.serial);
-        self.open(now, id, Role::Initiator, addr, Some(target));
+        self.open(now, id, addr, Some(target));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.is_trial = is_trial;
         }
         self.outputs.push_back(LinkOutput::Connect(id, addr));
     }
 
-    fn open(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        role: Role,
-        addr: SocketAddr,
-        target: Option<ZhostId>,
-    ) {
-        let link = Link::new(now, role, &self.identity, &self.key, self.rng.fork());
-        let connected = role == Role::Responder;
-        self.connections.insert(
-            id,
-            Connection {
-                link,
-                addr,
-                target,
-                is_trial: false,
-                peer: None,
-                connected,
-                congested: false,
-                heard_at: now,
-                ping_at: now + PING_PERIOD,
-                asked_at: None,
-                pace: NEW_PACE_MIN,
-                silent: false,
-            },
-        );
+    fn open(&mut self, now: Instant, id: ConnectionId, addr: SocketAddr, target: Option<ZhostId>) {
+        let connection = Connection {
+            addr,
+            target,
+            is_trial: false,
+            peer: None,
+            proved_by: Some(now + LINK_HANDSHAKE_TIMEOUT),
+            outgoing: Vec::new(),
+            congested: false,
+            heard_at: now,
+            ping_at: now + PING_PERIOD,
+            asked_at: None,
+            pace: NEW_PACE_MIN,
+            silent: false,
+        };
+        self.connections.insert(id, connection);
     }
 
     /// A connection we asked for is there.
     pub fn handle_connected(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.connected = true;
-        if connection.is_trial {
+        if self.connections.get(&id).is_some_and(|connection| connection.is_trial) {
             self.connections.remove(&id);
             self.outputs.push_back(LinkOutput::Close(id));
         }
-        self.flush(id);
     }
 
     /// Somebody connected to us. Whoever is silent makes room: members prove who they are at once.
@@ -351,7 +347,7 @@ impl Links {
             self.outputs.push_back(LinkOutput::Close(id));
             return;
         }
-        self.open(now, id, Role::Responder, from, None);
+        self.open(now, id, from, None);
     }
 
     /// The connection that makes room for one more from this address, if one must: the oldest of those on which nobody has
@@ -371,26 +367,23 @@ impl Links {
         own.or_else(|| is_full.then(worst).flatten()).map(|(_, oldest)| *oldest)
     }
 
-    /// Bytes arrived on a connection.
-    pub fn handle_bytes(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
+    /// Something came over a connection, or what the other side's key did not seal.
+    pub fn handle_received(&mut self, now: Instant, id: ConnectionId, received: Result<Received, LinkError>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.heard_at = now;
         self.revision += u64::from(std::mem::take(&mut connection.silent));
-        if let Err(error) = connection.link.handle_bytes(bytes) {
-            self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
-            self.close(now, id);
-            return;
-        }
-        if connection.peer.is_none()
-            && let Some(peer) = connection.link.remote()
-        {
+        let addr = connection.addr;
+        let Received { from, frames } = match received {
+            Ok(received) => received,
+            Err(error) => {
+                self.outputs.push_back(LinkOutput::Trouble(addr, error));
+                return self.close(now, id);
+            }
+        };
+        if let Some(peer) = from.filter(|_| connection.peer.is_none()) {
             self.adopt(now, id, peer);
         }
-        self.flush(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(peer) = connection.peer else { return };
-        let frames: Vec<_> = std::iter::from_fn(|| connection.link.poll_frame()).collect();
-        let addr = connection.addr;
+        let Some(peer) = self.connections.get(&id).and_then(|connection| connection.peer) else { return };
         for frame in frames {
             match Hop::decode(&frame) {
                 Some(Hop::Ping(serial)) => {
@@ -406,9 +399,10 @@ impl Links {
 
     /// The handshake proved who is there. We never link with ourselves.
     fn adopt(&mut self, now: Instant, id: ConnectionId, peer: ZhostId) {
-        let redundant = peer == self.identity.zhost_id() || self.is_redundant(id, peer);
+        let redundant = peer == self.me || self.is_redundant(id, peer);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.peer = Some(peer);
+            connection.proved_by = None;
         }
         if redundant {
             self.close(now, id);
@@ -429,7 +423,7 @@ impl Links {
     fn is_redundant(&self, id: ConnectionId, peer: ZhostId) -> bool {
         let made_by_us = |id: &ConnectionId| self.connections.get(id).is_some_and(|c| c.target.is_some());
         let Some(old) = self.by_peer.get(&peer) else { return false };
-        let lower_is_us = self.identity.zhost_id() < peer;
+        let lower_is_us = self.me < peer;
         made_by_us(old) != made_by_us(&id) && made_by_us(old) == lower_is_us
     }
 
@@ -494,7 +488,7 @@ impl Links {
         };
         let bytes = hop.encode();
         self.traffic.count(hop, bytes.len());
-        if let Err(error) = connection.link.send(&bytes) {
+        if let Err(error) = push_frame(&mut connection.outgoing, &bytes) {
             self.outputs.push_back(LinkOutput::Trouble(connection.addr, error));
             connection.congested = true;
         }
@@ -548,27 +542,21 @@ impl Links {
 
     /// Hands out what the links have to write: everything queued since the last time, in one piece per link.
     pub fn flush_all(&mut self) {
-        let ids = std::mem::take(&mut self.unflushed);
-        ids.into_iter().for_each(|(id, ())| self.flush(id));
-    }
-
-    fn flush(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id)
-            && connection.connected
-            && let Some(bytes) = connection.link.poll_bytes()
-        {
-            self.outputs.push_back(LinkOutput::Write(id, bytes));
+        for (id, ()) in std::mem::take(&mut self.unflushed) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                let frames = std::mem::take(&mut connection.outgoing);
+                self.outputs.push_back(LinkOutput::Write(id, frames));
+            }
         }
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let late = |connection: &mut Connection| {
+        let late = |connection: &Connection| {
             connection.congested
-                || connection.link.handle_timeout(now).is_err()
+                || connection.proved_by.is_some_and(|by| by <= now)
                 || connection.silent_since().is_some_and(|since| now.since(since) >= SILENCE_MAX)
         };
-        let expired: Vec<_> =
-            self.connections.iter_mut().filter_map(|(id, c)| late(c).then_some(*id)).collect();
+        let expired: Vec<_> = self.connections.iter().filter_map(|(id, c)| late(c).then_some(*id)).collect();
         expired.into_iter().for_each(|id| self.close(now, id));
         for (_, connection) in &mut self.connections {
             if !connection.silent && connection.silent_at().is_some_and(|at| at <= now) {
@@ -606,7 +594,8 @@ impl Links {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let congested = self.connections.values().filter(|connection| connection.congested);
         let congested = congested.map(|connection| (connection.heard_at, "close a congested link"));
-        let handshakes = self.connections.values().filter_map(|connection| connection.link.poll_timeout());
+        let handshakes = self.connections.values().filter_map(|connection| connection.proved_by);
+        let handshakes = handshakes.map(|by| (by, "link handshake"));
         // At the limit there is nothing to try; the end of any connection brings another look.
         let room = self.connections.len() < self.room.0;
         let retries =

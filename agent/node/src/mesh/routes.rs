@@ -15,7 +15,7 @@ const AVOIDED_COST_US: u64 = 60_000_000;
 pub(crate) struct Graph(LiteMap<ZhostId, LiteMap<ZhostId, u64>>);
 
 /// All zhosts from the sender to the receiver.
-pub(crate) type Route = Vec<ZhostId>;
+pub type Route = Vec<ZhostId>;
 
 impl Graph {
     /// Adds a link; of two opinions on its round trip the first counts.

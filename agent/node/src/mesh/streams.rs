@@ -6,7 +6,13 @@
 
 use crate::{
     facts::Facts,
-    mesh::{links::ConnectionId, neighbours::Mesh, routes::Route, traffic::Traffic},
+    mesh::{
+        links::ConnectionId,
+        neighbours::Mesh,
+        routes::Route,
+        traffic::Traffic,
+        tunnels::{TunnelNews, TunnelOrder},
+    },
     wire::{Frame, Hop, NoRoute, Parcel, Relayed},
 };
 use litemap::LiteMap;
@@ -18,14 +24,12 @@ use zhost_base::{
     Generation, Instant, Rng, ZhostId,
     limits::{HOPS_MAX, MEMBERS_MAX},
 };
-use zhost_link::{
-    Identity,
-    stream::{Abandoned, Packet, Stream},
-    tunnel::{Arrivals, Envelope, Tunnel},
-};
+use zhost_link::stream::{Abandoned, Packet, Stream};
 
 /// How long a link on demand may take before relays are asked.
 const DIRECT_WITHIN: Duration = Duration::from_millis(300);
+/// How long the other end of a tunnel may take to answer.
+const TUNNEL_WITHIN: Duration = Duration::from_millis(700);
 /// How long a conversation without a way waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -45,10 +49,20 @@ enum Way {
     Relayed(Route),
 }
 
+/// How far a tunnel through relays is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tunnel {
+    None,
+    /// The other end is to answer by then.
+    Opening(Instant),
+    /// Packets can go through it; whether it is known that they were opened.
+    Open(bool),
+}
+
 struct Conversation {
     stream: Stream,
     way: Way,
-    tunnel: Option<Tunnel>,
+    tunnel: Tunnel,
     look_again: Option<Instant>,
     /// An echo, or the answer to one, that goes out as soon as there is a way, and until when; the last one counts.
     echo: Option<(Parcel, Instant)>,
@@ -69,14 +83,12 @@ pub(crate) enum StreamEvent {
 
 /// All conversations of a zhost.
 pub(crate) struct Streams {
-    identity: Identity,
-    /// Under which tunnels through relays are opened.
-    tunnel_key: [u8; 32],
     rng: Rng,
     conversations: LiteMap<ZhostId, Conversation>,
     /// Those with something to send, or a way to choose.
     restless: BTreeSet<ZhostId>,
-    arrivals: Arrivals,
+    /// What the tunnels are to do.
+    orders: VecDeque<TunnelOrder>,
     echoes: LiteMap<u64, (ZhostId, Instant)>,
     /// The round trips of the last echoes, and when they came back.
     echo_rtt_us: LiteMap<ZhostId, (u64, Instant)>,
@@ -91,14 +103,12 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub fn new(identity: Identity, tunnel_key: [u8; 32], generation: Generation, rng: Rng) -> Self {
+    pub fn new(generation: Generation, rng: Rng) -> Self {
         Self {
-            identity,
-            tunnel_key,
             rng,
             conversations: LiteMap::new(),
             restless: BTreeSet::new(),
-            arrivals: Arrivals::default(),
+            orders: VecDeque::new(),
             echoes: LiteMap::new(),
             echo_rtt_us: LiteMap::new(),
             serial: generation.first_serial(),
@@ -138,6 +148,11 @@ impl Streams {
         self.conversations.contains_key(&peer)
     }
 
+    /// What the tunnels are to do next, in order.
+    pub fn poll_order(&mut self) -> Option<TunnelOrder> {
+        self.orders.pop_front()
+    }
+
     /// What happened next, in order.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         self.events.pop_front()
@@ -147,13 +162,28 @@ impl Streams {
 impl Conversation {
     /// Without a way, or while the tunnel opens, the stream's own times mean nothing.
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let tunnel = self.tunnel.as_ref();
-        match &self.way {
-            Way::None(_) => self.look_again.map(|at| (at, "look for a way")),
-            Way::Relayed(_) if !tunnel.is_some_and(Tunnel::is_open) => {
-                Some((tunnel.and_then(Tunnel::deadline)?, "open a tunnel"))
-            }
+        match (&self.way, self.tunnel) {
+            (Way::None(_), _) => self.look_again.map(|at| (at, "look for a way")),
+            (Way::Relayed(_), Tunnel::None) => None,
+            (Way::Relayed(_), Tunnel::Opening(by)) => Some((by, "open a tunnel")),
             _ => self.stream.poll_timeout(),
+        }
+    }
+}
+
+impl Conversation {
+    fn close_tunnel(&mut self, peer: ZhostId, orders: &mut VecDeque<TunnelOrder>) {
+        if self.tunnel != Tunnel::None {
+            self.tunnel = Tunnel::None;
+            orders.push_back(TunnelOrder::Close(peer));
+        }
+    }
+
+    /// The other side has what was sent: it can open what comes through the tunnel.
+    fn confirm_tunnel(&mut self, peer: ZhostId, orders: &mut VecDeque<TunnelOrder>) {
+        if self.tunnel == Tunnel::Open(false) {
+            self.tunnel = Tunnel::Open(true);
+            orders.push_back(TunnelOrder::Confirm(peer));
         }
     }
 }
@@ -198,7 +228,7 @@ impl Streams {
         }
         let stream = Stream::new(facts.generation, theirs, self.rng.number());
         let conversation =
-            Conversation { stream, way: Way::None(now), tunnel: None, look_again: None, echo: None };
+            Conversation { stream, way: Way::None(now), tunnel: Tunnel::None, look_again: None, echo: None };
         self.conversations.insert(peer, conversation);
         true
     }
@@ -231,7 +261,6 @@ impl Streams {
     /// What was under way is lost: streams and tunnels are opened anew. What came in a stream was acknowledged, and counts
     /// as come.
     pub fn begin_again(&mut self, now: Instant, facts: &Facts) {
-        self.arrivals = Arrivals::default();
         self.echoes.clear();
         self.give_up_all(now, facts);
     }
@@ -243,7 +272,7 @@ impl Streams {
         let theirs = facts.membership.generation(peer).unwrap_or(conversation.stream.key().to);
         let abandoned = conversation.stream.restart(facts.generation, theirs, self.rng.number());
         conversation.way = Way::None(now);
-        conversation.tunnel = None;
+        conversation.close_tunnel(peer, &mut self.orders);
         conversation.look_again = None;
         conversation.echo = None;
         self.events.push_back(StreamEvent::Abandoned(peer, abandoned));
@@ -265,7 +294,7 @@ impl Streams {
             return;
         }
         self.choose_way(now, facts, mesh, peer);
-        if !self.can_send(now, mesh, peer) {
+        if !self.can_send(now, peer) {
             return;
         }
         self.transmit_echo(now, mesh, peer);
@@ -319,23 +348,20 @@ impl Streams {
     }
 
     /// Whether packets can go out now; opens a tunnel if one is needed.
-    fn can_send(&mut self, now: Instant, mesh: &mut Mesh, peer: ZhostId) -> bool {
+    fn can_send(&mut self, now: Instant, peer: ZhostId) -> bool {
         let Some(conversation) = self.conversations.get_mut(&peer) else { return false };
         let route = match &conversation.way {
             Way::None(_) => return false,
             Way::Direct(_) => return true,
             Way::Relayed(route) => route.clone(),
         };
-        if conversation.tunnel.as_ref().is_some_and(Tunnel::is_open) {
-            return true;
-        }
-        if conversation.tunnel.as_ref().and_then(Tunnel::deadline).is_some_and(|deadline| deadline > now) {
-            return false;
-        }
-        let opened = Tunnel::open(now, peer, &self.identity, &self.tunnel_key, self.rng.fork());
-        if let Some((tunnel, envelope)) = opened {
-            conversation.tunnel = Some(tunnel);
-            relay(mesh, Relayed { route, at: 1, envelope });
+        match conversation.tunnel {
+            Tunnel::Open(_) => return true,
+            Tunnel::Opening(by) if by > now => {}
+            Tunnel::None | Tunnel::Opening(_) => {
+                conversation.tunnel = Tunnel::Opening(now + TUNNEL_WITHIN);
+                self.orders.push_back(TunnelOrder::Open { to: peer, route });
+            }
         }
         false
     }
@@ -347,12 +373,9 @@ impl Streams {
             Way::None(_) => {}
             Way::Direct(_) => mesh.links.send(peer, &Hop::Parcel(parcel.clone())),
             Way::Relayed(route) => {
-                let envelope = conversation.tunnel.as_mut().and_then(|tunnel| tunnel.seal(&parcel.encode()));
-                let route = route.clone();
-                if let Some(envelope) = envelope {
-                    mesh.links.need(now, peer);
-                    relay(mesh, Relayed { route, at: 1, envelope });
-                }
+                mesh.links.need(now, peer);
+                let (route, packet) = (route.clone(), parcel.encode());
+                self.orders.push_back(TunnelOrder::Seal { to: peer, route, packet });
             }
         }
     }
@@ -375,10 +398,8 @@ impl Streams {
         let before = conversation.stream.pending();
         let frames = conversation.stream.handle_packet(now, theirs, packet);
         let reopened = conversation.stream.take_reopened();
-        if conversation.stream.pending() < before
-            && let Some(tunnel) = &mut conversation.tunnel
-        {
-            tunnel.confirm();
+        if conversation.stream.pending() < before {
+            conversation.confirm_tunnel(from, &mut self.orders);
         }
         self.restless.insert(from);
         if reopened {
@@ -431,14 +452,7 @@ impl Streams {
     }
 
     /// Something is to be passed on, or is for us.
-    pub fn handle_relayed(
-        &mut self,
-        now: Instant,
-        facts: &Facts,
-        mesh: &mut Mesh,
-        from: ZhostId,
-        mut relayed: Relayed,
-    ) {
+    pub fn handle_relayed(&mut self, facts: &Facts, mesh: &mut Mesh, from: ZhostId, mut relayed: Relayed) {
         let Relayed { route, at, .. } = &relayed;
         let at = usize::from(*at);
         // Whoever hands it to us must be the one before us on its way.
@@ -447,9 +461,9 @@ impl Streams {
             return;
         }
         let Some(next) = route.get(at + 1).copied() else {
-            let mut back = relayed.route;
+            let Relayed { route: mut back, envelope, .. } = relayed;
             back.reverse();
-            return self.handle_envelope(now, facts, mesh, back, relayed.envelope);
+            return self.orders.push_back(TunnelOrder::Take { back, envelope });
         };
         if mesh.links.is_up(next) {
             self.relayed += 1;
@@ -481,38 +495,20 @@ impl Streams {
         }
     }
 
-    /// An envelope that came through relays, which would go back along `back`.
-    fn handle_envelope(
-        &mut self,
-        now: Instant,
-        facts: &Facts,
-        mesh: &mut Mesh,
-        back: Route,
-        envelope: Envelope,
-    ) {
-        match envelope {
-            Envelope::Open(number, message) => {
-                let rng = self.rng.fork();
-                let (identity, key) = (&self.identity, &self.tunnel_key);
-                let answer = self.arrivals.handle_open(number, &message, identity, key, rng);
-                if let Some(envelope) = answer {
-                    relay(mesh, Relayed { route: back, at: 1, envelope });
-                }
-            }
-            Envelope::Accept(number, message) => {
-                let Some(peer) = back.last().copied() else { return };
+    /// Something happened in a tunnel.
+    pub fn handle_tunnel(&mut self, now: Instant, facts: &Facts, mesh: &mut Mesh, news: TunnelNews) {
+        match news {
+            TunnelNews::Envelope(route, envelope) => relay(mesh, Relayed { route, at: 1, envelope }),
+            TunnelNews::Opened(peer) => {
                 if let Some(conversation) = self.conversations.get_mut(&peer)
-                    && let Some(tunnel) = &mut conversation.tunnel
+                    && matches!(conversation.tunnel, Tunnel::Opening(_))
                 {
-                    tunnel.handle_accept(number, &message);
+                    conversation.tunnel = Tunnel::Open(false);
                     self.restless.insert(peer);
                 }
             }
-            Envelope::Sealed { tunnel, finish, nonce, bytes } => {
-                let opened = self.arrivals.handle_sealed(tunnel, finish.as_deref(), nonce, &bytes);
-                if let Some((from, plain)) = opened
-                    && let Some(parcel) = Parcel::decode(&plain)
-                {
+            TunnelNews::Packet(from, packet) => {
+                if let Some(parcel) = Parcel::decode(&packet) {
                     self.handle_parcel(now, facts, from, parcel);
                 }
             }
@@ -535,8 +531,8 @@ impl Streams {
                 continue;
             }
             self.restless.insert(*peer);
-            if conversation.tunnel.as_ref().is_some_and(|tunnel| !tunnel.is_open()) {
-                conversation.tunnel = None;
+            if matches!(conversation.tunnel, Tunnel::Opening(_)) {
+                conversation.close_tunnel(*peer, &mut self.orders);
                 if matches!(conversation.way, Way::Relayed(_)) {
                     stalled.push((*peer, conversation.way.clone()));
                 }
@@ -554,7 +550,7 @@ impl Streams {
                         mesh.avoid(now, first, second);
                     }
                     if let Some(conversation) = self.conversations.get_mut(&peer) {
-                        conversation.tunnel = None;
+                        conversation.close_tunnel(peer, &mut self.orders);
                     }
                 }
             }

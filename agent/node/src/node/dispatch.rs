@@ -8,7 +8,7 @@ use crate::{
     facts::Facts,
     faults::Part,
     mesh::{links::LinkOutput, streams::StreamEvent},
-    output::{Level, Output},
+    output::{Level, Output, Plain},
     wire::{DataMessage, Frame, Hop},
 };
 use std::time::Duration;
@@ -72,7 +72,6 @@ impl Node {
             progress |= self.drain_membership(now);
             progress |= self.drain_streams(now);
             progress |= self.drain_links(now);
-            progress |= self.drain_requests(now);
             progress |= self.consider_founding(now);
             progress |= self.refresh(now);
             progress |= self.drain_refused(now);
@@ -210,7 +209,7 @@ impl Node {
         while let Some(output) = self.mesh.links.poll_output() {
             match output {
                 LinkOutput::Connect(connection, addr) => self.output(Output::Connect(connection, addr)),
-                LinkOutput::Write(connection, bytes) => self.output(Output::Write(connection, bytes)),
+                LinkOutput::Write(connection, frames) => self.say(Plain::Frames(connection, frames)),
                 LinkOutput::Close(connection) => self.output(Output::Close(connection)),
                 LinkOutput::Up(peer) => {
                     self.log(Level::Debug, format!("link to {} is open", self.facts.zhost_name(peer)));
@@ -234,6 +233,9 @@ impl Node {
                 LinkOutput::Trouble(addr, error) => self.note_stranger(addr, &error.to_string()),
             }
         }
+        while let Some(order) = self.streams.poll_order() {
+            self.say(Plain::Tunnel(order));
+        }
         progress
     }
 
@@ -247,7 +249,7 @@ impl Node {
                 streams.handle_parcel(now, facts, peer, parcel);
             }),
             Hop::Relay(relayed) => self.run_mesh(now, |mesh, streams, facts| {
-                streams.handle_relayed(now, facts, mesh, peer, relayed);
+                streams.handle_relayed(facts, mesh, peer, relayed);
             }),
             Hop::NoRoute(no_route) => self.run_mesh(now, |mesh, streams, facts| {
                 streams.handle_no_route(now, facts, mesh, no_route);

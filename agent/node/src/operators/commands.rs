@@ -5,10 +5,12 @@ use crate::{
     mesh::links::LINKS_ANSWER_WITHIN,
     node::Node,
     operators::examination::Kind,
-    output::{Ending, Level},
+    output::{Ending, Level, Plain},
+    spaces::web::TICKET_TTL,
     wire::Frame,
 };
 use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 use zhost_base::{BlobDigest, Generation, Instant, SpaceKey, Start, ZhostId};
 use zhost_control::{
@@ -25,9 +27,11 @@ const SENSELESS: &str = "the request makes no sense to this zhost; do versions d
 pub(crate) const COMMANDS_MAX: usize = 64;
 
 /// Who wants the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asker {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asker {
+    /// An operator, in this session, with this message.
     Operator(SessionId, u32),
+    /// Another zhost on behalf of one, with a number of its own.
     Zhost(ZhostId, u64),
 }
 
@@ -121,28 +125,21 @@ impl Commands {
 }
 
 impl Node {
-    /// Takes up what operators sent.
-    pub(crate) fn drain_requests(&mut self, now: Instant) -> bool {
-        let mut progress = false;
-        while let Some((session, message, bytes)) = self.control.poll_request() {
-            progress = true;
-            let asker = Asker::Operator(session, message);
-            let is_done = self.run(now, Part::Operators, |node, _| {
-                match Request::decode(&bytes) {
-                    Some(request) => node.handle_request(now, asker, request),
-                    None => node.answer(now, asker, Reply::Refused(SENSELESS.into())),
-                }
-                true
-            });
-            if !is_done {
-                let (state, fault) = self.describe_part(now, Part::Operators);
-                let state = state.unwrap_or_else(|| "begins again".into());
-                let text =
-                    format!("zbase panicked over this, and what came of it is not known ({state}{fault})");
-                self.answer(now, asker, Reply::Refused(text));
+    /// Takes up what an operator asks.
+    pub(crate) fn handle_requested(&mut self, now: Instant, asker: Asker, request: &[u8]) {
+        let is_done = self.run(now, Part::Operators, |node, _| {
+            match Request::decode(request) {
+                Some(request) => node.handle_request(now, asker, request),
+                None => node.answer(now, asker, Reply::Refused(SENSELESS.into())),
             }
+            true
+        });
+        if !is_done {
+            let (state, fault) = self.describe_part(now, Part::Operators);
+            let state = state.unwrap_or_else(|| "begins again".into());
+            let text = format!("zbase panicked over this, and what came of it is not known ({state}{fault})");
+            self.answer(now, asker, Reply::Refused(text));
         }
-        progress
     }
 
     /// The commands under way are lost, and their operators told so.
@@ -182,7 +179,7 @@ impl Node {
     /// Replies with the bytes of a reply, as it was made here or elsewhere.
     fn pass_on(&mut self, now: Instant, asker: Asker, reply: Vec<u8>) {
         match asker {
-            Asker::Operator(session, message) => self.control.reply(now, session, message, reply),
+            Asker::Operator(session, message) => self.say(Plain::Reply(session, message, reply)),
             Asker::Zhost(peer, serial) => {
                 self.send(now, peer, &Frame::Answer { serial, reply });
             }
@@ -260,13 +257,18 @@ impl Node {
                 Ok(None)
             }
             _ => match request {
-                // A ticket is good by the clock of the zhost that looks at it, so that one makes it.
-                Request::SpaceStatus(_) | Request::SpaceLogs(_) | Request::SpaceOpen(_) => {
-                    self.report(now, request.clone())
+                Request::SpaceStatus(_) | Request::SpaceLogs(_) => {
+                    self.report(now, request.clone()).map(Some)
                 }
-                _ => self.act_on_space(now, key, request),
-            }
-            .map(Some),
+                // A ticket is good by the clock of the zhost that looks at it, so that one makes it.
+                Request::SpaceOpen(_) => {
+                    let page = self.web.page(&self.facts, self.config.web_addr, key)?;
+                    let until_s = self.unix_ms(now) / 1000 + TICKET_TTL.as_secs();
+                    self.say(Plain::Page { asker, page, until_s });
+                    Ok(None)
+                }
+                _ => self.act_on_space(now, key, request).map(Some),
+            },
         }
     }
 

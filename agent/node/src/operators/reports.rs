@@ -5,7 +5,7 @@ use crate::{
     faults::Part,
     node::Node,
     operators::lookup::{self, Kind, Named},
-    spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES, web::Tickets},
+    spaces::{host::LocalSpace, messages::MAILBOX_MAX_MESSAGES},
 };
 use litemap::LiteMap;
 use std::net::SocketAddr;
@@ -247,12 +247,6 @@ impl Node {
             Request::MeshRoutes => Reply::Routes(self.routes_report()),
             Request::MeshSpaces | Request::Spaces => Reply::Spaces(self.facts.spaces()),
             Request::FirmwareStatus => Reply::Firmware(self.facts.firmware_status()),
-            Request::SpaceOpen(name) => Reply::Address(self.web.address(
-                &self.facts,
-                Tickets { secret: &self.config.secret, unix_s: self.unix_ms(now) / 1000 },
-                self.config.web_addr,
-                &name,
-            )?),
             Request::TopoList => Reply::Topologies(self.facts.topologies()),
             Request::TopoStatus(name) => {
                 let (id, topology) = self.facts.resolve_topology(&name)?;

@@ -9,21 +9,18 @@
 
 use crate::{effects::Effects, facts::Facts, output::Output, spaces::messages::Messages};
 use litemap::LiteMap;
-use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
-use subtle::ConstantTimeEq;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use zhost_base::{Batch, Name, SpaceKey, SpaceKind, ZhostId, limits};
 use zhost_exchange::Undelivered;
-use zhost_gossip::{
-    row::{Row, RowKey},
-    seal::ClusterSecret,
-};
+use zhost_gossip::row::{Row, RowKey};
 use zhost_mex::Assets;
 use zhost_web::{
     BODY_MAX_BYTES, Method, Request, Response, Status, event, media_type, stream_head, text_event,
 };
 
 /// How long a ticket is good.
-const TICKET_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+pub(crate) const TICKET_TTL: Duration = Duration::from_secs(12 * 60 * 60);
 /// Pages open at once on one zhost; further ones are told to try again.
 const STREAMS_MAX: usize = 32;
 /// Messages of a page that are on their way along one path; more are told to try again. All of them together fit the
@@ -31,8 +28,36 @@ const STREAMS_MAX: usize = 32;
 const OUTSTANDING_MAX: u32 = limits::PATH_WINDOW_BYTES / BODY_MAX_BYTES as u32;
 
 /// A connection of a browser, as the shell counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WebId(pub u64);
+
+/// A request of a browser.
+#[derive(Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    pub id: WebId,
+    pub request: &'a Request,
+    /// Whether it shows a ticket that is good now, for the space it asks for.
+    pub is_admitted: bool,
+}
+
+/// The page of a UI space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where the zhost that runs it answers browsers.
+    pub at: SocketAddr,
+    /// Of this topology.
+    pub topology: Name,
+    /// This space.
+    pub space: Name,
+}
+
+impl Page {
+    /// Where a browser finds it with this ticket.
+    pub(crate) fn address(&self, ticket: &str) -> String {
+        let Self { at, topology, space } = self;
+        format!("http://{at}/{topology}/{space}/?{}={ticket}", zhost_web::TICKET_PARAMETER)
+    }
+}
 
 /// A UI space that runs here.
 #[derive(Debug)]
@@ -70,14 +95,14 @@ impl Web {
 }
 
 /// Where a request points: `/<topology>/<space>/<rest>`.
-struct Place<'a> {
-    topology: &'a str,
-    space: &'a str,
+pub(crate) struct Place<'a> {
+    pub topology: &'a str,
+    pub space: &'a str,
     rest: Option<&'a str>,
 }
 
 impl<'a> Place<'a> {
-    fn of(path: &'a str) -> Option<Self> {
+    pub fn of(path: &'a str) -> Option<Self> {
         let (topology, below) = path.strip_prefix('/')?.split_once('/')?;
         let (space, rest) = match below.split_once('/') {
             Some((space, rest)) => (space, Some(rest)),
@@ -100,87 +125,48 @@ impl Facts {
     }
 }
 
-/// Tickets for UI spaces, as every zhost of the cluster makes and tells them.
-#[derive(Clone, Copy)]
-pub(crate) struct Tickets<'a> {
-    pub secret: &'a ClusterSecret,
-    /// The time of day.
-    pub unix_s: u64,
-}
-
-impl Tickets<'_> {
-    fn ticket(&self, place: &Place<'_>, until: u64) -> String {
-        let purpose = format!("zhost web ticket v1 {} {} {until}", place.topology, place.space);
-        let mut ticket = format!("{until:x}.");
-        for byte in self.secret.derive(&purpose) {
-            // Writing to a string cannot fail.
-            let _ = write!(ticket, "{byte:02x}");
-        }
-        ticket
-    }
-
-    /// Whether a ticket is ours, for this space, and still good.
-    fn admits(&self, place: &Place<'_>, ticket: &str) -> bool {
-        let until = ticket.split_once('.').and_then(|(until, _)| u64::from_str_radix(until, 16).ok());
-        until.is_some_and(|until| {
-            let is_true = ticket.as_bytes().ct_eq(self.ticket(place, until).as_bytes());
-            bool::from(is_true) && self.unix_s <= until
-        })
-    }
-}
-
 impl Web {
-    /// An address at which a browser is shown a UI space for a while; `web_addr` is where this zhost answers browsers.
-    pub fn address(
-        &self,
-        facts: &Facts,
-        tickets: Tickets<'_>,
-        web_addr: Option<SocketAddr>,
-        name: &str,
-    ) -> Result<String, String> {
-        let key = facts.resolve_space(name)?;
-        let spec = facts.spec_of(&key).ok_or("its topology is gone")?;
+    /// The page of a UI space that runs here, which answers browsers at `web_addr`, if it does.
+    pub fn page(&self, facts: &Facts, web_addr: Option<SocketAddr>, key: &SpaceKey) -> Result<Page, String> {
+        let spec = facts.spec_of(key).ok_or("its topology is gone")?;
         if spec.space(&key.space).is_none_or(|space| space.kind != SpaceKind::Ui) {
             return Err(format!("space {} is no UI space: there is nothing to see", key.space));
         }
-        if !self.serves(&key) {
+        if !self.serves(key) {
             return Err("the space does not run at present; see `zctl topo status`".into());
         }
         let at = web_addr.ok_or("the zhost that runs it answers no browsers")?;
         let at = facts.completed(facts.id, at).ok_or("the zhost that runs it has no network")?;
-        let place = Place { topology: spec.name.as_str(), space: key.space.as_str(), rest: None };
-        let ticket = tickets.ticket(&place, tickets.unix_s + TICKET_TTL.as_secs());
-        Ok(format!("http://{at}{}?{}={ticket}", place.root(), zhost_web::TICKET_PARAMETER))
+        Ok(Page { at, topology: spec.name.clone(), space: key.space.clone() })
     }
 
     /// A browser asks.
-    pub fn handle_request(
+    pub fn handle_visit(
         &mut self,
         facts: &Facts,
         messages: &Messages,
-        tickets: Tickets<'_>,
-        (id, request): (WebId, &Request),
+        visit: Visit<'_>,
         effects: &mut Effects,
     ) {
-        if let Some(response) = self.answer(facts, messages, tickets, (id, request), effects) {
-            let (bytes, content) = response.into_parts(request.method != Method::Head);
-            effects.output(Output::Web { id, bytes, content, is_last: true });
+        if let Some(response) = self.answer(facts, messages, visit, effects) {
+            let (bytes, content) = response.into_parts(visit.request.method != Method::Head);
+            effects.output(Output::Web { id: visit.id, bytes, content, is_last: true });
         }
     }
 
+    /// The answer, if it is one: to some a stream is opened.
     fn answer(
         &mut self,
         facts: &Facts,
         messages: &Messages,
-        tickets: Tickets<'_>,
-        (id, request): (WebId, &Request),
+        Visit { id, request, is_admitted }: Visit<'_>,
         effects: &mut Effects,
     ) -> Option<Response> {
         let refuse = |status, text: &str| Some(Response::sentence(status, text));
         const NO_TICKET: &str =
             "This address needs a ticket: ask an operator for one (zctl spaces open SPACE).";
         let Some(place) = Place::of(&request.path) else { return refuse(Status::Forbidden, NO_TICKET) };
-        let Some(ticket) = request.ticket().filter(|ticket| tickets.admits(&place, ticket)) else {
+        let Some(ticket) = request.ticket().filter(|_| is_admitted) else {
             return refuse(Status::Forbidden, NO_TICKET);
         };
         let root = place.root();

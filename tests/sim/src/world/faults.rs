@@ -29,7 +29,7 @@ impl World {
         if self.paused(index).is_none()
             && let Some(running) = &mut self.machines[index].running
         {
-            running.node.handle(now, Input::Planted(planted));
+            running.agent.handle(now, Input::Planted(planted));
             self.after(index);
         }
     }
@@ -157,7 +157,7 @@ impl World {
         let now = self.machines[index].clock.show(self.now);
         let broadcasts = self.machines[index].broadcasts();
         if let Some(running) = &mut self.machines[index].running {
-            running.node.handle(now, zhost_node::Input::Network { addrs: vec![addr], broadcasts });
+            running.agent.handle(now, zhost_node::Input::Network { addrs: vec![addr], broadcasts });
         }
         self.after(index);
     }

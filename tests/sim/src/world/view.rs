@@ -23,7 +23,7 @@ impl World {
             .machines
             .iter()
             .enumerate()
-            .filter_map(|(index, m)| Some((index, m.running.as_ref()?.node.inspect())));
+            .filter_map(|(index, m)| Some((index, m.running.as_ref()?.agent.node().inspect())));
         live.collect()
     }
 
@@ -31,7 +31,8 @@ impl World {
     pub fn stored_count(&self, topology: &str, path: &str) -> Option<u32> {
         let key = store_key(topology)?;
         let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
-        let running = live.into_iter().find(|running| running.node.inspect().running.contains(&key))?;
+        let running =
+            live.into_iter().find(|running| running.agent.node().inspect().running.contains(&key))?;
         let value = running.store.get(&zhost_exchange::table::data(&key), path.as_bytes()).ok()??;
         Some(u32::from_le_bytes(value.try_into().ok()?))
     }
@@ -55,7 +56,7 @@ impl World {
     /// The blobs that a board with power says it has.
     pub fn blobs(&self, index: usize) -> Vec<BlobDigest> {
         let running = self.machines[index].running.as_ref();
-        running.map(|running| running.node.inspect_blobs().collect()).unwrap_or_default()
+        running.map(|running| running.agent.node().inspect_blobs().collect()).unwrap_or_default()
     }
 
     /// The agent that runs on a board, and the one that starts from now on.
@@ -78,7 +79,8 @@ impl World {
     pub fn cast_verdict(&self) -> referee::Verdict {
         let live =
             self.machines.iter().enumerate().filter_map(|(index, m)| Some((index, m.running.as_ref()?)));
-        let views = live.flat_map(|(index, running)| self.referee.cast.names_verdict(index, &running.node));
+        let views =
+            live.flat_map(|(index, running)| self.referee.cast.names_verdict(index, running.agent.node()));
         self.referee.cast.verdict().into_iter().chain(views).collect()
     }
 
@@ -95,7 +97,7 @@ impl World {
     /// Packets that boards with power passed on for others.
     pub fn relayed(&self) -> u64 {
         let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
-        live.map(|running| running.node.inspect_relayed()).sum()
+        live.map(|running| running.agent.node().inspect_relayed()).sum()
     }
 
     /// Senders that have sent more than before `seen` and lack messages that they were not told of.
@@ -115,7 +117,7 @@ impl World {
 
     /// Whether a board runs this space.
     pub fn runs(&self, index: usize, topology: &str, space: &str) -> bool {
-        let view = self.machines[index].running.as_ref().map(|running| running.node.inspect());
+        let view = self.machines[index].running.as_ref().map(|running| running.agent.node().inspect());
         let (Ok(topology), Ok(space)) = (topology.parse(), space.parse::<zhost_base::Name>()) else {
             return false;
         };
@@ -136,18 +138,18 @@ impl World {
     /// Whom a board suspects of not answering.
     pub fn suspects(&self, index: usize) -> BTreeSet<ZhostId> {
         let running = self.machines[index].running.as_ref();
-        running.map_or_else(BTreeSet::new, |running| running.node.inspect_suspects().collect())
+        running.map_or_else(BTreeSet::new, |running| running.agent.node().inspect_suspects().collect())
     }
 
     /// Rows that a board's present start wrote about itself.
     pub fn rows_written(&self, index: usize) -> u64 {
-        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_rows_written())
+        self.machines[index].running.as_ref().map_or(0, |running| running.agent.node().inspect_rows_written())
     }
 
     /// Bytes that a board's present start sent, by kind.
     pub fn traffic(&self, index: usize) -> BTreeMap<String, u64> {
         let running = self.machines[index].running.as_ref();
-        running.map_or_else(BTreeMap::new, |running| running.node.inspect_traffic(self.now).collect())
+        running.map_or_else(BTreeMap::new, |running| running.agent.node().inspect_traffic(self.now).collect())
     }
 
     /// How many boards there are.
@@ -159,23 +161,23 @@ impl World {
     pub fn copies(&self, index: usize, topology: &str, space: &str) -> usize {
         let (Ok(topology), Ok(space)) = (topology.parse(), space.parse()) else { return 0 };
         let key = SpaceKey { topology: zhost_mex::topology_id(&topology), space };
-        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_copies(&key))
+        self.machines[index].running.as_ref().map_or(0, |running| running.agent.node().inspect_copies(&key))
     }
 
     /// How many spaces of a board were spawned by others.
     pub fn spawned(&self, index: usize) -> usize {
-        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_spawned())
+        self.machines[index].running.as_ref().map_or(0, |running| running.agent.node().inspect_spawned())
     }
 
     /// How many global names the spaces of a board hold.
     pub fn names_held(&self, index: usize) -> usize {
-        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_names())
+        self.machines[index].running.as_ref().map_or(0, |running| running.agent.node().inspect_names())
     }
 
     /// The most calls that lie in the mailbox of any space.
     pub fn calls_waiting(&self) -> usize {
         let live = self.machines.iter().filter_map(|machine| machine.running.as_ref());
-        let sizes = live.flat_map(|running| running.node.inspect_sizes());
+        let sizes = live.flat_map(|running| running.agent.node().inspect_sizes());
         sizes.filter(|(what, ..)| *what == "calls in one mailbox").map(|(_, size, _)| size).max().unwrap_or(0)
     }
 
@@ -186,7 +188,7 @@ impl World {
         let shown = machine
             .running
             .as_ref()
-            .map_or(right, |running| running.node.inspect_unix_ms(machine.clock.show(self.now)));
+            .map_or(right, |running| running.agent.node().inspect_unix_ms(machine.clock.show(self.now)));
         shown.abs_diff(right)
     }
 
@@ -197,17 +199,17 @@ impl World {
 
     /// Who a board is, if it has power.
     pub fn id(&self, index: usize) -> Option<ZhostId> {
-        Some(self.machines[index].running.as_ref()?.node.id())
+        Some(self.machines[index].running.as_ref()?.agent.node().id())
     }
 
     /// Whether a board takes a zhost for alive.
     pub fn sees(&self, index: usize, id: ZhostId) -> bool {
-        self.machines[index].running.as_ref().is_some_and(|running| running.node.inspect_member(id))
+        self.machines[index].running.as_ref().is_some_and(|running| running.agent.node().inspect_member(id))
     }
 
     /// How often a board took a zhost for dead.
     pub fn deaths_seen_by(&self, index: usize) -> u64 {
-        self.machines[index].running.as_ref().map_or(0, |running| running.node.inspect_deaths())
+        self.machines[index].running.as_ref().map_or(0, |running| running.agent.node().inspect_deaths())
     }
 
     /// How often any board took a zhost for dead.
@@ -223,26 +225,28 @@ impl World {
     /// Whether all boards with power agree on members, term, registry and ledger, and see exactly each other.
     pub fn is_agreed(&self) -> bool {
         let mut views = self.machines.iter().filter_map(|machine| machine.running.as_ref());
-        let Some(first) = views.next().map(|running| running.node.inspect_agreement()) else { return false };
+        let Some(first) = views.next().map(|running| running.agent.node().inspect_agreement()) else {
+            return false;
+        };
         first.members == self.live().len()
             && first.leader.is_some()
-            && views.all(|running| running.node.inspect_agreement() == first)
+            && views.all(|running| running.agent.node().inspect_agreement() == first)
     }
 
     /// Ids of the boards with power.
     pub fn live_ids(&self) -> BTreeSet<ZhostId> {
-        self.machines.iter().filter_map(|machine| Some(machine.running.as_ref()?.node.id())).collect()
+        self.machines.iter().filter_map(|machine| Some(machine.running.as_ref()?.agent.node().id())).collect()
     }
 
     /// How often a part of a board panicked since its start.
     pub fn panics(&self, index: usize, part: Part) -> u32 {
         let running = self.machines[index].running.as_ref();
-        let mut all = running.into_iter().flat_map(|running| running.node.inspect_panics());
+        let mut all = running.into_iter().flat_map(|running| running.agent.node().inspect_panics());
         all.find(|(other, ..)| *other == part).map_or(0, |(_, count, _)| count)
     }
 
     /// Whether a part of a board works, and leaves nothing alone.
     pub fn works(&self, index: usize, part: Part) -> bool {
-        self.machines[index].running.as_ref().is_some_and(|running| running.node.inspect_works(part))
+        self.machines[index].running.as_ref().is_some_and(|running| running.agent.node().inspect_works(part))
     }
 }

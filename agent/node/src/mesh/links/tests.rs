@@ -21,7 +21,7 @@ fn asked(links: &mut Links) -> (Vec<(ConnectionId, SocketAddr)>, bool) {
 fn a_member_is_tried_at_all_its_addresses_in_turn_and_refuses_only_where_it_is() {
     let addrs: Vec<SocketAddr> = (1..4).map(|network| ([10, network, 0, 7], 9200).into()).collect();
     let mut now = Instant::from_micros(1_000_000);
-    let mut links = Links::new(now, Identity::from_private([1; 32]), [2; 32], Rng::from_number(1));
+    let mut links = Links::new(now, ZhostId(1));
     let members = std::iter::once((PEER, addrs.clone())).collect();
     links.handle_members(now, members, BTreeSet::from([PEER]));
     for tries in 0..20 {
@@ -35,15 +35,8 @@ fn a_member_is_tried_at_all_its_addresses_in_turn_and_refuses_only_where_it_is()
     }
 }
 
-const KEY: [u8; 32] = [5; 32];
-
-fn links(private: u8) -> Links {
-    Links::new(
-        Instant::ZERO,
-        Identity::from_private([private; 32]),
-        KEY,
-        Rng::from_number(u64::from(private)),
-    )
+fn links(me: u64) -> Links {
+    Links::new(Instant::ZERO, ZhostId(me))
 }
 
 fn addr(host: u8, port: u16) -> SocketAddr {
@@ -88,41 +81,69 @@ fn whoever_floods_makes_room_and_not_who_came_first() {
     assert_eq!(closed(&mut links).len(), 94);
 }
 
-#[test]
-fn a_member_is_let_in_while_strangers_hold_all_they_may() {
-    let (mut ours, mut theirs) = (links(1), links(2));
-    ours.handle_room(8, 4);
-    for number in 10..30 {
-        ours.handle_accepted(Instant::ZERO, ConnectionId(2 * number + 1), addr(9, number as u16));
-    }
-    // A member from the very address of the strangers.
-    let (member, here, there) = (theirs.identity.zhost_id(), ConnectionId(101), ConnectionId(2));
-    let peer = ours.identity.zhost_id();
-    let known = |id, at| (LiteMap::from_iter([(id, vec![at])]), BTreeSet::from([id]));
-    let (members, wanted) = known(peer, addr(1, 1));
-    theirs.handle_members(Instant::ZERO, members, wanted);
-    let (members, _) = known(member, addr(9, 1));
-    ours.handle_members(Instant::ZERO, members, BTreeSet::new());
-    ours.handle_accepted(Instant::ZERO, here, addr(9, 1));
-    theirs.handle_connected(there);
-    for _ in 0..8 {
-        exchange(&mut theirs, &mut ours, here);
-        exchange(&mut ours, &mut theirs, there);
-    }
-    assert!(ours.is_up(member));
-    for number in 60..90 {
-        ours.handle_accepted(Instant::ZERO, ConnectionId(2 * number + 1), addr(9, number as u16));
-    }
-    assert!(ours.is_up(member), "who has proved who he is makes no room");
-    assert_eq!(strangers(&ours), 4);
+/// What its channel tells of a zhost that has proved who it is, and said this.
+fn proved(peer: ZhostId, hops: &[Hop]) -> Result<Received, LinkError> {
+    let frames = hops.iter().map(|hop| ByteBuf::from(hop.encode())).collect();
+    Ok(Received { from: Some(peer), frames })
 }
 
-/// Carries what one side has to write to the other's connection.
-fn exchange(from: &mut Links, to: &mut Links, connection: ConnectionId) {
-    from.flush_all();
-    while let Some(output) = from.poll_output() {
-        if let LinkOutput::Write(_, bytes) = output {
-            to.handle_bytes(Instant::ZERO, connection, &bytes);
-        }
+#[test]
+fn a_member_is_let_in_while_strangers_hold_all_they_may() {
+    let mut links = links(1);
+    links.handle_room(8, 4);
+    for number in 10..30 {
+        links.handle_accepted(Instant::ZERO, ConnectionId(2 * number + 1), addr(9, number as u16));
     }
+    // A member from the very address of the strangers.
+    let here = ConnectionId(101);
+    links.handle_members(Instant::ZERO, LiteMap::from_iter([(PEER, vec![addr(9, 1)])]), BTreeSet::new());
+    links.handle_accepted(Instant::ZERO, here, addr(9, 1));
+    links.handle_received(Instant::ZERO, here, proved(PEER, &[]));
+    assert!(links.is_up(PEER));
+    for number in 60..90 {
+        links.handle_accepted(Instant::ZERO, ConnectionId(2 * number + 1), addr(9, number as u16));
+    }
+    assert!(links.is_up(PEER), "who has proved who he is makes no room");
+    assert_eq!(strangers(&links), 4);
+}
+
+#[test]
+fn who_does_not_prove_who_he_is_in_time_is_cut_off_and_so_is_who_sends_what_his_key_did_not_seal() {
+    let mut links = links(1);
+    let handle =
+        |links: &mut Links, received| links.handle_received(Instant::ZERO, ConnectionId(3), received);
+    links.handle_accepted(Instant::ZERO, ConnectionId(1), addr(9, 1));
+    links.handle_accepted(Instant::ZERO, ConnectionId(3), addr(9, 2));
+    handle(&mut links, Ok(Received { from: None, frames: Vec::new() }));
+    handle(&mut links, proved(PEER, &[]));
+    let (due, _) = links.poll_timeout().unwrap();
+    links.handle_timeout(Instant::ZERO + LINK_HANDSHAKE_TIMEOUT - Duration::from_micros(1));
+    assert!(closed(&mut links).is_empty() && due <= Instant::ZERO + LINK_HANDSHAKE_TIMEOUT);
+    links.handle_timeout(Instant::ZERO + LINK_HANDSHAKE_TIMEOUT);
+    assert_eq!(closed(&mut links), [1]);
+    assert!(links.is_up(PEER));
+    handle(&mut links, Err(LinkError::Forged));
+    assert_eq!(closed(&mut links), [3]);
+    assert!(!links.is_up(PEER));
+}
+
+#[test]
+fn frames_of_one_turn_go_out_together_and_what_a_link_does_not_take_closes_it() {
+    let mut links = links(1);
+    links.handle_accepted(Instant::ZERO, ConnectionId(1), addr(9, 1));
+    links.handle_received(Instant::ZERO, ConnectionId(1), proved(PEER, &[Hop::Ping(5), Hop::Ping(6)]));
+    links.flush_all();
+    let written: Vec<Vec<u8>> = std::iter::from_fn(|| links.poll_output())
+        .filter_map(|output| if let LinkOutput::Write(_, frames) = output { Some(frames) } else { None })
+        .collect();
+    let mut expected = Vec::new();
+    // Its own question comes first.
+    for hop in [Hop::Ping(2), Hop::Pong(5), Hop::Pong(6)] {
+        push_frame(&mut expected, &hop.encode()).unwrap();
+    }
+    assert_eq!(written, [expected]);
+    let large = Hop::Gossip(vec![0; 100_000]);
+    (0..1000).for_each(|_| links.send(PEER, &large));
+    links.handle_timeout(Instant::ZERO);
+    assert_eq!(closed(&mut links), [1]);
 }

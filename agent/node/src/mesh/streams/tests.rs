@@ -2,25 +2,32 @@
 
 use super::*;
 use crate::{
+    channels::Channels,
+    config::Keys,
     effects::Effects,
     facts::fixture,
+    input::Input,
     mesh::links::{LinkOutput, Links},
+    output::{Output, Plain},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 use zhost_gossip::{
     membership::{Addrs, Peer, Rumour, Standing},
     registry::Carrier,
     row::{Row, RowKey},
+    seal::ClusterSecret,
 };
+use zhost_link::{Identity, noise::Role};
 
 const STEP: Duration = Duration::from_millis(5);
 
-fn identity(index: usize) -> Identity {
-    Identity::from_private([index as u8 + 1; 32])
+fn keys(index: usize) -> Keys {
+    let secret = ClusterSecret::new([1; 32], "c".parse().unwrap());
+    Keys { secret, identity: Identity::from_private([index as u8 + 1; 32]), control: [2; 32] }
 }
 
 fn ids(count: usize) -> Vec<ZhostId> {
-    (0..count).map(|index| identity(index).zhost_id()).collect()
+    (0..count).map(|index| keys(index).identity.zhost_id()).collect()
 }
 
 fn addr(index: usize) -> SocketAddr {
@@ -32,8 +39,9 @@ fn numbered(serial: u64) -> Frame {
     Frame::Query { serial, request: vec![7; 300] }
 }
 
-/// A zhost with links and streams only.
+/// A zhost with links and streams only, and their keys.
 struct Site {
+    channels: Channels,
     facts: Facts,
     mesh: Mesh,
     streams: Streams,
@@ -46,11 +54,11 @@ impl Site {
         let mut zhosts = ids(count);
         zhosts.swap(0, index);
         let mut rng = Rng::from_number(seed * 100 + index as u64);
-        let links = Links::new(Instant::ZERO, identity(index), [1; 32], rng.fork());
         Self {
+            channels: Channels::new(Instant::ZERO, keys(index), Vec::new(), rng.fork()),
+            mesh: Mesh::new(Links::new(Instant::ZERO, zhosts[0])),
             facts: fixture::facts(&zhosts, []),
-            mesh: Mesh::new(links),
-            streams: Streams::new(identity(index), [2; 32], Generation(1), rng.fork()),
+            streams: Streams::new(Generation(1), rng.fork()),
             came: BTreeMap::new(),
         }
     }
@@ -129,8 +137,19 @@ impl Network {
         let there = ConnectionId(self.serial * 2 + 1);
         self.ends.insert((index, connection), (other, there));
         self.ends.insert((other, there), (index, connection));
+        self.sites[other].channels.begin_link(there, Role::Responder);
         self.sites[other].mesh.links.handle_accepted(self.now, there, self::addr(index));
         self.sites[index].mesh.links.handle_connected(connection);
+        self.write(index, connection);
+    }
+
+    /// What a link of somebody has to write goes to the other end.
+    fn write(&mut self, index: usize, connection: ConnectionId) {
+        while let Some(Output::Write(_, bytes)) = self.sites[index].channels.poll_bytes(connection) {
+            if let Some((other, there)) = self.ends.get(&(index, connection)).copied() {
+                self.post(other, there, Event::Bytes(there, bytes));
+            }
+        }
     }
 
     /// A connection breaks: what is on its way over it is lost, and both ends hear of it.
@@ -150,15 +169,32 @@ impl Network {
             let site = &mut self.sites[index];
             site.streams.flush(now, &site.facts, &mut site.mesh);
             site.mesh.links.flush_all();
+            if let Some(order) = site.streams.poll_order() {
+                let news = site.channels.seal(now, Plain::Tunnel(order), &mut VecDeque::new());
+                if let Some(Input::Tunnel(news)) = news {
+                    site.streams.handle_tunnel(now, &site.facts, &mut site.mesh, news);
+                }
+                continue;
+            }
             let Some(output) = site.mesh.links.poll_output() else { break };
             match output {
-                LinkOutput::Connect(connection, addr) => self.connect(index, connection, addr),
-                LinkOutput::Write(connection, bytes) => {
-                    if let Some((other, there)) = self.ends.get(&(index, connection)).copied() {
-                        self.post(other, there, Event::Bytes(there, bytes));
+                LinkOutput::Connect(connection, addr) => {
+                    site.channels.begin_link(connection, Role::Initiator);
+                    self.connect(index, connection, addr);
+                }
+                LinkOutput::Write(connection, frames) => {
+                    let mut outputs = VecDeque::new();
+                    site.channels.seal(now, Plain::Frames(connection, frames), &mut outputs);
+                    for output in outputs {
+                        if let (Output::Write(_, bytes), Some((other, there))) =
+                            (output, self.ends.get(&(index, connection)).copied())
+                        {
+                            self.post(other, there, Event::Bytes(there, bytes));
+                        }
                     }
                 }
                 LinkOutput::Close(connection) => {
+                    site.channels.end_link(connection);
                     if let Some((other, there)) = self.ends.remove(&(index, connection)) {
                         self.ends.remove(&(other, there));
                         self.post(other, there, Event::Closed(there));
@@ -168,7 +204,7 @@ impl Network {
                     site.streams.handle_parcel(now, &site.facts, from, parcel);
                 }
                 LinkOutput::Hop(from, Hop::Relay(relayed)) => {
-                    site.streams.handle_relayed(now, &site.facts, &mut site.mesh, from, relayed);
+                    site.streams.handle_relayed(&site.facts, &mut site.mesh, from, relayed);
                 }
                 LinkOutput::Hop(_, Hop::NoRoute(no_route)) => {
                     site.streams.handle_no_route(now, &site.facts, &mut site.mesh, no_route);
@@ -192,13 +228,19 @@ impl Network {
         self.now += STEP;
         while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let (index, event) = entry.remove();
-            let links = &mut self.sites[index].mesh.links;
+            let site = &mut self.sites[index];
             match event {
                 Event::Bytes(connection, bytes) if self.ends.contains_key(&(index, connection)) => {
-                    links.handle_bytes(self.now, connection, &bytes);
+                    if let Some(Input::Received(_, received)) = site.channels.open_bytes(connection, &bytes) {
+                        site.mesh.links.handle_received(self.now, connection, received);
+                    }
+                    self.write(index, connection);
                 }
                 Event::Bytes(..) => {}
-                Event::Closed(connection) => links.handle_closed(self.now, connection, false),
+                Event::Closed(connection) => {
+                    site.channels.end_link(connection);
+                    site.mesh.links.handle_closed(self.now, connection, false);
+                }
             }
         }
         for index in 0..self.sites.len() {

@@ -1,0 +1,134 @@
+//! A zhost as its shell sees it: the node, and before it what is sealed.
+
+use crate::{
+    channels::Channels,
+    config::{Keys, NodeConfig},
+    disk::Recovered,
+    input::Input,
+    mesh::links::ConnectionId,
+    node::Node,
+    output::{Outgoing, Output, Port},
+    spaces::web::WebId,
+};
+use std::{collections::VecDeque, net::SocketAddr};
+use zhost_base::{Instant, Rng};
+use zhost_link::noise::Role;
+use zhost_web::Request;
+
+/// A node with its keys. What came sealed is told by a function of its own, all else by [`Self::handle`].
+pub struct Agent {
+    node: Node,
+    channels: Channels,
+    outputs: VecDeque<Output>,
+}
+
+impl Agent {
+    /// A zhost that starts now, with what it found on its flash.
+    pub fn new(now: Instant, config: NodeConfig, keys: Keys, recovered: Recovered, mut rng: Rng) -> Self {
+        let channels = Channels::new(now, keys, config.operators.clone(), rng.fork());
+        let node = Node::new(now, config, recovered, rng.fork());
+        let mut agent = Self { node, channels, outputs: VecDeque::new() };
+        agent.work_off(now);
+        agent
+    }
+
+    /// What it knows and decides.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Takes in what did not come sealed.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Timeout => self.channels.handle_timeout(now),
+            // What speaks first is written when the connection is there.
+            Input::Connected(connection) => return self.handle_connected(now, connection),
+            Input::Closed { connection, .. } => self.channels.end_link(connection),
+            _ => {}
+        }
+        self.tell(now, input);
+    }
+
+    /// A datagram arrived at a socket.
+    pub fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, sealed: &[u8]) {
+        match self.channels.open_datagram(now, port, from, sealed) {
+            Some(input) => self.tell(now, input),
+            None => self.work_off(now),
+        }
+    }
+
+    /// Bytes came from the serial line, where operators may be.
+    pub fn handle_serial(&mut self, now: Instant, bytes: &[u8]) {
+        self.channels.open_serial(now, bytes);
+        self.work_off(now);
+    }
+
+    /// Somebody connected; the shell gives the connection an odd number.
+    pub fn handle_accepted(&mut self, now: Instant, connection: ConnectionId, from: SocketAddr) {
+        self.channels.begin_link(connection, Role::Responder);
+        self.tell(now, Input::Accepted(connection, from));
+    }
+
+    fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
+        self.tell(now, Input::Connected(connection));
+        self.outputs.extend(self.channels.poll_bytes(connection));
+    }
+
+    /// Bytes arrived on a connection.
+    pub fn handle_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        if let Some(input) = self.channels.open_bytes(connection, bytes) {
+            self.tell(now, input);
+            // Of its handshake, unless the node has closed it.
+            self.outputs.extend(self.channels.poll_bytes(connection));
+        }
+    }
+
+    /// A browser asks.
+    pub fn handle_asked(&mut self, now: Instant, id: WebId, request: Request) {
+        let input = self.channels.admit(id, request);
+        self.tell(now, input);
+    }
+
+    fn tell(&mut self, now: Instant, input: Input) {
+        self.node.handle(now, input);
+        self.work_off(now);
+    }
+
+    /// Seals what the node says, and tells it what that comes to, until it says nothing more.
+    fn work_off(&mut self, now: Instant) {
+        loop {
+            let follows = match self.node.poll_output() {
+                Some(Outgoing::Plain(plain)) => self.channels.seal(now, plain, &mut self.outputs),
+                Some(Outgoing::Shell(output)) => {
+                    match output {
+                        Output::Connect(connection, _) => {
+                            self.channels.begin_link(connection, Role::Initiator);
+                        }
+                        Output::Close(connection) => self.channels.end_link(connection),
+                        _ => {}
+                    }
+                    self.outputs.push_back(output);
+                    None
+                }
+                None => match self.channels.poll_request() {
+                    Some(request) => Some(request),
+                    None => break,
+                },
+            };
+            if let Some(input) = follows {
+                self.node.handle(now, input);
+            }
+        }
+        self.outputs.extend(std::iter::from_fn(|| self.channels.poll_datagram()));
+    }
+
+    /// When [`Input::Timeout`] has something to do, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.node.poll_timeout().into_iter().chain(self.channels.poll_timeout()).min()
+    }
+
+    /// The next thing for the shell to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
