@@ -5,6 +5,7 @@
 //! one of those must not pass unnoticed either.
 
 use crate::error::MexError;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,7 @@ fn archive_error(reason: impl ToString) -> MexError {
 }
 
 /// A file of a UI space, as the archive holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asset {
     /// The bytes in the archive.
     pub stored: Vec<u8>,

@@ -62,7 +62,7 @@ impl Trust {
 }
 
 /// A session, as its client named it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct SessionId(u64);
 
 enum State {

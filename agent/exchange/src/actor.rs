@@ -1,9 +1,10 @@
 //! What spaces do with each other beside sending along paths: spawn, call, link, monitor, register names.
 
+use serde::{Deserialize, Serialize};
 use zhost_base::{Batch, ExitReason, Name, Pid};
 
 /// What a guest asks and waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// A reply of the space at the end of an outgoing path.
     CallPath(u8, Vec<u8>),
@@ -29,7 +30,7 @@ pub enum Ask {
 }
 
 /// What a guest does to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
     /// Asks, and waits for the answer to this number.
     Ask(u32, Ask),
@@ -54,7 +55,7 @@ pub enum Act {
 }
 
 /// What befell a space from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
     /// Messages of a space.
     Message(Pid, Batch),
@@ -75,7 +76,7 @@ pub enum Signal {
 }
 
 /// Messages of one path that were accepted and did not arrive, or may not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Undelivered {
     /// Those that certainly did not arrive.
     pub lost: u32,
@@ -92,7 +93,7 @@ impl Undelivered {
 }
 
 /// Why an import refused; guests see the number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// No such path, key, sensor, space or message.
     NotFound = -1,

@@ -1,9 +1,10 @@
 //! Whose messages a space has taken in, so that their senders get credit back.
 
+use serde::{Deserialize, Serialize};
 use zhost_base::{Name, Pid, ZhostId};
 
 /// Where messages came from, for those who give credit back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sender {
     /// The start of the sending space.
     pub pid: Pid,
@@ -19,7 +20,7 @@ impl Sender {
 }
 
 /// Who gets credit back for messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// The space of that name, along a path.
     Path(Name, Sender),
@@ -34,7 +35,7 @@ pub enum Origin {
 }
 
 /// Messages that a guest took out of its mailbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consumed {
     /// Who gets credit.
     pub origin: Origin,

@@ -1,11 +1,12 @@
 //! Durable tables of bytes, as the agent and its DATA spaces use them.
 
 use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use zhost_base::{BlobDigest, SpaceKey, TopologyId};
 
 /// Why the store did not do it. After a failed commit nothing of it is visible.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreError {
     /// No room on the flash.
     Full,
@@ -34,7 +35,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// One change of a table; no value means delete.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Which table.
     pub table: String,

@@ -5,12 +5,13 @@ use crate::{
     mail::{Consumed, Sender},
     store::Changes,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use zhost_base::{Batch, BlobDigest, Name, Pid, SpaceKey};
 use zhost_mex::Assets;
 
 /// What a space needs to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Launch {
     /// Which space.
     pub key: SpaceKey,
@@ -27,7 +28,7 @@ pub struct Launch {
 }
 
 /// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LogLevel {
     /// For the author.
     Debug,
@@ -62,7 +63,7 @@ impl LogLevel {
 }
 
 /// What the node tells a worker. Commands about a space or start that is not there are ignored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WorkerCommand {
     /// Start a space.
     Start(Launch),
@@ -182,7 +183,7 @@ impl WorkerCommand {
 }
 
 /// How a space ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// It was told to.
     Closed,
@@ -193,7 +194,7 @@ pub enum Exit {
 }
 
 /// What a guest reports of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Whether it is well.
     pub healthy: bool,
@@ -204,7 +205,7 @@ pub struct Report {
 }
 
 /// What a running space has used of its budgets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Linear memory.
     pub memory_bytes: u64,
@@ -219,7 +220,7 @@ pub struct Usage {
 }
 
 /// How a space is at its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Presence {
     /// It is not there.
     Gone,
@@ -230,7 +231,7 @@ pub enum Presence {
 }
 
 /// What a worker tells the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerEvent {
     /// `on_init` succeeded.
     Started(SpaceKey, u32),

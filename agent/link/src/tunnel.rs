@@ -17,7 +17,7 @@ use zhost_base::{Rng, ZhostId, limits::TUNNELS_MAX};
 const PROLOGUE: &[u8] = b"zhost tunnel v1";
 
 /// What travels through relays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum Envelope {
     /// Opens a tunnel: the first message of the handshake.
     Open(u64, #[serde(with = "serde_bytes")] Vec<u8>),

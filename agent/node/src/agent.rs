@@ -1,4 +1,4 @@
-//! A zhost as its shell sees it: the node, and before it what is sealed.
+//! A zhost as its shell sees it: the node, before it what is sealed, and between them who records.
 
 use crate::{
     channels::Channels,
@@ -8,6 +8,7 @@ use crate::{
     mesh::links::ConnectionId,
     node::Node,
     output::{Outgoing, Output, Port},
+    recording::{Beginning, Recorder, Tape},
     spaces::web::WebId,
 };
 use std::{collections::VecDeque, net::SocketAddr};
@@ -18,16 +19,31 @@ use zhost_web::Request;
 /// A node with its keys. What came sealed is told by a function of its own, all else by [`Self::handle`].
 pub struct Agent {
     node: Node,
+    recorder: Recorder,
     channels: Channels,
+    /// What the node has said and is not sealed yet.
+    said: VecDeque<Outgoing>,
     outputs: VecDeque<Output>,
 }
 
 impl Agent {
-    /// A zhost that starts now, with what it found on its flash.
-    pub fn new(now: Instant, config: NodeConfig, keys: Keys, recovered: Recovered, mut rng: Rng) -> Self {
+    /// A zhost that starts now, with what it found on its flash. With a tape, what its node is told is recorded.
+    pub fn new(
+        now: Instant,
+        config: NodeConfig,
+        keys: Keys,
+        recovered: Recovered,
+        mut rng: Rng,
+        tape: Option<Tape>,
+    ) -> Self {
         let channels = Channels::new(now, keys, config.operators.clone(), rng.fork());
-        let node = Node::new(now, config, recovered, rng.fork());
-        let mut agent = Self { node, channels, outputs: VecDeque::new() };
+        let mut seed = [0; 32];
+        rng.fill(&mut seed);
+        let beginning = Beginning { now, seed, config, recovered };
+        let recorder = Recorder::new(tape, &beginning);
+        let node = beginning.into_node();
+        let mut agent = Self { node, recorder, channels, said: VecDeque::new(), outputs: VecDeque::new() };
+        agent.listen();
         agent.work_off(now);
         agent
     }
@@ -90,14 +106,27 @@ impl Agent {
     }
 
     fn tell(&mut self, now: Instant, input: Input) {
-        self.node.handle(now, input);
+        self.tell_node(now, input);
         self.work_off(now);
+    }
+
+    fn tell_node(&mut self, now: Instant, input: Input) {
+        self.recorder.handle_input(now, &input);
+        self.node.handle(now, input);
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.recorder.handle_output(&output);
+            self.said.push_back(output);
+        }
     }
 
     /// Seals what the node says, and tells it what that comes to, until it says nothing more.
     fn work_off(&mut self, now: Instant) {
         loop {
-            let follows = match self.node.poll_output() {
+            let follows = match self.said.pop_front() {
                 Some(Outgoing::Plain(plain)) => self.channels.seal(now, plain, &mut self.outputs),
                 Some(Outgoing::Shell(output)) => {
                     match output {
@@ -110,13 +139,13 @@ impl Agent {
                     self.outputs.push_back(output);
                     None
                 }
-                None => match self.channels.poll_request() {
+                None => match self.channels.poll_request(now) {
                     Some(request) => Some(request),
                     None => break,
                 },
             };
             if let Some(input) = follows {
-                self.node.handle(now, input);
+                self.tell_node(now, input);
             }
         }
         self.outputs.extend(std::iter::from_fn(|| self.channels.poll_datagram()));

@@ -22,6 +22,7 @@ use zhost_base::{Instant, Rng, ZhostId};
 use zhost_control::{
     Caller, Server, Trust,
     line::{self, LineReader},
+    protocol::{Reply, Request},
 };
 use zhost_gossip::seal::{OpenError, Sealer};
 use zhost_link::{
@@ -29,7 +30,6 @@ use zhost_link::{
     noise::Role,
     tunnel::{Arrivals, Envelope, Tunnel},
 };
-use zhost_web::Request;
 
 /// Everything of a zhost that has a key.
 pub(crate) struct Channels {
@@ -124,7 +124,7 @@ impl Channels {
     }
 
     /// A browser asks; with until when the ticket is good that it shows for this.
-    pub fn admit(&self, id: WebId, request: Request) -> Input {
+    pub fn admit(&self, id: WebId, request: zhost_web::Request) -> Input {
         let good_until_s = self.tickets.good_until_s(&request);
         Input::Asked { id, request, good_until_s }
     }
@@ -197,10 +197,19 @@ impl Channels {
         }
     }
 
-    /// What operators asked since the last time.
-    pub fn poll_request(&mut self) -> Option<Input> {
-        let (session, message, request) = self.server.poll_request()?;
-        Some(Input::Requested(session, message, request))
+    /// What an operator asked since the last time.
+    pub fn poll_request(&mut self, now: Instant) -> Option<Input> {
+        loop {
+            let (session, message, request) = self.server.poll_request()?;
+            let request = Request::decode(&request);
+            // It has another cluster's secrets in it, which are no business of the node.
+            if let Some(Request::Provision(_)) = request {
+                let reply = Reply::Refused("this zhost has a cluster already".into());
+                self.server.reply(now, session, message, reply.encode());
+                continue;
+            }
+            return Some(Input::Requested(session, message, request));
+        }
     }
 
     /// What operators are sent next.

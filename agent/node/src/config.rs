@@ -4,6 +4,7 @@ use crate::{
     cluster::{clock::ClockTrust, founding::Named},
     firmware::Slots,
 };
+use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::{Name, ZhostId};
 use zhost_gossip::seal::ClusterSecret;
@@ -11,7 +12,7 @@ use zhost_link::Identity;
 use zhost_mex::PublicKey;
 
 /// The configuration of one zhost.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeConfig {
     /// The cluster's name.
     pub cluster: Name,
@@ -71,7 +72,7 @@ pub struct Keys {
 }
 
 /// Periods and timeouts an operator may set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Timing {
     /// How often a zhost reports to its super.
     pub heartbeat: Duration,

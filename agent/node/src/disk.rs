@@ -2,7 +2,7 @@
 
 use crate::data::disposal::Waste;
 use litemap::LiteMap;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
 use zhost_base::{
     BlobDigest, Generation, SpaceKey, TopologyId, ZhostId,
@@ -28,7 +28,7 @@ const PROMISES: &str = "promises";
 const DATA_LIVES: &str = "data-lives";
 
 /// What the shell is to do with the store. Requests are carried out in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskRequest {
     /// Make these writes durable together.
     Commit(Vec<Write>),
@@ -66,7 +66,7 @@ pub enum DiskRequest {
 }
 
 /// What came of a [`DiskRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DiskReply {
     /// The writes are durable.
     Committed,
@@ -153,7 +153,7 @@ impl DiskRequest {
 }
 
 /// What this zhost had on flash and has no more, so that what follows from it must not be taken for granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lost {
     /// For whom it voted: until it knows which terms are past, it votes for nobody.
     pub votes: bool,
@@ -162,7 +162,7 @@ pub(crate) struct Lost {
 }
 
 /// What a node found on its flash when it started.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Recovered {
     pub(crate) lost: Lost,
     pub(crate) generation: Generation,

@@ -7,6 +7,7 @@
 //! nothing would be in the way of those that could take over.
 
 use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
 use zhost_base::{Instant, TopologyId};
 
@@ -27,7 +28,7 @@ const TEXT_MAX: usize = 200;
 
 /// A part of the agent that faults stay in. Whatever of a node belongs to none of them (who is there, who leads, what is
 /// written down for all: zmesh-controlplane) ends the agent when it panics, which then starts again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Part {
     /// Links, ways over them, and streams.
     Mesh,
@@ -63,7 +64,7 @@ impl Part {
 
 /// When in a part's work a planted panic strikes.
 #[cfg(debug_assertions)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moment {
     /// Before anything of it is done.
     Before,
@@ -73,7 +74,7 @@ pub enum Moment {
 
 /// Panics that a test has planted.
 #[cfg(debug_assertions)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Planted {
     /// In the next work of a part.
     Once(Part, Moment),

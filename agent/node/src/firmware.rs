@@ -12,6 +12,7 @@ use crate::{
     facts::Facts,
     output::{Ending, Level, Output},
 };
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use zhost_base::{
     BlobDigest, Instant, Name, ZhostId,
@@ -30,7 +31,7 @@ pub const INSTALLED_WITHIN: Duration = Duration::from_secs(180);
 const TRIAL: Duration = Duration::from_secs(120);
 
 /// Where a board keeps agents beside that of its image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots {
     /// Which agents it can run, as Rust calls it.
     pub target: Name,
@@ -45,7 +46,7 @@ pub struct Slots {
 }
 
 /// What the shell is to do with the slots; it says [`Input::Firmware`](crate::Input::Firmware) then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FirmwareOrder {
     /// Write this blob to the slot that is not in use, and try it at the next start.
     Install {

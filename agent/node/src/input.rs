@@ -10,15 +10,19 @@ use crate::{
     operators::{commands::Asker, examination::Findings},
     spaces::web::WebId,
 };
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use zhost_base::Name;
-use zhost_control::{SessionId, protocol::Service};
+use zhost_control::{
+    SessionId,
+    protocol::{self, Service},
+};
 use zhost_exchange::{StoreError, WorkerEvent};
 use zhost_link::LinkError;
 use zhost_web::Request;
 
 /// What the shell measured about its machine, in percent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// Processors in use.
     pub cpu_percent: u8,
@@ -31,7 +35,7 @@ pub struct Load {
 }
 
 /// Something that happens to a zhost.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Input {
     /// Time passed; spurious ones are harmless.
     Timeout,
@@ -39,8 +43,8 @@ pub enum Input {
     Gossip(SocketAddr, Vec<u8>),
     /// A datagram arrived that is sealed with another secret, or for another cluster.
     Foreign(SocketAddr),
-    /// An operator asks this, in a session of his.
-    Requested(SessionId, u32, Vec<u8>),
+    /// An operator asks this, in a session of his; what is no request makes no sense here.
+    Requested(SessionId, u32, Option<protocol::Request>),
     /// Somebody connected; the shell gives the connection an odd number.
     Accepted(ConnectionId, SocketAddr),
     /// A connection asked for with [`Output::Connect`](crate::Output::Connect) is open.

@@ -279,7 +279,7 @@ impl Node {
             Input::Gossip(from, datagram) => self.handle_gossip(now, from, &datagram),
             Input::Foreign(from) => self.handle_foreign(from),
             Input::Requested(session, message, request) => {
-                self.handle_requested(now, Asker::Operator(session, message), &request);
+                self.handle_requested(now, Asker::Operator(session, message), request);
             }
             Input::Accepted(connection, from) => {
                 self.run_mesh(now, |mesh, _, _| mesh.links.handle_accepted(now, connection, from))

@@ -14,7 +14,7 @@ use zhost_control::SessionId;
 use zhost_exchange::WorkerCommand;
 
 /// Which of the zhost's UDP sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Port {
     /// Gossip with other zhosts.
     Gossip,
@@ -23,7 +23,7 @@ pub enum Port {
 }
 
 /// What a node says: what is to be sealed first, and what goes to the shell as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outgoing {
     /// Seal this, and send it.
     Plain(Plain),
@@ -32,7 +32,7 @@ pub enum Outgoing {
 }
 
 /// What is sealed on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Plain {
     /// A datagram to a zhost, for any of the cluster to read.
     Gossip(SocketAddr, Vec<u8>),
@@ -55,7 +55,7 @@ pub enum Plain {
 }
 
 /// What the shell is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Send a datagram.
     Datagram(Port, SocketAddr, Vec<u8>),
@@ -99,7 +99,7 @@ pub enum Output {
 }
 
 /// What becomes of a board whose first process the agent is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// It begins anew.
     #[default]
@@ -109,7 +109,7 @@ pub enum Ending {
 }
 
 /// How much a line of the log matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
     /// Detail for developers.
     Debug,

@@ -1,9 +1,11 @@
 //! Requests: foreign bytes, of which everything is checked and most is ignored.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{BODY_MAX_BYTES, HEAD_MAX_BYTES, HEADERS_MAX, Status, TICKET_COOKIE, TICKET_PARAMETER};
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
     /// The content.
     Get,
@@ -14,7 +16,7 @@ pub enum Method {
 }
 
 /// A request of a browser.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// What is asked for.
     pub method: Method,

@@ -128,7 +128,7 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
     });
     let machine =
         Machine { manager, clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
-    let make_agent = |rng| Agent::new(clock.now(), config, keys, recovered, rng);
+    let make_agent = |rng| Agent::new(clock.now(), config, keys, recovered, rng, None);
     let ending = shell::run(machine, make_agent, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
     Ok(ending)

@@ -11,7 +11,7 @@ use serde::{
 const LENGTH_SIZE_BYTES: usize = 4;
 
 /// Byte strings in order, packed so that a thousand small ones cost one allocation and one copy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Batch {
     packed: Vec<u8>,
     count: usize,

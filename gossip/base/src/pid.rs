@@ -49,7 +49,7 @@ impl fmt::Display for Pid {
 }
 
 /// How a space ended, as those bound to it are told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct ExitReason {
     /// Whether it ended by its own wish; if not, spaces linked with it end too, unless they trap exits.
     pub normal: bool,

@@ -20,6 +20,7 @@ mod operator;
 pub mod panics;
 pub mod promise;
 pub mod purge;
+pub mod recording;
 mod referee;
 pub mod repertoire;
 pub mod rest;
@@ -32,6 +33,7 @@ pub mod vault;
 mod world;
 
 pub use guests::{package, package_without};
+pub use machine::keys;
 pub use network::NetworkFaults;
 pub use referee::Verdict;
 pub use world::{Machines, World};

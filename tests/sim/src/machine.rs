@@ -2,8 +2,10 @@
 
 use crate::{disk::SimDisk, guests, slots::SimSlots};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -13,12 +15,14 @@ use zhost_gossip::seal::ClusterSecret;
 use zhost_link::Identity;
 use zhost_node::{
     Agent, ClockTrust, ConnectionId, DiskRequest, Examination, Findings, Input, Keys, Named, NodeConfig,
-    Recovered, Timing,
+    Recovered, Tape, Timing,
 };
 use zhost_runtime::{MemoryStore, RedbStore, Wasmi, Worker, examine};
 
 /// The key under which simulated operators speak.
 pub const CONTROL_KEY: [u8; 32] = [2; 32];
+/// What all simulated boards share.
+const CLUSTER_SECRET: [u8; 32] = [1; 32];
 /// Wall clock at the world's origin.
 pub const UNIX_ORIGIN_MS: u64 = 1_800_000_000_000;
 
@@ -97,6 +101,9 @@ pub struct Machine {
     /// Whether it has started before with this identity.
     pub was_here: bool,
     measured: bool,
+    /// Whether its starts are recorded, and what is of the present one.
+    pub is_recorded: bool,
+    recording: Rc<RefCell<Vec<u8>>>,
 }
 
 /// Everybody on the simulated network.
@@ -113,16 +120,26 @@ pub fn addrs(index: usize) -> (SocketAddr, SocketAddr) {
     (SocketAddr::from(([10, 0, high, low], 9200)), SocketAddr::from(([10, 0, high, low], 9000)))
 }
 
+fn private_key(index: usize, seed: u64) -> [u8; 32] {
+    let mut private = [0; 32];
+    Rng::from_number(seed.wrapping_mul(1000) + index as u64).fill(&mut private);
+    private
+}
+
+/// All keys of the boards of a site: the cluster's secret, that of its operators, and everybody's own.
+pub fn keys(seed: u64, zhosts: usize) -> Vec<[u8; 32]> {
+    let own = (0..zhosts).map(|index| private_key(index, seed));
+    own.chain([CLUSTER_SECRET, CONTROL_KEY]).collect()
+}
+
 impl Machine {
     /// A board without power. Those with a camera cannot become super nodes.
     pub fn new(index: usize, has_camera: bool, seed: u64, measured: bool) -> Self {
         let (addr, control_addr) = addrs(index);
-        let mut private = [0; 32];
-        Rng::from_number(seed.wrapping_mul(1000) + index as u64).fill(&mut private);
         let name = |text: String| -> Name { text.parse().expect("a fixed name") };
         let keys = Keys {
-            secret: ClusterSecret::new([1; 32], name("sim".into())),
-            identity: Identity::from_private(private),
+            secret: ClusterSecret::new(CLUSTER_SECRET, name("sim".into())),
+            identity: Identity::from_private(private_key(index, seed)),
             control: CONTROL_KEY,
         };
         let config = NodeConfig {
@@ -166,6 +183,8 @@ impl Machine {
             keys,
             was_here: false,
             measured,
+            is_recorded: false,
+            recording: Rc::default(),
         }
     }
 
@@ -260,8 +279,23 @@ impl Machine {
             rng.fork(),
             self.config.unix_origin_ms,
         );
-        let agent = Agent::new(now, self.config.clone(), self.keys.clone(), recovered, rng);
+        let tape = self.is_recorded.then(|| self.insert_tape());
+        let agent = Agent::new(now, self.config.clone(), self.keys.clone(), recovered, rng, tape);
         self.running = Some(Running { agent, worker, store, disk_queue: BTreeMap::new(), accepted: 1 });
+    }
+
+    fn insert_tape(&mut self) -> Tape {
+        self.recording = Rc::default();
+        let recording = self.recording.clone();
+        Box::new(move |bytes| {
+            recording.borrow_mut().extend_from_slice(bytes);
+            true
+        })
+    }
+
+    /// Takes out what was recorded since the last start.
+    pub fn take_recording(&mut self) -> Vec<u8> {
+        self.recording.take()
     }
 
     /// What was drawn for this start.

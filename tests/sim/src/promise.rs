@@ -27,6 +27,8 @@ pub enum Promise {
     Starts,
     /// Nothing panics.
     Sanity,
+    /// A node that is told again what it was told does the same again.
+    Replay,
     /// Those that live agree on members, term, registry, ledger and topologies.
     Agreement,
     /// What is wanted runs, exactly once.
@@ -55,6 +57,7 @@ impl Promise {
         match self {
             Self::OneLeader => "one leader of a full term",
             Self::Order => "placements only go forwards",
+            Self::Replay => "what is told again comes to the same",
             Self::Bounds => "everything is bounded",
             Self::Delivery => "messages come once and in order",
             Self::Kept => "nothing acknowledged is lost",

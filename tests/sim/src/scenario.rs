@@ -303,6 +303,7 @@ impl Run {
     }
 
     pub(crate) fn report(mut self, quiet_after: Option<Duration>) -> Report {
+        (0..self.world.size()).for_each(|index| self.world.tell_again(index));
         self.flaws.extend(self.world.objections().to_vec());
         Report {
             flaws: self.flaws,

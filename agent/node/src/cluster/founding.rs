@@ -11,6 +11,7 @@ use crate::{
     output::{Level, Output},
 };
 use litemap::LiteMap;
+use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 use zhost_base::{
     Instant, ZhostId,
@@ -35,7 +36,7 @@ const TOLD_MAX: usize = 32;
 const HOST_NAME_MAX_BYTES: usize = 253;
 
 /// A zhost that is to be joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Named {
     /// The one there.
     Addr(SocketAddr),

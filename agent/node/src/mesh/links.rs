@@ -44,7 +44,7 @@ const TIDY_PERIOD: Duration = Duration::from_secs(5);
 const ON_DEMAND: Duration = Duration::from_secs(60);
 
 /// A connection of the shell. Those the node asks for are even, those the shell accepts are odd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// What came over a connection, opened.

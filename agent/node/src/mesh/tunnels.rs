@@ -7,7 +7,7 @@ use zhost_base::ZhostId;
 use zhost_link::tunnel::Envelope;
 
 /// What the tunnels are to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum TunnelOrder {
     /// Open one to this zhost along this route, in place of an earlier one.
     Open {

@@ -27,7 +27,7 @@ const SENSELESS: &str = "the request makes no sense to this zhost; do versions d
 pub(crate) const COMMANDS_MAX: usize = 64;
 
 /// Who wants the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum Asker {
     /// An operator, in this session, with this message.
     Operator(SessionId, u32),
@@ -126,9 +126,9 @@ impl Commands {
 
 impl Node {
     /// Takes up what an operator asks.
-    pub(crate) fn handle_requested(&mut self, now: Instant, asker: Asker, request: &[u8]) {
+    pub(crate) fn handle_requested(&mut self, now: Instant, asker: Asker, request: Option<Request>) {
         let is_done = self.run(now, Part::Operators, |node, _| {
-            match Request::decode(request) {
+            match request {
                 Some(request) => node.handle_request(now, asker, request),
                 None => node.answer(now, asker, Reply::Refused(SENSELESS.into())),
             }
@@ -221,7 +221,6 @@ impl Node {
                 let ending = if power_off { Ending::PowerOff } else { Ending::Restart };
                 Ok(Some(self.end(now, ending)))
             }
-            Request::Provision(_) => Err("this zhost has a cluster already".into()),
             Request::SpaceStatus(ref name)
             | Request::SpaceLogs(ref name)
             | Request::SpaceOpen(ref name)

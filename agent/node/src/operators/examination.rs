@@ -1,11 +1,12 @@
 //! Packages and agents are examined before anything is done with them: hashes, signatures, and the code of every space.
 //! A small board takes seconds over that, so the shell does it beside its loop.
 
+use serde::{Deserialize, Serialize};
 use zhost_base::{Name, TopologySpec};
 use zhost_mex::{Package, PublicKey, Trust, firmware::Firmware};
 
 /// What an operator says he sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// A topology with its spaces.
     Package,
@@ -14,7 +15,7 @@ pub(crate) enum Kind {
 }
 
 /// What the shell is to examine; it says [`Input::Examined`](crate::Input::Examined) then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Examination {
     pub(crate) command: u64,
     pub(crate) kind: Kind,
@@ -22,7 +23,7 @@ pub struct Examination {
 }
 
 /// What came of an [`Examination`].
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Findings {
     pub(crate) command: u64,
     pub(crate) bytes: Vec<u8>,
@@ -42,7 +43,7 @@ impl Ticket {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Found {
     Topology(TopologySpec),
     Firmware { target: Name, version: Name },

@@ -28,7 +28,7 @@ const STREAMS_MAX: usize = 32;
 const OUTSTANDING_MAX: u32 = limits::PATH_WINDOW_BYTES / BODY_MAX_BYTES as u32;
 
 /// A connection of a browser, as the shell counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct WebId(pub u64);
 
 /// A request of a browser.
@@ -41,7 +41,7 @@ pub(crate) struct Visit<'a> {
 }
 
 /// The page of a UI space.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// Where the zhost that runs it answers browsers.
     pub at: SocketAddr,

@@ -1,7 +1,7 @@
 //! What can be done to a world: to its boards, their disks, and the network between them.
 
 use super::{Event, World};
-use crate::{network::End, panics::Panics};
+use crate::{network::End, panics::Panics, promise::Promise, recording::replay};
 use std::{net::SocketAddr, time::Duration};
 use zhost_base::{BlobDigest, Instant};
 use zhost_node::{Input, Planted};
@@ -58,8 +58,27 @@ impl World {
     fn stop_machine(&mut self, index: usize) {
         let mut rng = self.rng.fork();
         self.machines[index].kill(&mut rng);
+        self.tell_again(index);
         self.referee.cast.lose_board(self.now, index);
         self.set_wake(index, None);
+    }
+
+    /// Records all boards from their next start on.
+    pub fn record_all(&mut self) {
+        self.machines.iter_mut().for_each(|machine| machine.is_recorded = true);
+    }
+
+    /// Takes out what was recorded of a board since its last start.
+    pub fn take_recording(&mut self, index: usize) -> Vec<u8> {
+        self.machines[index].take_recording()
+    }
+
+    /// Tells a node again what was recorded of a board: it is to do the same.
+    pub(crate) fn tell_again(&mut self, index: usize) {
+        let recording = self.machines[index].take_recording();
+        if let Some(Err(error)) = (!recording.is_empty()).then(|| replay(&recording)) {
+            self.referee.object(Promise::Replay.broken(format!("z{index}: {error}")));
+        }
     }
 
     /// A board with this agent has no network.
