@@ -65,6 +65,34 @@ pub enum Request {
     FirmwareStatus,
     /// No further board takes up another agent.
     FirmwareHalt,
+    /// Record what happens to this zhost, or give what was recorded.
+    Recording(RecordingOrder),
+}
+
+/// What is to become of the recordings of a zhost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RecordingOrder {
+    /// Record every start from the next one on.
+    Start,
+    /// Record nothing more.
+    Stop,
+    /// Give a piece of one.
+    Read {
+        /// Of the start before the last that was recorded.
+        is_former: bool,
+        /// From this byte on.
+        offset: u64,
+    },
+}
+
+/// A piece of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingPiece {
+    /// Size of all of it, now.
+    pub size_bytes: u64,
+    /// The piece; empty behind its end.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
 }
 
 /// How long a ping waits for its answer, in milliseconds.
@@ -131,6 +159,8 @@ pub enum Reply {
     Refused(String),
     /// To [`Request::FirmwareStatus`].
     Firmware(FirmwareStatus),
+    /// To [`RecordingOrder::Read`].
+    Recording(RecordingPiece),
 }
 
 /// Which agents the boards run, and which they are to run.
@@ -576,6 +606,7 @@ impl Request {
             Self::FirmwarePush(_) => "firmware push",
             Self::FirmwareStatus => "firmware status",
             Self::FirmwareHalt => "firmware halt",
+            Self::Recording(_) => "board record",
         }
     }
 

@@ -13,8 +13,11 @@ use crate::{
 };
 use std::{collections::VecDeque, net::SocketAddr};
 use zhost_base::{Instant, Rng};
+use zhost_control::{
+    SessionId,
+    protocol::{RecordingOrder, Reply, Request},
+};
 use zhost_link::noise::Role;
-use zhost_web::Request;
 
 /// A node with its keys. What came sealed is told by a function of its own, all else by [`Self::handle`].
 pub struct Agent {
@@ -100,7 +103,7 @@ impl Agent {
     }
 
     /// A browser asks.
-    pub fn handle_asked(&mut self, now: Instant, id: WebId, request: Request) {
+    pub fn handle_asked(&mut self, now: Instant, id: WebId, request: zhost_web::Request) {
         let input = self.channels.admit(id, request);
         self.tell(now, input);
     }
@@ -123,6 +126,29 @@ impl Agent {
         }
     }
 
+    /// The recordings are as an operator wanted, or here is what he wanted of them.
+    pub fn handle_recorded(&mut self, now: Instant, session: SessionId, message: u32, reply: &Reply) {
+        self.channels.reply(now, session, message, reply);
+        self.work_off(now);
+    }
+
+    /// Takes up what an operator asks: what is about keys or recordings is no business of the node.
+    fn take_request(&mut self, now: Instant, session: SessionId, message: u32, request: Option<Request>) {
+        match request {
+            Some(Request::Provision(_)) => {
+                let reply = Reply::Refused("this zhost has a cluster already".into());
+                self.channels.reply(now, session, message, &reply);
+            }
+            Some(Request::Recording(order)) => {
+                if order == RecordingOrder::Stop {
+                    self.recorder.stop();
+                }
+                self.outputs.push_back(Output::Recording(session, message, order));
+            }
+            request => self.tell_node(now, Input::Requested(session, message, request)),
+        }
+    }
+
     /// Seals what the node says, and tells it what that comes to, until it says nothing more.
     fn work_off(&mut self, now: Instant) {
         loop {
@@ -139,8 +165,11 @@ impl Agent {
                     self.outputs.push_back(output);
                     None
                 }
-                None => match self.channels.poll_request(now) {
-                    Some(request) => Some(request),
+                None => match self.channels.poll_request() {
+                    Some((session, message, request)) => {
+                        self.take_request(now, session, message, request);
+                        None
+                    }
                     None => break,
                 },
             };

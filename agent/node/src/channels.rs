@@ -20,7 +20,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use tickets::Tickets;
 use zhost_base::{Instant, Rng, ZhostId};
 use zhost_control::{
-    Caller, Server, Trust,
+    Caller, Server, SessionId, Trust,
     line::{self, LineReader},
     protocol::{Reply, Request},
 };
@@ -198,18 +198,14 @@ impl Channels {
     }
 
     /// What an operator asked since the last time.
-    pub fn poll_request(&mut self, now: Instant) -> Option<Input> {
-        loop {
-            let (session, message, request) = self.server.poll_request()?;
-            let request = Request::decode(&request);
-            // It has another cluster's secrets in it, which are no business of the node.
-            if let Some(Request::Provision(_)) = request {
-                let reply = Reply::Refused("this zhost has a cluster already".into());
-                self.server.reply(now, session, message, reply.encode());
-                continue;
-            }
-            return Some(Input::Requested(session, message, request));
-        }
+    pub fn poll_request(&mut self) -> Option<(SessionId, u32, Option<Request>)> {
+        let (session, message, request) = self.server.poll_request()?;
+        Some((session, message, Request::decode(&request)))
+    }
+
+    /// Answers it.
+    pub fn reply(&mut self, now: Instant, session: SessionId, message: u32, reply: &Reply) {
+        self.server.reply(now, session, message, reply.encode());
     }
 
     /// What operators are sent next.

@@ -10,7 +10,7 @@ use crate::{
     spaces::web::{Page, WebId},
 };
 use std::{net::SocketAddr, sync::Arc};
-use zhost_control::SessionId;
+use zhost_control::{SessionId, protocol::RecordingOrder};
 use zhost_exchange::WorkerCommand;
 
 /// Which of the zhost's UDP sockets.
@@ -90,6 +90,8 @@ pub enum Output {
     Examine(Examination),
     /// Do this with the slots for agents.
     Firmware(FirmwareOrder),
+    /// Do this with the recordings, then say [`Agent::handle_recorded`](crate::Agent::handle_recorded).
+    Recording(SessionId, u32, RecordingOrder),
     /// Put the wall clock to this time, milliseconds since 1970.
     SetClock(u64),
     /// Tell the operator's log.

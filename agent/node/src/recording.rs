@@ -80,6 +80,11 @@ impl Recorder {
         recorder
     }
 
+    /// Records nothing more.
+    pub fn stop(&mut self) {
+        self.tape = None;
+    }
+
     /// The node is told this.
     pub fn handle_input(&mut self, now: Instant, input: &Input) {
         self.write_entry(&(self.said.finish(), now, input));
@@ -170,6 +175,13 @@ impl<'a> Replay<'a> {
         let mut replay = Self { node, entries, said, outputs: Vec::new(), number: 0 };
         replay.listen();
         Ok(replay)
+    }
+
+    /// Whose recording it is, for people.
+    pub fn describe(&self) -> String {
+        let (id, generation) = (self.node.id(), self.node.generation().0);
+        let NodeConfig { name, cluster, version, .. } = self.node.config();
+        format!("zhost {name} ({id}) of cluster {cluster}, agent {version}, its start {generation}")
     }
 
     /// What comes next, if anything does; [`Self::tell`] tells it the node. Fails if what the node has said so far is not what

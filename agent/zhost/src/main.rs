@@ -12,6 +12,7 @@ mod network;
 #[cfg(debug_assertions)]
 mod planted;
 mod provisioning;
+mod recording;
 mod serial;
 mod service;
 mod settings;
@@ -126,9 +127,10 @@ fn run(mut settings: Settings, clock: Clock) -> Result<Ending, SettingsError> {
         log::warn!("NOTIFY_SOCKET: {error}");
         None
     });
+    let tape = recording::tape(&data_dir, settings.parse("record")?);
     let machine =
         Machine { manager, clock, sockets, serial, follower, store, board, watchdog, publishers, data_dir };
-    let make_agent = |rng| Agent::new(clock.now(), config, keys, recovered, rng, None);
+    let make_agent = |rng| Agent::new(clock.now(), config, keys, recovered, rng, tape);
     let ending = shell::run(machine, make_agent, Rng::new(seed)).map_err(|e| SettingsError(e.to_string()))?;
     log::info!("ended");
     Ok(ending)

@@ -5,6 +5,7 @@ use crate::{
     descriptors::Budget,
     firmware, first,
     network::{self, Follower},
+    recording,
     serial::{self, Line},
     service::Manager,
     tasks, web,
@@ -22,6 +23,7 @@ use smol::{
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{
         Arc,
@@ -31,7 +33,10 @@ use std::{
     time::Duration,
 };
 use zhost_base::{Rng, limits::LINK_QUEUE_MAX_BYTES};
-use zhost_control::protocol::Service;
+use zhost_control::{
+    SessionId,
+    protocol::{RecordingOrder, Reply, Service},
+};
 use zhost_exchange::{Store, StoreError};
 use zhost_hal::{Board, kernel, watchdog::Watchdog};
 use zhost_mex::PublicKey;
@@ -57,6 +62,8 @@ const READ_SIZE_MIN_BYTES: usize = 2 * 1024;
 const ACCEPTED_MAX: usize = 4;
 /// How long an examination may take before its thread is given up; operators are told sooner.
 const EXAMINED_WITHIN: Duration = Duration::from_secs(120);
+/// How long reading a piece of a recording may take.
+const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// How long each step of putting an agent into its slot may take; the node waits longer.
 const INSTALLATION_STEP_WITHIN: Duration = Duration::from_secs(90);
 const DATAGRAM_SIZE_BYTES: usize = 2048;
@@ -84,6 +91,8 @@ pub enum Event {
     Network,
     /// The disk thread is gone, or hangs, for this reason.
     DiskLost(String),
+    /// The recordings are as an operator wanted, or here is what he wanted of them.
+    Recorded(SessionId, u32, Reply),
     /// The thread of this desk has worked.
     Worker(usize),
 }
@@ -112,7 +121,7 @@ pub struct Machine {
     pub watchdog: Option<Watchdog>,
     pub manager: Option<Manager>,
     pub publishers: Vec<PublicKey>,
-    pub data_dir: std::path::PathBuf,
+    pub data_dir: PathBuf,
 }
 
 struct Connection {
@@ -138,6 +147,7 @@ struct Shell {
     disk: mpsc::SyncSender<(u64, DiskRequest)>,
     store: Arc<dyn Store>,
     publishers: Vec<PublicKey>,
+    data_dir: PathBuf,
     follower: Follower,
     /// The flash does not answer: that the board hangs is for the watchdog to see.
     has_lost_disk: bool,
@@ -197,12 +207,13 @@ pub fn run(machine: Machine, make_agent: impl FnOnce(Rng) -> Agent, mut rng: Rng
         disk,
         store,
         publishers,
+        data_dir,
         follower,
         has_lost_disk: false,
         ending: None,
     };
     shell.tell(Input::Room { links: budget.links, unproved: budget.strangers });
-    smol::block_on(executor.run(shell.run(inbox, &data_dir, watchdog, manager.as_ref())));
+    smol::block_on(executor.run(shell.run(inbox, watchdog, manager.as_ref())));
     Ok(shell.ending.unwrap_or_default())
 }
 
@@ -329,7 +340,6 @@ impl Shell {
     async fn run(
         &mut self,
         inbox: Receiver<Event>,
-        data_dir: &std::path::Path,
         mut watchdog: Option<Watchdog>,
         manager: Option<&Manager>,
     ) {
@@ -344,7 +354,7 @@ impl Shell {
         while self.ending.is_none() {
             if load_at <= self.clock.now() {
                 load_at = self.clock.now() + LOAD_PERIOD;
-                self.tell(Input::Load(measure_load(&cpu, data_dir)));
+                self.tell(Input::Load(measure_load(&cpu, &self.data_dir)));
                 look_after(self.clock.now());
                 let concerns = concerns().into_iter().map(service).collect();
                 self.tell(Input::Services(concerns));
@@ -437,6 +447,9 @@ impl Shell {
                 self.has_lost_disk = true;
                 self.ending = Some(Ending::Restart);
             }
+            Event::Recorded(session, message, reply) => {
+                self.agent.handle_recorded(self.clock.now(), session, message, &reply);
+            }
             Event::Worker(desk) => self.workers.handle_done(desk),
         }
     }
@@ -516,6 +529,7 @@ impl Shell {
                 }
                 Output::Examine(examination) => self.examine(examination),
                 Output::Firmware(order) => self.carry_out(order),
+                Output::Recording(session, message, order) => self.record(session, message, order),
                 Output::SetClock(unix_ms) => {
                     if first::is_this() {
                         zhost_init::board::set_clock(unix_ms);
@@ -558,6 +572,25 @@ impl Shell {
             log::error!("no thread to examine what was sent: {error}");
             let reason = "this zhost has no room for a thread to examine it; try again";
             self.tell(Input::Examined(ticket.give_up(reason)));
+        }
+    }
+
+    /// The flash may take its time: a recording is read beside the loop.
+    fn record(&mut self, session: SessionId, message: u32, order: RecordingOrder) {
+        let (events, inbox, data_dir) = (self.events.clone(), self.events.clone(), self.data_dir.clone());
+        let failed = |error: &str| Reply::Refused(format!("the recording: {error}; try again"));
+        let lost =
+            move |error: &str| inbox.try_send(Event::Recorded(session, message, failed(error))).is_ok();
+        let work = move |thread: &Run| {
+            let reply = recording::carry_out(&data_dir, order);
+            if thread.goes_on() {
+                // The loop has ended when nobody listens.
+                let _ = events.send_blocking(Event::Recorded(session, message, reply));
+            }
+        };
+        if let Err(error) = once("recording", RECORDED_WITHIN, work, lost) {
+            let reply = failed(&error.to_string());
+            self.agent.handle_recorded(self.clock.now(), session, message, &reply);
         }
     }
 
@@ -604,7 +637,7 @@ fn service(concern: Concern) -> Service {
     Service { name, state: state.into(), detail }
 }
 
-fn measure_load(cpu: &kernel::Cpu, data_dir: &std::path::Path) -> Load {
+fn measure_load(cpu: &kernel::Cpu, data_dir: &Path) -> Load {
     let disk = rustix::fs::statvfs(data_dir).map_or(0, |fs| {
         let used = fs.f_blocks.saturating_sub(fs.f_bavail);
         (used * 100).checked_div(fs.f_blocks).unwrap_or(0)

@@ -198,3 +198,8 @@ pub const CONTROL_MESSAGE_MAX_BYTES: usize = MEX_SIZE_MAX_BYTES + 64 * 1024;
 pub const CONTROL_HANDSHAKES_BURST: u32 = 64;
 /// See [`CONTROL_HANDSHAKES_BURST`].
 pub const CONTROL_HANDSHAKES_PER_SECOND: u32 = 32;
+
+/// Size of a recording; beyond it nothing more is recorded until the next start.
+pub const RECORDING_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// How much of a recording is read at once.
+pub const RECORDING_PIECE_MAX_BYTES: usize = 256 * 1024;

@@ -408,6 +408,11 @@ impl Cluster {
         serde_json::from_str(&text).map_err(|e| format!("zctl {}: {e}", args.join(" ")))
     }
 
+    /// Where a zhost keeps what is its own.
+    pub fn data_dir(&self, index: usize) -> PathBuf {
+        self.dir.join(&self.zhosts[index].character.name)
+    }
+
     /// What a space has said lately, line by line.
     pub fn said(&self, space: &str) -> Outcome<Vec<String>> {
         let lines = self.ask(&["spaces", "logs", space])?;

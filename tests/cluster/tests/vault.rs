@@ -4,6 +4,7 @@ use std::{env, fs, time::Duration};
 use zhost_cluster::{Cluster, Programs, cast, watch};
 
 const KILLS: u32 = 10;
+const KILLS_AT_LENGTH: u32 = 100;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Does what the simulator's vault does (`zhost_sim::vault`: put the call's number, at every fourth delete the key that
@@ -72,15 +73,34 @@ fn vault(cluster: &Cluster) -> Result<(String, usize), String> {
     Ok((status["zhost"].as_str().unwrap_or("-").to_owned(), said("right")))
 }
 
+/// Tells a node again what the last start of a zhost has recorded: it does the same. Gives how many inputs that were.
+fn tell_again(cluster: &Cluster, index: usize) -> u64 {
+    let recording = fs::read(cluster.data_dir(index).join("recording")).unwrap();
+    let told = zhost_sim::recording::replay(&recording);
+    told.unwrap_or_else(|error| panic!("z{index}, {} bytes recorded: {error}", recording.len()))
+}
+
 #[test]
-fn ten_kills_lose_nothing_that_was_acknowledged() {
-    let dir = env::temp_dir().join(format!("zhost-vault-{}", std::process::id()));
+fn ten_kills_lose_nothing_that_was_acknowledged_and_what_was_recorded_comes_to_the_same() {
+    kill_again_and_again("vault", KILLS);
+}
+
+/// The same with a hundred (`cargo xtask test --only soak-recordings`).
+#[test]
+#[ignore = "takes ten minutes"]
+fn a_hundred_recordings_of_zhosts_that_are_killed_come_to_the_same() {
+    kill_again_and_again("vault-long", KILLS_AT_LENGTH);
+}
+
+fn kill_again_and_again(name: &str, kills: u32) {
+    let dir = env::temp_dir().join(format!("zhost-{name}-{}", std::process::id()));
     let mut cluster = Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(5)).unwrap();
+    cluster.set_variable("ZHOST_RECORD", "true");
     (0..5).for_each(|index| cluster.start(index).unwrap());
     let mex = package(&cluster);
     watch(PATIENCE, || cluster.zctl(&["topo", "submit", &mex]).map(Some)).unwrap();
     let mut home = watch(PATIENCE, || Ok(Some(vault(&cluster)?).filter(|(_, right)| *right > 1))).unwrap().0;
-    for kill in 1..=KILLS {
+    for kill in 1..=kills {
         let replicated = || {
             let status = cluster.ask(&["spaces", "status", "vault"])?;
             let has_everything = status["replicas"].as_array().is_some_and(|replicas| {
@@ -91,6 +111,7 @@ fn ten_kills_lose_nothing_that_was_acknowledged() {
         watch(PATIENCE, replicated).unwrap_or_else(|e| panic!("before kill {kill}, no replica: {e}"));
         let index = cluster.index_of(&home).unwrap();
         cluster.kill(index).unwrap();
+        assert!(tell_again(&cluster, index) > 100, "kill {kill}");
         let heir = watch(PATIENCE, || {
             Ok(Some(vault(&cluster)?).filter(|(zhost, right)| *zhost != home && *right > 1))
         });
@@ -98,6 +119,9 @@ fn ten_kills_lose_nothing_that_was_acknowledged() {
         cluster.start(index).unwrap();
     }
     cluster.end().unwrap();
+    for index in 0..5 {
+        tell_again(&cluster, index);
+    }
     fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -114,6 +138,7 @@ fn panics_in_every_part_of_every_zhost_cost_no_process_no_space_and_no_write() {
     let dir = env::temp_dir().join(format!("zhost-panics-{}", std::process::id()));
     let mut cluster = Cluster::create(&dir, &Programs::beside_tests().unwrap(), cast(5)).unwrap();
     cluster.set_variable("ZHOST_PLANTED", "1");
+    cluster.set_variable("ZHOST_RECORD", "true");
     (0..5).for_each(|index| cluster.start(index).unwrap());
     let mex = package(&cluster);
     watch(PATIENCE, || cluster.zctl(&["topo", "submit", &mex]).map(Some)).unwrap();
@@ -148,5 +173,8 @@ fn panics_in_every_part_of_every_zhost_cost_no_process_no_space_and_no_write() {
         assert_eq!(status["restarts"], 0, "{space}: {status}");
     }
     cluster.end().unwrap();
+    for index in 0..5 {
+        tell_again(&cluster, index);
+    }
     fs::remove_dir_all(&dir).unwrap();
 }

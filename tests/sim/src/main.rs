@@ -1,11 +1,13 @@
 //! Runs scenarios over many seeds and prints those that fail.
 
 mod hunt;
+mod replay;
 
 use clap::Parser;
 use std::{
     any::Any,
     ops::ControlFlow,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -34,7 +36,7 @@ struct Options {
     /// Boards in the cluster.
     #[arg(long, default_value_t = 7)]
     zhosts: usize,
-    /// Print the whole trace of every seed.
+    /// Print the whole trace of every seed, or every input of a recording.
     #[arg(long)]
     trace: bool,
     /// What happens to the cluster.
@@ -49,6 +51,12 @@ struct Options {
     /// Instead of these seeds: all those that ever failed, of every scenario, each at its size.
     #[arg(long, conflicts_with_all = ["seeds", "scenario", "bug"])]
     failed: bool,
+    /// Instead of that: tell a node again what was recorded in this file.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Of a recording, no more than the first so many inputs.
+    #[arg(long, requires = "replay")]
+    until: Option<u64>,
     /// Plant this bug and stop at the first seed that finds it; all of them one after the other with `all`, those that are
     /// rare with `rare`, the others with `common`. Each is looked for in the scenario that is made for it, and the seed must
     /// pass without it.
@@ -70,6 +78,15 @@ struct Tally {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(file) = &options.replay {
+        return match replay::run(file, options.until, options.trace) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprintln!("{reason}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Some(name) = &options.bug {
         return hunt::run(name, &options);
     }

@@ -560,7 +560,7 @@ impl World {
             // There are no browsers here.
             Output::Web { .. } => {}
             // Simulated boards have no serial line.
-            Output::Serial(_) => {}
+            Output::Serial(_) | Output::Recording(..) => {}
             Output::Examine(examination) => {
                 let kib = examination.size_bytes().div_ceil(1024) as u32;
                 let delay = self.machines[index].examination_per_kib * kib;

@@ -81,6 +81,20 @@ enum Task {
         #[arg(long)]
         bug: Option<String>,
     },
+    /// Tell a zhost again what another one recorded, and see whether it does the same.
+    #[command(
+        after_help = "Example:\n  zctl --zhost 192.168.1.10 board record pull -o attic.zrec\n  cargo xtask replay attic.zrec"
+    )]
+    Replay {
+        /// What `zctl board record pull` fetched.
+        file: std::path::PathBuf,
+        /// No more than the first so many inputs.
+        #[arg(long, value_name = "N")]
+        until: Option<u64>,
+        /// Print every input, and what the zhost says to it.
+        #[arg(long)]
+        trace: bool,
+    },
     /// Make up WASM modules and run them, to see that none harms its worker.
     Modules {
         /// How many.
@@ -146,6 +160,7 @@ fn main() -> ExitCode {
         Task::Sim { bug: Some(bug), .. } => simulate::hunt(&bug, simulate::HUNT_AT_LENGTH),
         Task::Sim { failed: true, .. } => simulate::failed(),
         Task::Sim { scenario, seeds, zhosts, trace, .. } => simulate::run(&scenario, &seeds, zhosts, trace),
+        Task::Replay { file, until, trace } => simulate::replay(&file, until, trace),
         Task::Templates => templates::programs().and_then(|programs| templates::run(&programs)),
         Task::Modules { count } => simulate::modules(count),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),

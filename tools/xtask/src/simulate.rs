@@ -1,7 +1,7 @@
 //! The simulator, as the tests and `cargo xtask sim` run it.
 
 use crate::{Outcome, artifacts, steps, test::Effort};
-use std::{ops::Range, process::Command, time::SystemTime};
+use std::{ops::Range, path::Path, process::Command, time::SystemTime};
 
 /// Scenarios beside the ordinary one, and the zhosts of each.
 const SCENARIOS: [(&str, usize); 5] =
@@ -45,6 +45,19 @@ pub fn known() -> Outcome {
         run(scenario, &text(SCENARIO_SEEDS.0), zhosts, false)?;
     }
     failed()
+}
+
+/// Tells a zhost again what was recorded of one.
+pub fn replay(file: &Path, until: Option<u64>, trace: bool) -> Outcome {
+    let mut command = simulator(&["--replay"])?;
+    command.arg(file);
+    if let Some(until) = until {
+        command.args(["--until", &until.to_string()]);
+    }
+    if trace {
+        command.arg("--trace");
+    }
+    steps::run(&mut command)
 }
 
 /// All seeds that ever failed.

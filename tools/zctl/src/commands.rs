@@ -5,12 +5,12 @@ use crate::{
     carrier::Cable,
     check, files, firmware, follow, keys, packages,
     profile::{Profile, Reach},
-    render, session, template,
+    recording, render, session, template,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use zhost_base::{Name, SpaceKind};
-use zhost_control::protocol::{Provisioning, Request};
+use zhost_control::protocol::{Provisioning, RecordingOrder, Request};
 use zhost_mex::PublicKey;
 
 /// Operates a cluster of zhosts.
@@ -92,7 +92,7 @@ pub enum Command {
         #[command(subcommand)]
         command: MexCommand,
     },
-    /// Restart or end the zhost that is asked, and its board if it is the whole of it.
+    /// Restart or end the zhost that is asked, and its board if it is the whole of it; record what happens to it.
     Board {
         #[command(subcommand)]
         command: BoardCommand,
@@ -140,6 +140,45 @@ pub enum BoardCommand {
     Restart,
     /// Close its spaces and go without power.
     PowerOff,
+    /// Record what happens to it, to find out why: what it was told is told to a zhost on a laptop again.
+    Record {
+        #[command(subcommand)]
+        command: RecordCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum RecordCommand {
+    /// Record every start from the next one on, up to 64 MiB of each on its flash.
+    Start,
+    /// Record nothing more.
+    Stop,
+    /// Fetch what was recorded; it holds all messages of spaces and all packages, but no key.
+    #[command(
+        after_help = "Example:\n  zctl --zhost 192.168.1.10 board record start\n  zctl --zhost 192.168.1.10 board restart\n  zctl --zhost 192.168.1.10 board record pull --former -o attic.zrec\n  cargo xtask replay attic.zrec"
+    )]
+    Pull {
+        /// Of the start before: what ended by a fault and has begun again.
+        #[arg(long)]
+        former: bool,
+        /// The file to write; must not exist.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+impl BoardCommand {
+    fn request(&self) -> Request {
+        match self {
+            Self::Restart => Request::End { power_off: false },
+            Self::PowerOff => Request::End { power_off: true },
+            Self::Record { command: RecordCommand::Start } => Request::Recording(RecordingOrder::Start),
+            Self::Record { command: RecordCommand::Stop } => Request::Recording(RecordingOrder::Stop),
+            Self::Record { command: RecordCommand::Pull { former, .. } } => {
+                Request::Recording(RecordingOrder::Read { is_former: *former, offset: 0 })
+            }
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -426,7 +465,7 @@ impl Command {
                 let reason = "a board takes this over its serial line only: name it with --serial";
                 return Err(Failure::Reason(reason.into()));
             }
-            Self::Board { command } => Request::End { power_off: matches!(command, BoardCommand::PowerOff) },
+            Self::Board { command } => command.request(),
             Self::Provision(args) => args.request(&profile()?)?,
             Self::Status => Request::Status,
             Self::Cluster { command: None } => Request::Cluster,
@@ -466,6 +505,13 @@ impl Command {
         let profile = profile()?;
         if let Self::Board { .. } = self {
             one_board(&profile)?;
+        }
+        if let Self::Board {
+            command: BoardCommand::Record { command: RecordCommand::Pull { former, output } },
+        } = self
+        {
+            let pulled = recording::pull(&profile, *former, output, !options.json);
+            return Ok(render::sentence(pulled, options.json)?);
         }
         let reply = session::ask(&profile, &request, !options.json)?;
         render::render(&request, reply, options.json)

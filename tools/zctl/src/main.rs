@@ -11,6 +11,7 @@ mod foreign;
 mod keys;
 mod packages;
 mod profile;
+mod recording;
 mod render;
 mod session;
 mod template;

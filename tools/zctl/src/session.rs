@@ -151,7 +151,8 @@ fn ask_over(
     }
 }
 
-fn progress_bar(size_bytes: usize, is_shown: bool) -> ProgressBar {
+/// Shows how far something of this size is.
+pub fn progress_bar(size_bytes: usize, is_shown: bool) -> ProgressBar {
     if !is_shown {
         return ProgressBar::hidden();
     }

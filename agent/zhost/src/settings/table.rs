@@ -101,7 +101,7 @@ const fn setting(
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 31] = [
+pub const SETTINGS: [Setting; 32] = [
     setting(
         "data-dir",
         "DIR",
@@ -248,6 +248,14 @@ pub const SETTINGS: [Setting; 31] = [
         "how long to wait for a known cluster before going on alone",
         Some("15000"),
         Kind::Number(100, 3_600_000),
+    ),
+    setting(
+        "record",
+        "BOOL",
+        "write all that happens to this zhost to DATA-DIR/recording, up to 64 MiB for each start: what `cargo xtask replay` \
+         tells again; holds all messages, but no key",
+        Some("false"),
+        Kind::Text(is_bool),
     ),
     setting("log", "LEVEL", "error, warn, info or debug", Some("info"), Kind::Text(is_level)),
 ];

@@ -74,7 +74,7 @@ impl Effort {
 
 /// All of them; a stage's stand together. Boards come before whole systems: the demo takes one of the four agents, which
 /// take less long when they are built side by side.
-pub const STEPS: [Step; 35] = [
+pub const STEPS: [Step; 36] = [
     step(Quick, SETUP, "installing what is missing", |_| setup::for_tests()),
     step(Quick, "format", "formatting", |_| formatting()),
     step(Quick, "style", "the rules of the house", |_| style::run()),
@@ -132,6 +132,9 @@ pub const STEPS: [Step; 35] = [
         boards(&qemu::QemuCommand::Site { power_cuts: effort.of(POWER_CUTS[1]) })
     }),
     step(Soak, "soak-log", "a zhost whose log nobody reads, for a minute", |_| unread_log()),
+    step(Soak, "soak-recordings", "a hundred recordings of zhosts that are killed, told again", |_| {
+        recordings()
+    }),
     step(Soak, "soak-mesh", "figures of a mesh of twenty in network namespaces", |_| mesh()),
 ];
 
@@ -178,6 +181,11 @@ fn unit() -> Outcome {
 fn unread_log() -> Outcome {
     build()?;
     nextest(&["--run-ignored", "only", "-E", "package(zhost-cluster) & binary(quiet)"])
+}
+
+fn recordings() -> Outcome {
+    build()?;
+    nextest(&["--run-ignored", "only", "-E", "package(zhost-cluster) & binary(vault)"])
 }
 
 fn processes() -> Outcome {
