@@ -52,6 +52,6 @@ pub use operators::commands::Asker;
 pub use operators::examination::{Examination, Findings};
 pub use output::{Ending, Level, Outgoing, Output, Plain, Port};
 pub use placement::topology_state::TopologyState;
-pub use recording::{Replay, ReplayError, Step, Tape};
+pub use recording::{Recording, Replay, ReplayError, Step, Steps, Tape};
 pub use spaces::web::{Page, WebId};
 pub use wire::{DataOrder, Frame, Heartbeat, Hop, NoRoute, Parcel, Relayed};

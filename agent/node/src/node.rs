@@ -226,11 +226,6 @@ impl Node {
         self.facts.id
     }
 
-    /// With what it was started.
-    pub(crate) fn config(&self) -> &NodeConfig {
-        &self.config
-    }
-
     /// Which start of it this is.
     pub fn generation(&self) -> Generation {
         self.facts.generation

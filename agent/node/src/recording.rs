@@ -7,11 +7,12 @@
 
 use crate::{config::NodeConfig, disk::Recovered, input::Input, node::Node, output::Outgoing};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-};
+use std::hash::{Hash, Hasher};
 use zhost_base::{Instant, Rng};
+
+mod replay;
+
+pub use replay::{Replay, ReplayError, Step};
 
 const MAGIC: &[u8] = b"zhost recording 1\n";
 const LENGTH_SIZE_BYTES: usize = 4;
@@ -117,108 +118,50 @@ impl Recorder {
     }
 }
 
-/// Why a recording cannot be told again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplayError {
-    /// It is none, or of another version.
-    NoRecording,
-    /// Its entry of this number makes no sense: it is damaged, or of another version of the agent.
-    Damaged(u64),
-    /// The input of this number was answered otherwise than when it was recorded.
-    Differs(u64),
+/// A recording that was read.
+#[derive(Debug)]
+pub struct Recording<'a> {
+    beginning: Beginning,
+    entries: &'a [u8],
 }
 
-impl fmt::Display for ReplayError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRecording => f.write_str("this is no recording of a zhost, or one of another version"),
-            Self::Damaged(number) => {
-                write!(f, "entry {number} makes no sense: it is damaged, or of another version of the agent")
-            }
-            Self::Differs(0) => f.write_str("what it says at its start is not what was recorded"),
-            Self::Differs(number) => {
-                write!(f, "what it says to input {number} is not what was recorded: the first difference")
-            }
-        }
+impl<'a> Recording<'a> {
+    /// Reads the beginning of a recording.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, ReplayError> {
+        let mut entries = bytes.strip_prefix(MAGIC).ok_or(ReplayError::NoRecording)?;
+        let beginning = take_entry(&mut entries).ok_or(ReplayError::NoRecording)?;
+        Ok(Self { beginning: decode(beginning, 0)?, entries })
+    }
+
+    /// What the node was told, up to where the recording ends or is cut off.
+    pub fn steps(&self) -> Steps<'a> {
+        Steps { entries: self.entries, number: 0 }
+    }
+
+    /// Whose it is, for people.
+    pub fn describe(&self) -> String {
+        let Beginning { config: NodeConfig { id, name, cluster, version, .. }, recovered, .. } =
+            &self.beginning;
+        let start = recovered.generation.0;
+        format!("zhost {name} ({id}) of cluster {cluster}, agent {version}, its start {start}")
     }
 }
 
-impl std::error::Error for ReplayError {}
-
-/// One input, told again.
+/// The steps of a recording, each with what all outputs before it came to.
 #[derive(Debug)]
-pub struct Step {
-    /// Which it is, from 1 on.
-    pub number: u64,
-    /// When it came, by the clock of its shell.
-    pub now: Instant,
-    /// What the node was told.
-    pub input: Input,
-}
-
-/// Tells a node again what was recorded.
-pub struct Replay<'a> {
-    node: Node,
+pub struct Steps<'a> {
     entries: &'a [u8],
-    said: Fingerprint,
-    outputs: Vec<Outgoing>,
     number: u64,
 }
 
-impl<'a> Replay<'a> {
-    /// Starts the node of a recording.
-    pub fn new(recording: &'a [u8]) -> Result<Self, ReplayError> {
-        let mut entries = recording.strip_prefix(MAGIC).ok_or(ReplayError::NoRecording)?;
-        let beginning = take_entry(&mut entries).ok_or(ReplayError::NoRecording)?;
-        let beginning: Beginning = decode(beginning, 0)?;
-        let (node, said) = (beginning.into_node(), Fingerprint::default());
-        let mut replay = Self { node, entries, said, outputs: Vec::new(), number: 0 };
-        replay.listen();
-        Ok(replay)
-    }
+impl Iterator for Steps<'_> {
+    type Item = Result<(u64, Step), ReplayError>;
 
-    /// Whose recording it is, for people.
-    pub fn describe(&self) -> String {
-        let (id, generation) = (self.node.id(), self.node.generation().0);
-        let NodeConfig { name, cluster, version, .. } = self.node.config();
-        format!("zhost {name} ({id}) of cluster {cluster}, agent {version}, its start {generation}")
-    }
-
-    /// What comes next, if anything does; [`Self::tell`] tells it the node. Fails if what the node has said so far is not what
-    /// was recorded.
-    pub fn next_step(&mut self) -> Result<Option<Step>, ReplayError> {
-        let Some(entry) = take_entry(&mut self.entries) else { return Ok(None) };
-        let number = self.number + 1;
-        let (said, now, input): (u64, Instant, Input) = decode(entry, number)?;
-        if said != self.said.finish() {
-            return Err(ReplayError::Differs(self.number));
-        }
-        self.number = number;
-        Ok(Some(Step { number, now, input }))
-    }
-
-    /// Tells the node this, as its shell did.
-    pub fn tell(&mut self, step: Step) {
-        self.node.handle(step.now, step.input);
-        self.listen();
-    }
-
-    fn listen(&mut self) {
-        self.outputs.clear();
-        while let Some(output) = self.node.poll_output() {
-            output.hash(&mut self.said);
-            self.outputs.push(output);
-        }
-    }
-
-    /// What the node said to the last input.
-    pub fn outputs(&self) -> &[Outgoing] {
-        &self.outputs
-    }
-
-    /// The node as it is now.
-    pub fn node(&self) -> &Node {
-        &self.node
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = take_entry(&mut self.entries)?;
+        self.number += 1;
+        let number = self.number;
+        Some(decode(entry, number).map(|(said, now, input)| (said, Step { number, now, input })))
     }
 }
 

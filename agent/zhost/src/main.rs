@@ -3,6 +3,7 @@
 mod check;
 mod clock;
 mod descriptors;
+mod event;
 mod files;
 mod firmware;
 mod first;
@@ -17,6 +18,7 @@ mod serial;
 mod service;
 mod settings;
 mod shell;
+mod sockets;
 mod state;
 mod tasks;
 mod web;

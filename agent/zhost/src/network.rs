@@ -2,8 +2,9 @@
 //! change at any time: what is found here at the start is looked at again whenever the kernel says so, and now and then.
 
 use crate::{
+    event::Event,
     settings::{Settings, SettingsError},
-    shell::{Event, Sockets},
+    sockets::Sockets,
 };
 use rustix::{
     fd::OwnedFd,

@@ -2,10 +2,10 @@
 
 use crate::{
     clock::Clock,
+    event::Event,
     files,
     serial::{self, Line},
     settings::{Settings, SettingsError},
-    shell::Event,
 };
 use smol::{LocalExecutor, Timer, future};
 use std::{

@@ -1,6 +1,6 @@
 //! The serial line: a tty that may come and go, read and written without ever waiting for it.
 
-use crate::shell::Event;
+use crate::event::Event;
 use smol::{
     Async, Timer,
     channel::{Receiver, Sender},

@@ -3,11 +3,13 @@
 use crate::{
     clock::Clock,
     descriptors::Budget,
+    event::Event,
     firmware, first,
     network::{self, Follower},
     recording,
     serial::{self, Line},
     service::Manager,
+    sockets::{self, Sockets},
     tasks, web,
     workers::{self, Surroundings, Workers},
 };
@@ -16,13 +18,11 @@ use smol::{
     LocalExecutor, Timer,
     channel::{Receiver, Sender},
     future,
-    io::{AsyncReadExt, AsyncWriteExt},
-    lock::{Semaphore, SemaphoreGuardArc},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::TcpStream,
 };
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
     rc::Rc,
     sync::{
@@ -55,60 +55,12 @@ const EVENTS_AT_ONCE: usize = 64;
 const ROUNDS_AT_ONCE: usize = 16;
 /// How often the machine's load is measured.
 const LOAD_PERIOD: Duration = Duration::from_secs(2);
-/// Reads from a connection, at most this much at once; who says little gets less room.
-const READ_SIZE_BYTES: usize = 64 * 1024;
-const READ_SIZE_MIN_BYTES: usize = 2 * 1024;
-/// Connections that were taken and the node has not heard of yet; further ones wait in the kernel.
-const ACCEPTED_MAX: usize = 4;
 /// How long an examination may take before its thread is given up; operators are told sooner.
 const EXAMINED_WITHIN: Duration = Duration::from_secs(120);
 /// How long reading a piece of a recording may take.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// How long each step of putting an agent into its slot may take; the node waits longer.
 const INSTALLATION_STEP_WITHIN: Duration = Duration::from_secs(90);
-const DATAGRAM_SIZE_BYTES: usize = 2048;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Something that happened to this zhost.
-pub enum Event {
-    /// What is for the node alone.
-    Node(Input),
-    /// A datagram arrived.
-    Datagram(Port, SocketAddr, Vec<u8>),
-    /// Bytes came from the serial line.
-    Serial(Vec<u8>),
-    /// Bytes arrived on a connection.
-    Bytes(ConnectionId, Vec<u8>),
-    Accepted(TcpStream, SocketAddr, SemaphoreGuardArc),
-    Connected(ConnectionId, TcpStream),
-    /// With whether the other kernel refused the connection.
-    Closed(ConnectionId, bool),
-    /// A browser asks; what it is answered goes there.
-    Asked(WebId, zhost_web::Request, Sender<web::Answer>),
-    /// A browser is gone.
-    Left(WebId),
-    /// The machine's network may have changed.
-    Network,
-    /// The disk thread is gone, or hangs, for this reason.
-    DiskLost(String),
-    /// The recordings are as an operator wanted, or here is what he wanted of them.
-    Recorded(SessionId, u32, Reply),
-    /// The thread of this desk has worked.
-    Worker(usize),
-}
-
-/// The sockets of a zhost, bound before it starts.
-pub struct Sockets {
-    pub gossip: UdpSocket,
-    pub links: TcpListener,
-    pub control: UdpSocket,
-    /// Where browsers ask, if they may.
-    pub web: Option<TcpListener>,
-    /// Whether gossip and links are bound to an address of IPv6.
-    pub gossip_is_v6: bool,
-    /// Whether the control socket is.
-    pub control_is_v6: bool,
-}
 
 /// What the loop runs with.
 pub struct Machine {
@@ -175,10 +127,12 @@ pub fn run(machine: Machine, make_agent: impl FnOnce(Rng) -> Agent, mut rng: Rng
     let budget = Budget::of_this_process();
     for (name, port) in [("gossip", Port::Gossip), ("control", Port::Control)] {
         let (sockets, events) = (sockets.clone(), events.clone());
-        executor.spawn(tasks::keep(name, move || receive(sockets.clone(), port, events.clone()))).detach();
+        executor
+            .spawn(tasks::keep(name, move || sockets::receive(sockets.clone(), port, events.clone())))
+            .detach();
     }
     let (taken, inbound) = (sockets.clone(), events.clone());
-    executor.spawn(tasks::keep("links", move || accept(taken.clone(), inbound.clone()))).detach();
+    executor.spawn(tasks::keep("links", move || sockets::accept(taken.clone(), inbound.clone()))).detach();
     let notices = events.clone();
     executor.spawn(tasks::keep("networks", move || network::attend(notices.clone()))).detach();
     if sockets.web.is_some() {
@@ -217,51 +171,6 @@ pub fn run(machine: Machine, make_agent: impl FnOnce(Rng) -> Agent, mut rng: Rng
     Ok(shell.ending.unwrap_or_default())
 }
 
-/// A socket, and whether it is bound to an address of IPv6.
-fn socket_of(sockets: &Sockets, port: Port) -> (&UdpSocket, bool) {
-    match port {
-        Port::Gossip => (&sockets.gossip, sockets.gossip_is_v6),
-        Port::Control => (&sockets.control, sockets.control_is_v6),
-    }
-}
-
-async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
-    let mut buffer = [0; DATAGRAM_SIZE_BYTES];
-    loop {
-        match socket_of(&sockets, port).0.recv_from(&mut buffer).await {
-            Ok((size, from)) => {
-                let from = network::canonical(from);
-                if events.send(Event::Datagram(port, from, buffer[..size].to_vec())).await.is_err() {
-                    return;
-                }
-            }
-            // Errors of earlier sends come back here; a socket that is really broken must not spin.
-            Err(error) => {
-                log::debug!("receiving on {port:?}: {error}");
-                Timer::after(Duration::from_millis(10)).await;
-            }
-        }
-    }
-}
-
-async fn accept(sockets: Rc<Sockets>, events: Sender<Event>) {
-    let room = Arc::new(Semaphore::new(ACCEPTED_MAX));
-    loop {
-        let place = room.acquire_arc().await;
-        match sockets.links.accept().await {
-            Ok((stream, from)) => {
-                if events.send(Event::Accepted(stream, network::canonical(from), place)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                log::warn!("accepting a link: {error}");
-                Timer::after(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
 fn await_signal(events: Sender<Event>) -> io::Result<impl Future<Output = ()>> {
     use async_signal::{Signal, Signals};
     use smol::stream::StreamExt;
@@ -279,61 +188,6 @@ fn await_signal(events: Sender<Event>) -> io::Result<impl Future<Output = ()>> {
             }
         }
     })
-}
-
-async fn connect(connection: ConnectionId, addr: SocketAddr, events: Sender<Event>) {
-    let timeout = async {
-        Timer::after(CONNECT_TIMEOUT).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    let event = match future::or(TcpStream::connect(addr), timeout).await {
-        Ok(stream) => Event::Connected(connection, stream),
-        Err(error) => Event::Closed(connection, error.kind() == io::ErrorKind::ConnectionRefused),
-    };
-    // The loop has ended when nobody listens.
-    let _ = events.send(event).await;
-}
-
-async fn read(connection: ConnectionId, mut stream: TcpStream, events: Sender<Event>, hang_up: Receiver<()>) {
-    let mut buffer = vec![0; READ_SIZE_MIN_BYTES];
-    loop {
-        let ended = async {
-            // Nothing is ever sent: this ends when the connection is dropped.
-            let _ = hang_up.recv().await;
-            Ok(0)
-        };
-        match future::or(stream.read(&mut buffer), ended).await {
-            Ok(size) if size > 0 => {
-                if events.send(Event::Bytes(connection, buffer[..size].to_vec())).await.is_err() {
-                    return;
-                }
-                if size == buffer.len() {
-                    buffer.resize((2 * size).min(READ_SIZE_BYTES), 0);
-                }
-            }
-            _ => {
-                let _ = events.send(Event::Closed(connection, false)).await;
-                return;
-            }
-        }
-    }
-}
-
-async fn write(
-    mut stream: TcpStream,
-    outgoing: Receiver<Vec<u8>>,
-    queued_bytes: Arc<AtomicUsize>,
-    hang_up: Sender<()>,
-) {
-    while let Ok(bytes) = outgoing.recv().await {
-        queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-        if stream.write_all(&bytes).await.is_err() {
-            break;
-        }
-    }
-    drop(hang_up);
-    // The other side sees the end either way.
-    let _ = stream.shutdown(std::net::Shutdown::Both);
 }
 
 impl Shell {
@@ -468,8 +322,8 @@ impl Shell {
         let (hang_up, hung_up) = smol::channel::bounded(1);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let local = stream.local_addr().ok().map(|addr| network::canonical(addr).ip());
-        self.executor.spawn(read(connection, stream.clone(), self.events.clone(), hung_up)).detach();
-        self.executor.spawn(write(stream, queue, queued_bytes.clone(), hang_up)).detach();
+        self.executor.spawn(sockets::read(connection, stream.clone(), self.events.clone(), hung_up)).detach();
+        self.executor.spawn(sockets::write(stream, queue, queued_bytes.clone(), hang_up)).detach();
         self.connections.insert(connection, Connection { outgoing, queued_bytes, local });
     }
 
@@ -495,7 +349,7 @@ impl Shell {
         while let Some(output) = self.agent.poll_output() {
             match output {
                 Output::Datagram(port, to, bytes) => {
-                    let (socket, is_v6) = socket_of(&self.sockets, port);
+                    let (socket, is_v6) = sockets::socket_of(&self.sockets, port);
                     let addr = network::for_socket(is_v6, to);
                     // Datagrams get lost; a network that takes none now must not stop the loop.
                     if let Some(Err(error)) = future::poll_once(socket.send_to(&bytes, addr)).await {
@@ -506,7 +360,7 @@ impl Shell {
                 Output::Serial(frame) => drop(self.frames.try_send(frame)),
                 Output::Resolve(names) => network::resolve(names, self.events.clone()),
                 Output::Connect(connection, addr) => {
-                    self.executor.spawn(connect(connection, addr, self.events.clone())).detach();
+                    self.executor.spawn(sockets::connect(connection, addr, self.events.clone())).detach();
                 }
                 Output::Write(connection, bytes) => self.write(connection, bytes),
                 Output::Close(connection) => {
@@ -551,66 +405,62 @@ impl Shell {
         self.workers.handle_clock(unix_origin_ms);
     }
 
-    /// Examining a large package takes a small board seconds, and seldom happens: it has a thread of its own.
+    /// Examining a large package takes a small board seconds.
     fn examine(&mut self, examination: Examination) {
-        let (events, publishers) = (self.events.clone(), self.publishers.clone());
-        let ticket = examination.ticket();
-        let (inbox, lost) = (self.events.clone(), ticket.clone());
+        let (publishers, ticket) = (self.publishers.clone(), examination.ticket());
+        let work = move |_: &Run| {
+            Input::Examined(examination.perform(&publishers, |package| examine(package, &Wasmi)))
+        };
         let lost = move |error: &str| {
             let reason =
                 format!("examining it failed ({error}), which is a fault of zhost; its log says where");
-            inbox.try_send(Event::Node(Input::Examined(lost.give_up(&reason)))).is_ok()
+            Event::Node(Input::Examined(ticket.give_up(&reason)))
         };
-        let work = move |thread: &Run| {
-            let findings = examination.perform(&publishers, |package| examine(package, &Wasmi));
-            if thread.goes_on() {
-                // The loop has ended when nobody listens.
-                let _ = events.send_blocking(Event::Node(Input::Examined(findings)));
-            }
-        };
-        if let Err(error) = once("examination", EXAMINED_WITHIN, work, lost) {
-            log::error!("no thread to examine what was sent: {error}");
-            let reason = "this zhost has no room for a thread to examine it; try again";
-            self.tell(Input::Examined(ticket.give_up(reason)));
-        }
+        self.do_beside("examination", EXAMINED_WITHIN, |thread| Event::Node(work(thread)), lost);
     }
 
-    /// The flash may take its time: a recording is read beside the loop.
-    fn record(&mut self, session: SessionId, message: u32, order: RecordingOrder) {
-        let (events, inbox, data_dir) = (self.events.clone(), self.events.clone(), self.data_dir.clone());
-        let failed = |error: &str| Reply::Refused(format!("the recording: {error}; try again"));
-        let lost =
-            move |error: &str| inbox.try_send(Event::Recorded(session, message, failed(error))).is_ok();
-        let work = move |thread: &Run| {
-            let reply = recording::carry_out(&data_dir, order);
-            if thread.goes_on() {
-                // The loop has ended when nobody listens.
-                let _ = events.send_blocking(Event::Recorded(session, message, reply));
-            }
-        };
-        if let Err(error) = once("recording", RECORDED_WITHIN, work, lost) {
-            let reply = failed(&error.to_string());
-            self.agent.handle_recorded(self.clock.now(), session, message, &reply);
-        }
-    }
-
-    /// Writing to a slot takes a while, and seldom happens: it has a thread of its own.
+    /// Writing to a slot takes a while.
     fn carry_out(&mut self, order: FirmwareOrder) {
-        let (store, publishers) = (self.store.clone(), self.publishers.clone());
-        let (events, asked) = (self.events.clone(), order.clone());
-        let (inbox, given_up) = (self.events.clone(), order.clone());
-        let lost = move |error: &str| {
-            inbox.try_send(Event::Node(Input::Firmware(given_up.clone(), Err(error.to_owned())))).is_ok()
-        };
+        let (store, publishers, asked) = (self.store.clone(), self.publishers.clone(), order.clone());
         let work = move |thread: &Run| {
             let result = firmware::carry_out(&asked, store.as_ref(), &publishers, thread);
+            Event::Node(Input::Firmware(asked, result))
+        };
+        let lost = move |error: &str| Event::Node(Input::Firmware(order.clone(), Err(error.to_owned())));
+        self.do_beside("firmware", INSTALLATION_STEP_WITHIN, work, lost);
+    }
+
+    /// The flash may take its time over reading a recording.
+    fn record(&mut self, session: SessionId, message: u32, order: RecordingOrder) {
+        let data_dir = self.data_dir.clone();
+        let work = move |_: &Run| Event::Recorded(session, message, recording::carry_out(&data_dir, order));
+        let lost = move |error: &str| {
+            let reply = Reply::Refused(format!("the recording: {error}; try again"));
+            Event::Recorded(session, message, reply)
+        };
+        self.do_beside("recording", RECORDED_WITHIN, work, lost);
+    }
+
+    /// Does what takes long, and seldom happens, in a thread of its own. What comes of it is an event; if it fails, hangs or
+    /// finds no thread, what `lost` makes of the reason.
+    fn do_beside(
+        &mut self,
+        name: &'static str,
+        within: Duration,
+        work: impl FnOnce(&Run) -> Event + Send + 'static,
+        lost: impl Fn(&str) -> Event + Clone + Send + 'static,
+    ) {
+        let (events, inbox, given_up) = (self.events.clone(), self.events.clone(), lost.clone());
+        let body = move |thread: &Run| {
+            let event = work(thread);
             if thread.goes_on() {
                 // The loop has ended when nobody listens.
-                let _ = events.send_blocking(Event::Node(Input::Firmware(asked, result)));
+                let _ = events.send_blocking(event);
             }
         };
-        if let Err(error) = once("firmware", INSTALLATION_STEP_WITHIN, work, lost) {
-            self.tell(Input::Firmware(order, Err(error.to_string())));
+        if let Err(error) = once(name, within, body, move |error| inbox.try_send(given_up(error)).is_ok()) {
+            log::error!("no thread for {name}: {error}");
+            self.handle(lost(&error.to_string()));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Browsers: takes their connections, reads what they ask, and writes what they are answered.
 
-use crate::shell::{Event, Sockets};
+use crate::{event::Event, sockets::Sockets};
 use smol::{
     LocalExecutor, Timer,
     channel::{Receiver, Sender},

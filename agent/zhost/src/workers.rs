@@ -4,7 +4,7 @@
 //! more than the message. What a space does not finish in such a slice, or what has to wait for flash, goes to the
 //! thread of its desk.
 
-use crate::{clock::Clock, shell::Event};
+use crate::{clock::Clock, event::Event};
 use litemap::LiteMap;
 use smol::channel::Sender;
 use std::{

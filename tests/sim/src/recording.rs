@@ -5,7 +5,7 @@ use crate::{
     world::{Machines, World},
 };
 use std::time::Duration;
-use zhost_node::{Replay, ReplayError};
+use zhost_node::{Recording, Replay, ReplayError};
 
 /// What was recorded of all boards of a cluster in which a topology is submitted, and a board ends and starts again.
 pub fn recordings(seed: u64, zhosts: usize) -> Vec<Vec<u8>> {
@@ -25,7 +25,7 @@ pub fn recordings(seed: u64, zhosts: usize) -> Vec<Vec<u8>> {
 
 /// Tells a node again what was recorded of one; gives how many inputs that were.
 pub fn replay(recording: &[u8]) -> Result<u64, ReplayError> {
-    let mut replay = Replay::new(recording)?;
+    let mut replay = Replay::new(Recording::read(recording)?);
     let mut told = 0;
     while let Some(step) = replay.next_step()? {
         told = step.number;

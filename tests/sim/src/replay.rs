@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 use zhost_base::Instant;
-use zhost_node::{Replay, ReplayError};
+use zhost_node::{Recording, Replay, ReplayError};
 
 /// Characters of an input or an output that a trace shows.
 const SHOWN_MAX: usize = 300;
@@ -17,8 +17,9 @@ const SHOWN_MAX: usize = 300;
 pub fn run(file: &Path, until: Option<u64>, trace: bool) -> Result<(), String> {
     let recording = fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let named = |error: ReplayError| format!("{}: {error}", file.display());
-    let mut replay = Replay::new(&recording).map_err(named)?;
-    println!("{}", replay.describe());
+    let recording = Recording::read(&recording).map_err(named)?;
+    println!("{}", recording.describe());
+    let mut replay = Replay::new(recording);
     let (mut last, mut began_at) = (0, None);
     let mut now = Instant::ZERO;
     while until.is_none_or(|until| last < until) {

@@ -1,7 +1,7 @@
 //! What was recorded of a board comes to the same when it is told again, or says where it does not.
 
 use zhost_base::planted::{self, Bug};
-use zhost_node::{Outgoing, Replay, ReplayError};
+use zhost_node::{Outgoing, Recording, Replay, ReplayError};
 use zhost_sim::recording::{recordings, replay};
 
 #[test]
@@ -18,7 +18,7 @@ fn what_is_told_again_comes_to_the_same() {
 
 /// What a node says to the input of this number; to none: at its start.
 fn answers(recording: &[u8], number: u64) -> Vec<Outgoing> {
-    let mut replay = Replay::new(recording).unwrap();
+    let mut replay = Replay::new(Recording::read(recording).unwrap());
     for _ in 0..number {
         let step = replay.next_step().unwrap().unwrap();
         replay.tell(step);
