@@ -59,8 +59,7 @@ pub fn errors(settings: &Settings) -> Vec<SettingsError> {
     let secrets = ["secret-file", "control-secret-file"];
     let awaits_place = settings.text("secret-file").is_none() && settings.text("serial").is_some();
     let secrets = secrets.iter().filter(|_| !awaits_place);
-    let mut errors: Vec<SettingsError> =
-        secrets.filter_map(|name| files::secret(settings, name).err()).collect();
+    let mut errors: Vec<SettingsError> = secrets.filter_map(|name| settings.secret(name).err()).collect();
     if let Some(dir) = settings.text("hardware-replay").filter(|dir| !Path::new(dir).is_dir()) {
         errors.push(settings.complain("hardware-replay", &format!("there is no folder {}", Shown(dir))));
     }

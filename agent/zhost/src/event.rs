@@ -1,8 +1,7 @@
 //! What tasks and threads tell the loop.
 
-use crate::web;
 use smol::{channel::Sender, lock::SemaphoreGuardArc, net::TcpStream};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 use zhost_control::{SessionId, protocol::Reply};
 use zhost_node::{ConnectionId, Input, Port, WebId};
 
@@ -21,7 +20,7 @@ pub enum Event {
     /// With whether the other kernel refused the connection.
     Closed(ConnectionId, bool),
     /// A browser asks; what it is answered goes there.
-    Asked(WebId, zhost_web::Request, Sender<web::Answer>),
+    Asked(WebId, zhost_web::Request, Sender<Answer>),
     /// A browser is gone.
     Left(WebId),
     /// The machine's network may have changed.
@@ -32,4 +31,13 @@ pub enum Event {
     Recorded(SessionId, u32, Reply),
     /// The thread of this desk has worked.
     Worker(usize),
+}
+
+/// Bytes for a browser.
+pub struct Answer {
+    pub bytes: Vec<u8>,
+    /// What follows them; browsers that are shown the same share it.
+    pub content: Arc<[u8]>,
+    /// Whether the connection ends with them.
+    pub is_last: bool,
 }

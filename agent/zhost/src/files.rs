@@ -1,6 +1,5 @@
 //! Files the agent reads or keeps: whole, private, of a bounded size, or set aside.
 
-use crate::settings::{Settings, SettingsError};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
@@ -28,12 +27,6 @@ pub fn read_secret(file: &Path) -> io::Result<[u8; 32]> {
     opened.take(1024).read_to_string(&mut text)?;
     parse_hex(text.trim_start_matches('\u{feff}').trim())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "expected 64 hexadecimal digits"))
-}
-
-/// The secret in the file that a setting names.
-pub fn secret(settings: &Settings, name: &str) -> Result<[u8; 32], SettingsError> {
-    let file: PathBuf = settings.parse(name)?;
-    read_secret(&file).map_err(|e| settings.complain(name, &e))
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {

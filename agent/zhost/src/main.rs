@@ -159,9 +159,9 @@ fn board(settings: &Settings) -> Result<Board, SettingsError> {
 
 fn keys(settings: &Settings, identity: Identity) -> Result<Keys, SettingsError> {
     Ok(Keys {
-        secret: ClusterSecret::new(files::secret(settings, "secret-file")?, settings.parse("cluster")?),
+        secret: ClusterSecret::new(settings.secret("secret-file")?, settings.parse("cluster")?),
         identity,
-        control: files::secret(settings, "control-secret-file")?,
+        control: settings.secret("control-secret-file")?,
     })
 }
 

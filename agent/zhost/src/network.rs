@@ -319,36 +319,10 @@ fn look_up(name: &str) -> (String, Vec<SocketAddr>) {
     (name.to_owned(), addrs)
 }
 
-/// The address as a socket must be given it: those of IPv6 reach IPv4 by mapped addresses.
-pub fn for_socket(is_v6: bool, to: SocketAddr) -> SocketAddr {
-    match to {
-        SocketAddr::V4(v4) if is_v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
-        _ => to,
-    }
-}
-
-/// The address as everybody else writes it.
-pub fn canonical(addr: SocketAddr) -> SocketAddr {
-    match addr {
-        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
-            SocketAddr::new(addr.ip().to_canonical(), addr.port())
-        }
-        _ => addr,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_of_ipv4_pass_through_sockets_of_ipv6() {
-        let peer: SocketAddr = "10.0.0.1:9200".parse().unwrap();
-        assert_eq!(canonical(for_socket(true, peer)), peer);
-        assert_eq!(for_socket(false, peer), peer);
-        let v6: SocketAddr = "[2001:db8::1]:9200".parse().unwrap();
-        assert_eq!(canonical(for_socket(true, v6)), v6);
-    }
+    use crate::sockets::canonical;
 
     #[test]
     fn one_socket_hears_both_kinds_of_addresses() {

@@ -4,7 +4,12 @@ mod table;
 
 use crate::files;
 use litemap::LiteMap;
-use std::{env, ffi::OsString, fmt, path::Path};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 pub use table::items;
 use table::{Kind, RELATIONS, Relation, SETTINGS, Setting};
 use zhost_base::Shown;
@@ -177,6 +182,12 @@ impl Settings {
                 check(text).err().map(|reason| self.complain(name, &reason))
             }
         }
+    }
+
+    /// The secret in the file that a setting names.
+    pub fn secret(&self, name: &str) -> Result<[u8; 32], SettingsError> {
+        let file: PathBuf = self.parse(name)?;
+        files::read_secret(&file).map_err(|e| self.complain(name, &e))
     }
 
     /// A setting that is a number, within its bounds.

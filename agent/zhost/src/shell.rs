@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     descriptors::Budget,
-    event::Event,
+    event::{Answer, Event},
     firmware, first,
     network::{self, Follower},
     recording,
@@ -92,7 +92,7 @@ struct Shell {
     events: Sender<Event>,
     connections: LiteMap<ConnectionId, Connection>,
     accepted: u64,
-    browsers: LiteMap<WebId, Sender<web::Answer>>,
+    browsers: LiteMap<WebId, Sender<Answer>>,
     /// For the serial line.
     frames: Sender<Vec<u8>>,
     workers: Workers,
@@ -321,7 +321,7 @@ impl Shell {
         let (outgoing, queue) = smol::channel::unbounded();
         let (hang_up, hung_up) = smol::channel::bounded(1);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let local = stream.local_addr().ok().map(|addr| network::canonical(addr).ip());
+        let local = stream.local_addr().ok().map(|addr| sockets::canonical(addr).ip());
         self.executor.spawn(sockets::read(connection, stream.clone(), self.events.clone(), hung_up)).detach();
         self.executor.spawn(sockets::write(stream, queue, queued_bytes.clone(), hang_up)).detach();
         self.connections.insert(connection, Connection { outgoing, queued_bytes, local });
@@ -350,7 +350,7 @@ impl Shell {
             match output {
                 Output::Datagram(port, to, bytes) => {
                     let (socket, is_v6) = sockets::socket_of(&self.sockets, port);
-                    let addr = network::for_socket(is_v6, to);
+                    let addr = sockets::for_socket(is_v6, to);
                     // Datagrams get lost; a network that takes none now must not stop the loop.
                     if let Some(Err(error)) = future::poll_once(socket.send_to(&bytes, addr)).await {
                         log::debug!("sending to {to}: {error}");
@@ -369,7 +369,7 @@ impl Shell {
                 Output::Web { id, bytes, content, is_last } => {
                     // A browser that does not keep up misses what it would have been shown.
                     if let Some(answers) = self.browsers.get(&id) {
-                        let _ = answers.try_send(web::Answer { bytes, content, is_last });
+                        let _ = answers.try_send(Answer { bytes, content, is_last });
                     }
                     if is_last {
                         self.browsers.remove(&id);

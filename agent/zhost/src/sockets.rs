@@ -1,6 +1,6 @@
 //! Sockets: what arrives at them is told the loop, and what the loop wants written is.
 
-use crate::{event::Event, network};
+use crate::event::Event;
 use smol::{
     Timer,
     channel::{Receiver, Sender},
@@ -55,7 +55,7 @@ pub async fn receive(sockets: Rc<Sockets>, port: Port, events: Sender<Event>) {
     loop {
         match socket_of(&sockets, port).0.recv_from(&mut buffer).await {
             Ok((size, from)) => {
-                let from = network::canonical(from);
+                let from = canonical(from);
                 if events.send(Event::Datagram(port, from, buffer[..size].to_vec())).await.is_err() {
                     return;
                 }
@@ -75,7 +75,7 @@ pub async fn accept(sockets: Rc<Sockets>, events: Sender<Event>) {
         let place = room.acquire_arc().await;
         match sockets.links.accept().await {
             Ok((stream, from)) => {
-                if events.send(Event::Accepted(stream, network::canonical(from), place)).await.is_err() {
+                if events.send(Event::Accepted(stream, canonical(from), place)).await.is_err() {
                     return;
                 }
             }
@@ -145,4 +145,36 @@ pub async fn write(
     drop(hang_up);
     // The other side sees the end either way.
     let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+/// The address as a socket must be given it: those of IPv6 reach IPv4 by mapped addresses.
+pub fn for_socket(is_v6: bool, to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(v4) if is_v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        _ => to,
+    }
+}
+
+/// The address as everybody else writes it.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
+            SocketAddr::new(addr.ip().to_canonical(), addr.port())
+        }
+        _ => addr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_ipv4_pass_through_sockets_of_ipv6() {
+        let peer: SocketAddr = "10.0.0.1:9200".parse().unwrap();
+        assert_eq!(canonical(for_socket(true, peer)), peer);
+        assert_eq!(for_socket(false, peer), peer);
+        let v6: SocketAddr = "[2001:db8::1]:9200".parse().unwrap();
+        assert_eq!(canonical(for_socket(true, v6)), v6);
+    }
 }

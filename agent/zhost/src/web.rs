@@ -1,6 +1,9 @@
 //! Browsers: takes their connections, reads what they ask, and writes what they are answered.
 
-use crate::{event::Event, sockets::Sockets};
+use crate::{
+    event::{Answer, Event},
+    sockets::Sockets,
+};
 use smol::{
     LocalExecutor, Timer,
     channel::{Receiver, Sender},
@@ -33,15 +36,6 @@ const WRITE_SIZE_BYTES: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a silent stream says that it is still there.
 const STILL_HERE: Duration = Duration::from_secs(15);
-
-/// Bytes for a browser.
-pub struct Answer {
-    pub bytes: Vec<u8>,
-    /// What follows them; browsers that are shown the same share it.
-    pub content: Arc<[u8]>,
-    /// Whether the connection ends with them.
-    pub is_last: bool,
-}
 
 /// The other ends of the connections that are there.
 type Open = Rc<RefCell<Vec<IpAddr>>>;

@@ -1,10 +1,12 @@
-//! The house's rules that no compiler knows: which crate may use which, what pure crates stay away from, where the
-//! methods of the node stand, and how long files and functions are.
+//! The house's rules that no compiler knows: which crate may use which, which modules use each other in a circle, what pure
+//! crates stay away from, where the methods of the node stand, and how long files and functions are.
 
+mod circles;
 mod code;
 
 use super::PURE_CRATES;
 use crate::{Outcome, steps};
+use circles::Modules;
 use code::{Code, Function};
 use std::{
     collections::BTreeMap,
@@ -67,6 +69,10 @@ const NODE_ELSEWHERE: [&str; 6] = [
     "agent/node/src/operators/writes.rs",
 ];
 
+/// Crates with modules that use each other in a circle; no other may have any.
+const CIRCULAR: [&str; 8] =
+    ["xtask", "zctl", "zhost-bench", "zhost-gossip", "zhost-hal", "zhost-node", "zhost-runtime", "zhost-sim"];
+
 /// Longer ones are reported.
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
@@ -83,6 +89,7 @@ pub fn run() -> Outcome {
     let mut files = Vec::new();
     for each in &crates {
         wrong.extend(wrong_arrows(&each.name, &each.uses));
+        let mut modules = Modules::default();
         for file in rust_files(&each.dir)? {
             let shown = file.strip_prefix(steps::root()).unwrap_or(&file).display().to_string();
             let text = fs::read_to_string(&file).map_err(|e| format!("{shown}: {e}"))?;
@@ -91,8 +98,12 @@ pub fn run() -> Outcome {
                 wrong.extend(impure(&code).into_iter().map(|what| format!("{shown}: {what}")));
             }
             wrong.extend(scattered(&shown, &text));
+            if let Ok(place) = file.strip_prefix(each.dir.join("src")) {
+                modules.take(place, &code);
+            }
             files.push((shown, text.lines().count(), code.functions()));
         }
+        wrong.extend(circular(&each.name, &modules.circle()));
     }
     wrong.extend(too_long(&files));
     report(&files);
@@ -100,6 +111,15 @@ pub fn run() -> Outcome {
         Ok(())
     } else {
         Err(format!("against the rules of the house:\n  {}", wrong.join("\n  ")))
+    }
+}
+
+/// A crate whose modules use each other in a circle, or do no more.
+fn circular(name: &str, circle: &[&str]) -> Option<String> {
+    match (CIRCULAR.contains(&name), circle) {
+        (true, []) => Some(format!("{name} has no circle any more; take it off the list of those that have")),
+        (false, [_, ..]) => Some(format!("{name}: {} use each other in a circle", circle.join(", "))),
+        _ => None,
     }
 }
 
@@ -283,6 +303,12 @@ mod tests {
         ] {
             assert_eq!(scattered(file, text).is_some(), is_wrong, "{file}");
         }
+    }
+
+    #[test]
+    fn circles_are_refused_but_where_they_are_known_to_be() {
+        assert!(circular("zhost", &[]).is_none() && circular("zhost", &["a", "b"]).is_some());
+        assert!(circular("zhost-node", &["a", "b"]).is_none() && circular("zhost-node", &[]).is_some());
     }
 
     #[test]
