@@ -31,6 +31,9 @@ fn run(seed: u64, zhosts: usize) -> World {
         world.run_for(Duration::from_secs(20));
     }
     world.run_for(Duration::from_secs(60));
+    // A row may just be on its way.
+    let end = world.now() + Duration::from_secs(10);
+    world.run_until(end, World::is_agreed);
     world
 }
 
