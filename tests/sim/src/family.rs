@@ -122,6 +122,10 @@ pub(crate) fn run_with(seed: u64, zhosts: usize, verbose: bool, panics: bool) ->
                 run.submit_package("family", version, PLACED, package(version, is_linked));
             }
         });
+        // Children that would outlive a version have one more to outlive.
+        if !is_linked {
+            run.submit_package("family", version + 1, PLACED, package(version + 1, is_linked));
+        }
     }
     let start = run.world.now();
     let quiet = run.wait_for_quiet("after the faults");
