@@ -180,6 +180,13 @@ impl Agent {
         self.outputs.extend(std::iter::from_fn(|| self.channels.poll_datagram()));
     }
 
+    /// Of what there are keys, how many, and of how many the node knows: there are no more.
+    pub fn inspect_channels(&self) -> [(&'static str, usize, usize); 2] {
+        let (links, tunnels) = self.channels.sizes();
+        let (known_links, known_tunnels) = self.node.inspect_channels();
+        [("sealed connections", links, known_links), ("sealed tunnels", tunnels, known_tunnels)]
+    }
+
     /// When [`Input::Timeout`] has something to do, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.node.poll_timeout().into_iter().chain(self.channels.poll_timeout()).min()

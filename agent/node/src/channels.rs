@@ -217,6 +217,11 @@ impl Channels {
         })
     }
 
+    /// For how many connections and tunnels there are keys.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.links.len(), self.tunnels.len())
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         self.server.handle_timeout(now);
     }

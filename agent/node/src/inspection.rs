@@ -175,6 +175,11 @@ impl Node {
         ]
     }
 
+    /// Connections and tunnels, also those that are being made.
+    pub(crate) fn inspect_channels(&self) -> (usize, usize) {
+        (self.mesh.links.connection_count(), self.streams.tunnel_count())
+    }
+
     /// The time of day here, milliseconds since 1970.
     pub fn inspect_unix_ms(&self, now: Instant) -> u64 {
         self.time_of_day.unix_ms(now.as_millis())

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zhost_base::{BlobDigest, Generation, Instant, SpaceKey, TopologyId};
 use zhost_exchange::WorkerCommand;
 use zhost_gossip::document::{PlacementVersion, Slot};
-use zhost_node::Node;
+use zhost_node::{Agent, Node};
 
 /// Objections of one run that are kept.
 const OBJECTIONS_MAX: usize = 20;
@@ -87,9 +87,10 @@ impl Referee {
         }
     }
 
-    /// A board's tables may never grow beyond their limits.
-    pub fn measure(&mut self, index: usize, node: &Node) {
-        for (what, size, limit) in node.inspect_sizes() {
+    /// A board's tables may never grow beyond their limits, and nothing is kept for connections that are gone.
+    pub fn measure(&mut self, index: usize, agent: &Agent) {
+        let tables = agent.node().inspect_sizes().into_iter().chain(agent.inspect_channels());
+        for (what, size, limit) in tables {
             if size > limit {
                 self.object(
                     Promise::Bounds.broken(format!("z{index} holds {size} {what}, more than {limit}")),

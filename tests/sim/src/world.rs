@@ -291,7 +291,7 @@ impl World {
     fn measure(&mut self) {
         for (index, machine) in self.machines.iter().enumerate() {
             if let Some(running) = &machine.running {
-                self.referee.measure(index, running.agent.node());
+                self.referee.measure(index, &running.agent);
                 for (part, _, text) in
                     running.agent.node().inspect_panics().filter(|(.., text)| !is_planted(text))
                 {

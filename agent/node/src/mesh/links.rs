@@ -192,6 +192,11 @@ impl Links {
         self.by_peer.get(&peer).copied()
     }
 
+    /// How many connections there are, or are being made.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
     pub fn is_up(&self, peer: ZhostId) -> bool {
         self.by_peer.contains_key(&peer)
     }

@@ -133,6 +133,11 @@ impl Streams {
         self.conversations.values().map(|conversation| conversation.stream.queued_bytes()).max().unwrap_or(0)
     }
 
+    /// How many tunnels there are, or are being opened.
+    pub fn tunnel_count(&self) -> usize {
+        self.conversations.values().filter(|conversation| conversation.tunnel != Tunnel::None).count()
+    }
+
     /// The round trip that the last echo took, if it came back lately.
     pub fn echo_rtt_us(&self, now: Instant, peer: ZhostId) -> Option<u64> {
         let (rtt_us, at) = self.echo_rtt_us.get(&peer).copied()?;
@@ -224,7 +229,13 @@ impl Streams {
             return true;
         }
         if self.conversations.len() >= MEMBERS_MAX {
-            self.conversations.retain(|id, _| facts.membership.peer(*id).is_some());
+            let gone = |peer: &ZhostId| facts.membership.peer(*peer).is_none();
+            let forgotten: Vec<ZhostId> = self.conversations.keys().copied().filter(gone).collect();
+            for peer in forgotten {
+                if let Some(mut conversation) = self.conversations.remove(&peer) {
+                    conversation.close_tunnel(peer, &mut self.orders);
+                }
+            }
         }
         let stream = Stream::new(facts.generation, theirs, self.rng.number());
         let conversation =
