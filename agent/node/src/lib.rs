@@ -1,8 +1,9 @@
 //! One zhost as a state machine: everything the agent decides, without I/O.
 //!
-//! A shell feeds a [`Node`] with [`Input`]s (datagrams, connections, completions of disk requests, events of workers,
-//! time) and drains [`Output`]s. The agent is such a shell around sockets and flash; the simulator is another
-//! around a virtual network and disk.
+//! A shell feeds an [`Agent`] with what happens (datagrams, connections, completions of disk requests, events of workers, time)
+//! and drains [`Output`]s. The program on a board is such a shell around sockets and flash; the simulator is another around a
+//! virtual network and disk. An agent is a [`Node`], which decides, and before it whatever has a key (`channels`): the node is
+//! told [`Input`]s in plain words, which can be recorded and told again (`recording`).
 //!
 //! What happens where: `cluster` (who is there, who leads, what is written down for all), `mesh` (links, ways,
 //! streams), `placement` (where spaces belong, and who keeps their data), `spaces` (the spaces of this zhost and what
